@@ -1,0 +1,1 @@
+"""adapter: ranking-aware adapters, trained from a featcache cache."""
