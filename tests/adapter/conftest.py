@@ -1,0 +1,130 @@
+"""A cache in memory that keeps the contract of ``featcache.Cache``, for the training side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from featcache.errors import PromptNotFoundError
+from featcache.fingerprint import Fingerprint
+
+LABEL_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("task", pa.string()),
+        ("query", pa.string()),
+        ("value", pa.float64()),
+        ("split", pa.string()),
+        ("fold", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class FakePrompt:
+    tokens: np.ndarray
+    pooled: np.ndarray
+
+
+@dataclass
+class FakeCache:
+    """Images are rows; sample ``i`` is named ``image-i``; tokens are given."""
+
+    features: np.ndarray  # [N, V, P, C] float16
+    label_rows: list[tuple[str, str, str, float, str, int | None]]
+    prompts: dict[str, FakePrompt]
+    dataset: str = "fake"
+    views: tuple[str, ...] = ("original", "hflip")
+    weights: str = "w0"
+    path: str = "cache"
+    reads: int = field(default=0)
+
+    @property
+    def labels(self) -> pa.Table:
+        names = LABEL_SCHEMA.names
+        columns = zip(*self.label_rows, strict=True) if self.label_rows else [[]] * len(names)
+        return pa.table(dict(zip(names, columns, strict=True)), schema=LABEL_SCHEMA)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(
+            backbone={"architecture": "fake", "weights": self.weights},
+            preprocessing={"size": 8},
+            views=self.views,
+            dtype="float16",
+        )
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def rows(self, sample_ids: Any) -> np.ndarray:
+        known = {f"image-{i}": i for i in range(len(self.features))}
+        return np.array([known.get(name, -1) for name in sample_ids], np.int64)
+
+    def tokens(self, rows: Any, view: Any = "original", out: Any = None) -> np.ndarray:
+        self.reads += 1
+        index = self.views.index(view) if isinstance(view, str) else view
+        found = self.features[np.asarray(rows), index]
+        if out is None:
+            return found
+        out[...] = found
+        return out
+
+    def prompt(self, text: str) -> FakePrompt:
+        if text not in self.prompts:
+            raise PromptNotFoundError(f"no tokens for {text!r}")
+        return self.prompts[text]
+
+
+def make_prompts(texts: list[str], dim: int = 8, length: int = 5) -> dict[str, FakePrompt]:
+    generator = np.random.default_rng(7)
+    return {
+        text: FakePrompt(
+            tokens=generator.normal(size=(length, dim)).astype(np.float32),
+            pooled=generator.normal(size=dim).astype(np.float32),
+        )
+        for text in texts
+    }
+
+
+def make_cache(
+    images: int = 60, dim: int = 8, tokens: int = 4, seed: int = 0, **changes: Any
+) -> FakeCache:
+    """Two counting queries (positives only) and one score that the tokens do contain."""
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(images, 2, tokens, dim)).astype(np.float16)
+    features[:, 1] = features[:, 0] + 0.01
+    cats = generator.integers(0, 4, images)
+    dogs = generator.integers(0, 3, images)
+    features[:, :, :, 0] += cats[:, None, None].astype(np.float16)
+    score = features[:, 0, :, 1].mean(axis=1).astype(np.float64)
+    rows: list[tuple[str, str, str, float, str, int | None]] = []
+    for i in range(images):
+        split = ("train", "train", "val", "test")[i % 4]
+        name = f"image-{i}"
+        if cats[i]:
+            rows.append((name, "count", "number of cats.", float(cats[i]), split, None))
+        if dogs[i]:
+            rows.append((name, "count", "number of dogs.", float(dogs[i]), split, None))
+        rows.append((name, "score", "beauty", float(score[i]), split, None))
+    texts = ["number of cats.", "number of dogs.", "beauty"]
+    settings: dict[str, Any] = {
+        "features": features,
+        "label_rows": rows,
+        "prompts": make_prompts(texts, dim),
+    }
+    return FakeCache(**(settings | changes))
+
+
+@pytest.fixture
+def cache() -> FakeCache:
+    return make_cache()
+
+
+@pytest.fixture(name="make_cache")
+def make_cache_fixture() -> Any:
+    return make_cache
