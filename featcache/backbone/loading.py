@@ -1,0 +1,242 @@
+"""From a `BackboneSpec` to an OpenCLIP module whose every weight is accounted for.
+
+`open_clip.create_model` does the work: it finds the config, downloads or opens the weights, and
+loads them strictly. Around it, this module makes sure that a name or tag that does not exist, a
+hub that cannot be reached and a checkpoint that does not fit each end in one sentence, and
+that nothing stays random unless ``seed:N`` asked for it.
+
+OpenCLIP itself adapts four things in a checkpoint, none of which can change features silently:
+an old ``position_ids`` buffer of HF text towers is dropped, a missing ``logit_bias`` becomes zero,
+the shape of ``logit_scale`` is adapted (neither is part of any feature), and positional embeddings
+of another grid are interpolated (then the digest of the weights differs).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import pickle
+import re
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import open_clip
+import torch
+from safetensors import SafetensorError
+
+from featcache.errors import BackboneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from featcache.backbone.spec import BackboneSpec
+
+LOCAL_HINT = "give a local file instead: --pretrained /path/to/open_clip_model.safetensors"
+
+_CONFIGS = Path(__file__).parent / "configs"
+_CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def load_model(spec: BackboneSpec) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Build the OpenCLIP module on the CPU in float32, frozen, in eval mode.
+
+    Returns:
+        The module, and its architecture's config as OpenCLIP has it.
+
+    Raises:
+        BackboneError: If the name, the tag, the file or the weights do not do.
+    """
+    config = _resolve_config(spec)
+    name = spec.name if spec.has_schema else spec.name.replace("/", "-")
+    with _quiet_root_logger(), warnings.catch_warnings():
+        # Features through the wrong activation are plausible and wrong: OpenCLIP only warns.
+        warnings.filterwarnings("error", message="QuickGELU mismatch")
+        if spec.seed is not None:
+            model = _create_seeded(name, spec.seed)
+        else:
+            _check_pretrained(spec, name)
+            model = _create_pretrained(spec, name)
+    model.eval().requires_grad_(False)  # eval: no DropPath, no patch dropout
+    return model, config
+
+
+def _resolve_config(spec: BackboneSpec) -> dict[str, Any]:
+    """Return the architecture's config; register those that OpenCLIP does not ship."""
+    if spec.has_schema:
+        try:
+            config: dict[str, Any] | None = open_clip.get_model_config(spec.name)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise _unreachable(spec.name, error) from error
+    else:
+        name = spec.name.replace("/", "-")
+        if spec.model_config is not None:
+            _register_config(Path(spec.model_config), name)
+        elif (_CONFIGS / f"{name}.json").is_file():
+            _register_config(_CONFIGS / f"{name}.json", name)
+        config = open_clip.get_model_config(name)
+        if config is None:
+            raise BackboneError(f"no backbone is named {name!r}{_close(name, _known_names())}")
+    if config is None:
+        raise BackboneError(f"{spec.name} has no model config")
+    return config
+
+
+def _known_names() -> list[str]:
+    return [*open_clip.list_models(), *(p.stem for p in _CONFIGS.glob("*.json"))]
+
+
+def _register_config(path: Path, name: str) -> None:
+    """Make a JSON config known to OpenCLIP, under `name`."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BackboneError(f"model config {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BackboneError(f"model config {path} is not JSON: {error}") from error
+    missing = [
+        k for k in ("embed_dim", "vision_cfg", "text_cfg")
+        if not isinstance(config, dict) or k not in config
+    ]  # fmt: skip
+    if missing:
+        raise BackboneError(f"model config {path} lacks {', '.join(missing)}")
+    known = open_clip.get_model_config(name)
+    if known == config:
+        return
+    if known is not None:
+        raise BackboneError(
+            f"model config {path}: the name {name!r} already belongs to another architecture; "
+            "give the file another name, or another --backbone NAME"
+        )
+    # OpenCLIP names a config after its file and keeps what it has read, so the file may be brief.
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"{name}.json"
+        copy.write_text(json.dumps(config), encoding="utf-8")
+        open_clip.add_model_config(copy)
+
+
+def _check_pretrained(spec: BackboneSpec, name: str) -> None:
+    """Refuse a tag or a file that is not there before the architecture is built."""
+    text = spec.pretrained
+    if spec.has_schema or open_clip.get_pretrained_cfg(name, text):
+        return
+    path = Path(text)
+    if path.is_file():
+        if path.suffix not in _CHECKPOINT_SUFFIXES:
+            raise BackboneError(
+                f"checkpoint {path}: expected a file ending in {', '.join(_CHECKPOINT_SUFFIXES)}"
+            )
+        return
+    if path.suffix in _CHECKPOINT_SUFFIXES or "/" in text or "\\" in text:
+        raise BackboneError(f"checkpoint {path} does not exist; {LOCAL_HINT}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    hint = f" (its tags: {', '.join(tags)})" if tags else ""
+    raise BackboneError(
+        f"{name} has no pretrained tag {text!r}{_close(text, tags)}{hint}; {LOCAL_HINT}"
+    )
+
+
+def _create_seeded(name: str, seed: int) -> torch.nn.Module:
+    """Build with weights drawn from the seed; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _create(name, pretrained=None, pretrained_text=False, require_pretrained=False)
+
+
+def _create_pretrained(spec: BackboneSpec, name: str) -> torch.nn.Module:
+    """Build and load strictly; every way to fail becomes one sentence."""
+    source = spec.pretrained or spec.name
+    try:
+        return _create(name, pretrained=spec.pretrained or None, require_pretrained=True)
+    except UserWarning as error:
+        raise BackboneError(
+            f"{spec.pretrained} was trained with another activation than {name} has "
+            f"({' '.join(str(error).split())}); try --backbone {_other_activation(name)}"
+        ) from error
+    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        raise BackboneError(
+            f"checkpoint {source} cannot be read as weights alone: {_first_line(error)}"
+        ) from error
+    except (RuntimeError, OSError, KeyError, AssertionError) as error:
+        if "loading state_dict" in str(error):
+            raise BackboneError(
+                f"the weights of {source} do not fit {name}: {_misfits(str(error))}"
+            ) from error
+        if Path(spec.pretrained).is_file():
+            raise BackboneError(
+                f"checkpoint {source} cannot be loaded into {name}: {_first_line(error)}"
+            ) from error
+        raise _unreachable(source, error) from error
+
+
+def _create(name: str, **options: Any) -> torch.nn.Module:
+    model = open_clip.create_model(name, precision="fp32", device="cpu", **options)
+    if not isinstance(model, torch.nn.Module):
+        raise BackboneError(f"{name}: OpenCLIP returned {type(model).__name__}, not a module")
+    return model
+
+
+def _unreachable(source: str, error: Exception) -> BackboneError:
+    return BackboneError(
+        f"the weights of {source} could not be fetched ({_first_line(error)}); {LOCAL_HINT}"
+    )
+
+
+def _misfits(message: str) -> str:
+    """Condense torch's report of a strict load to one line, naming at most five of a kind."""
+    parts = []
+    for label, words in (("missing", "Missing key"), ("unexpected", "Unexpected key")):
+        found = re.search(rf'{words}\(s\) in state_dict: ((?:"[^"]*",? ?)+)', message)
+        names = re.findall(r'"([^"]*)"', found.group(1)) if found else []
+        if names:
+            parts.append(f"{len(names)} {label} ({_some(names)})")
+    shapes = re.findall(
+        r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\) from "
+        r"checkpoint, the shape in current model is torch\.Size\((.*?)\)",
+        message,
+    )
+    if shapes:
+        described = [f"{name} {found} instead of {wanted}" for name, found, wanted in shapes]
+        parts.append(f"{len(shapes)} of another shape ({_some(described)})")
+    return "; ".join(parts) or " ".join(message.split())[:300]
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+
+
+def _close(word: str, known: list[str]) -> str:
+    matches = difflib.get_close_matches(word, known, n=3)
+    return f"; close: {', '.join(matches)}" if matches else ""
+
+
+def _other_activation(name: str) -> str:
+    suffix = "-quickgelu"
+    return name.removesuffix(suffix) if name.endswith(suffix) else name + suffix
+
+
+def _first_line(error: BaseException, limit: int = 200) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:limit].rstrip(" .") if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """Silence OpenCLIP's messages, which go to the root logger and would install a handler."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    root.addFilter(_drop)
+    try:
+        yield
+    finally:
+        root.removeFilter(_drop)
+        for handler in [h for h in root.handlers if h not in handlers]:
+            root.removeHandler(handler)
+
+
+def _drop(record: logging.LogRecord) -> bool:
+    """Drop what the root logger itself is asked to log; other loggers do not pass here."""
+    return False

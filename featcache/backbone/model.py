@@ -1,0 +1,201 @@
+"""`Backbone`: the frozen model that images and prompts pass through, once."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from featcache.backbone.digest import weights_digest
+from featcache.backbone.loading import load_model
+from featcache.backbone.projection import check_token_pool, make_projection, pool_tokens
+from featcache.backbone.text import TextTower
+from featcache.backbone.towers import make_tower
+from featcache.errors import BackboneError
+from featcache.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from featcache.backbone.spec import BackboneSpec
+
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
+
+_PROMPT_BATCH = 64  # bounds memory; prompts are few
+
+
+class ImageFeatures(NamedTuple):
+    """Features of a batch of images, float32: tokens [B, P, C], pooled [B, E]."""
+
+    tokens: Tensor
+    pooled: Tensor
+
+
+class PromptFeatures(NamedTuple):
+    """Features of a list of prompts, float32: tokens [n, T, D], pooled [n, E]."""
+
+    tokens: Tensor
+    pooled: Tensor
+
+
+class Backbone:
+    """A frozen OpenCLIP model, its token projection and its preprocessing.
+
+    Attributes:
+        spec: What was asked for.
+        preprocessing: The model's own size, mean and std, squashed bicubic.
+        identity: What determines the features, as JSON values: ``architecture``, its ``config``,
+            the digest of all ``weights``, ``projection``, ``token_pool``.
+        model: The OpenCLIP module, in eval mode, without gradients.
+        device: Where it is.
+        precision: ``fp32``, or the dtype of mixed precision; weights stay float32.
+        num_tokens: P, after pooling.
+        token_dim: C.
+        pooled_dim: E.
+        text_dim: D.
+        context_length: T.
+    """
+
+    def __init__(
+        self, spec: BackboneSpec, *, device: str | torch.device, precision: Precision
+    ) -> None:
+        """Load everything; see `load_backbone`."""
+        self.device = _device(device)
+        self.precision = _resolve_precision(precision, self.device)
+        self.spec = spec
+        model, config = load_model(spec)
+        self._tower = make_tower(model.visual, spec.name)
+        self._text = TextTower(model, spec)
+        check_token_pool(self._tower.grid, spec.token_pool)
+        self.pooled_dim = int(config["embed_dim"])
+        self._linear, projection = make_projection(spec.projection, self._tower, self.pooled_dim)
+        self.identity: dict[str, Any] = {
+            "architecture": spec.name,
+            "config": config,
+            "weights": weights_digest(model.state_dict()),
+            "projection": projection,
+            "token_pool": spec.token_pool,
+        }
+        self.preprocessing = _preprocessing(model)
+        self.model: nn.Module = model.to(self.device)
+        if self._linear is not None:
+            self._linear.to(self.device)
+        height, width = self._tower.grid
+        self.num_tokens = height * width // spec.token_pool**2
+        with torch.inference_mode():
+            probe = torch.zeros(1, 1, self._tower.width, device=self.device)  # [1, 1, W]
+            self.token_dim = int(self._project(probe).shape[-1])
+        self.text_dim = self._text.width
+        self.context_length = self._text.context_length
+
+    @torch.inference_mode()
+    def encode_images(self, images: Tensor) -> ImageFeatures:
+        """Encode normalised images in one forward pass.
+
+        Args:
+            images: float32 [B, 3, S, S], from `featcache.preprocess.normalise`, on any device.
+
+        Returns:
+            Patch tokens [B, P, C] and pooled embeddings [B, E] (OpenCLIP's `encode_image`),
+            float32 on the backbone's device, not L2-normalised.
+
+        Raises:
+            BackboneError: If the images are not of the backbone's size.
+        """
+        size = self.preprocessing.size
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise BackboneError(
+                f"images of shape {list(images.shape)}, expected [B, 3, {size}, {size}]"
+            )
+        with self._autocast():
+            locations, pooled = self._tower(images.to(self.device))  # [B, h * w, W], [B, E]
+            tokens = self._project(locations)  # [B, h * w, C]
+        tokens = pool_tokens(tokens.float(), self._tower.grid, self.spec.token_pool)  # [B, P, C]
+        return ImageFeatures(tokens, pooled.float())
+
+    @torch.inference_mode()
+    def encode_prompts(self, prompts: list[str]) -> PromptFeatures:
+        """Encode prompts, always in float32: there are few, and every image meets them.
+
+        Returns:
+            Prompt tokens [n, T, D] after the final LayerNorm, before the text projection, and
+            pooled embeddings [n, E] (OpenCLIP's `encode_text`), float32 on the device.
+
+        Raises:
+            BackboneError: If a prompt is longer than the text tower reads.
+        """
+        batches = [
+            self._text(prompts[start : start + _PROMPT_BATCH])
+            for start in range(0, len(prompts), _PROMPT_BATCH)
+        ]
+        if not batches:
+            return PromptFeatures(
+                torch.empty(0, self.context_length, self.text_dim, device=self.device),
+                torch.empty(0, self.pooled_dim, device=self.device),
+            )
+        tokens, pooled = zip(*batches, strict=True)
+        return PromptFeatures(torch.cat(tokens).float(), torch.cat(pooled).float())
+
+    def _project(self, locations: Tensor) -> Tensor:
+        """Apply the chosen token projection: [B, P, W] -> [B, P, C]."""
+        if self._linear is not None:
+            projected: Tensor = self._linear(locations)
+            return projected
+        return locations if self.spec.projection == "none" else self._tower.project(locations)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+
+def load_backbone(
+    spec: BackboneSpec, *, device: str | torch.device = "cpu", precision: Precision = "fp32"
+) -> Backbone:
+    """Load a frozen backbone.
+
+    Args:
+        spec: Which one.
+        device: Where to run it, e.g. ``cpu``, ``cuda``, ``cuda:1``.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (mixed precision by autocast), or ``auto``:
+            float32 on a CPU, bfloat16 on a GPU that has it, else float16.
+
+    Raises:
+        BackboneError: In one sentence, with what to do about it.
+    """
+    return Backbone(spec, device=device, precision=precision)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise BackboneError(f"unknown device {device!r}: give cpu, cuda or cuda:N") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise BackboneError("device 'cuda': this machine has no usable CUDA GPU; give --device cpu")
+    return resolved
+
+
+def _resolve_precision(precision: Precision, device: torch.device) -> str:
+    if precision not in get_args(Precision):
+        raise BackboneError(
+            f"unknown precision {precision!r}: give {', '.join(get_args(Precision))}"
+        )
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _preprocessing(model: Any) -> Preprocessing:
+    """Take size, mean and std from the model; how to resize is this project's choice."""
+    config = model.visual.preprocess_cfg
+    size = config["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise BackboneError(f"towers for images of {height} x {width} are not supported: no square")
+    return Preprocessing(size=int(height), mean=tuple(config["mean"]), std=tuple(config["std"]))

@@ -1,0 +1,132 @@
+"""Which backbone: the values a user chooses, checked before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from featcache.errors import BackboneError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_NAME = "convnext_large_d_320"
+DEFAULT_PRETRAINED = "laion2b_s29b_b131k_ft_soup"
+
+# The embedded backbone of the demo: shipped as a config, its weights drawn from a seed.
+DEMO_NAME = "demo-seeded-vit"
+
+# OpenCLIP's prefixes for names that bring their own weights.
+SCHEMAS = ("hf-hub:", "local-dir:")
+
+ProjectionKind = Literal["clip", "none", "random", "checkpoint"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """A parsed token projection: its kind, and the seed or the file that goes with it."""
+
+    kind: ProjectionKind
+    seed: int | None = None
+    file: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Projection:
+        """Parse ``clip``, ``none``, ``random:SEED`` or ``checkpoint:FILE``."""
+        kind, separator, argument = text.partition(":")
+        if kind == "clip" and not separator:
+            return cls(kind="clip")
+        if kind == "none" and not separator:
+            return cls(kind="none")
+        if kind == "random" and (seed := parse_seed(argument)) is not None:
+            return cls(kind="random", seed=seed)
+        if kind == "checkpoint" and argument:
+            return cls(kind="checkpoint", file=argument)
+        raise BackboneError(
+            f"unknown token projection {text!r}: give clip, none, random:SEED or checkpoint:FILE"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """The choice of a backbone, as it stands in cache.json.
+
+    Attributes:
+        name: An OpenCLIP model name, ``hf-hub:OWNER/MODEL`` or ``local-dir:FOLDER``. Empty: the
+            stem of ``model_config``, or else the default, ConvNeXt-L at 320 px.
+        pretrained: An OpenCLIP tag, a local checkpoint (safetensors, or a file that torch loads
+            with ``weights_only``), or ``seed:N`` for random weights on purpose. Empty only for
+            the default name, which has a default tag, and with a prefixed name, whose weights
+            come with it.
+        model_config: A model config of one's own, in OpenCLIP's JSON format.
+        projection: ``clip``, ``random:SEED``, ``checkpoint:FILE`` or ``none``: what makes patch
+            tokens of the tower's last map; see `featcache.backbone.projection`.
+        token_pool: K: patch tokens are averages over K x K neighbours.
+    """
+
+    name: str = ""
+    pretrained: str = ""
+    model_config: str | None = None
+    projection: str = "clip"
+    token_pool: int = 1
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from the other fields, and check all of them."""
+        if not self.name:
+            stem = Path(self.model_config).stem if self.model_config else DEFAULT_NAME
+            object.__setattr__(self, "name", stem)
+        if self.name == DEFAULT_NAME and not self.pretrained and not self.model_config:
+            object.__setattr__(self, "pretrained", DEFAULT_PRETRAINED)
+        if self.has_schema:
+            if self.pretrained:
+                raise BackboneError(
+                    f"{self.name} brings its own weights: leave out --pretrained "
+                    f"(found {self.pretrained!r})"
+                )
+            if self.model_config:
+                raise BackboneError(f"{self.name} brings its own config: leave out --model-config")
+        elif not self.pretrained:
+            raise BackboneError(
+                f"no weights for {self.name}: give --pretrained an OpenCLIP tag, a local file "
+                "(--pretrained /path/to/open_clip_model.safetensors), or seed:N for random "
+                "weights on purpose"
+            )
+        if self.pretrained.startswith("seed:") and self.seed is None:
+            raise BackboneError(
+                f"--pretrained {self.pretrained}: after 'seed:' a whole number from 0 to 2^63-1"
+            )
+        if self.token_pool < 1:
+            raise BackboneError(f"--token-pool must be 1 or more, found {self.token_pool}")
+        Projection.parse(self.projection)
+
+    @property
+    def has_schema(self) -> bool:
+        """Whether the name itself says where config and weights come from."""
+        return self.name.startswith(SCHEMAS)
+
+    @property
+    def seed(self) -> int | None:
+        """N of ``seed:N``, or None when the weights are not random."""
+        prefix, separator, argument = self.pretrained.partition(":")
+        return parse_seed(argument) if separator and prefix == "seed" else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BackboneSpec:
+        """Build from `to_dict`'s output; an unknown key is an error, not ignored."""
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise BackboneError(f"unknown backbone settings: {', '.join(unknown)}")
+        return cls(**values)
+
+
+def parse_seed(text: str) -> int | None:
+    """Return a seed that torch's generators accept, or None."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    seed = int(text)
+    return seed if seed < 2**63 else None
