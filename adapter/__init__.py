@@ -1,1 +1,49 @@
-"""adapter: ranking-aware adapters, trained from a featcache cache."""
+"""adapter: ranking-aware adapters, trained from a featcache cache.
+
+Names are imported when first used: ``import adapter`` does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adapter.comparison import rank_by_comparison
+    from adapter.config import AdapterConfig
+    from adapter.convert import convert_checkpoint
+    from adapter.losses import LossConfig
+    from adapter.model import AdapterOutput, RankingAdapter
+    from adapter.ranking import PairSummary
+
+__all__ = [
+    "AdapterConfig",
+    "AdapterOutput",
+    "LossConfig",
+    "PairSummary",
+    "RankingAdapter",
+    "convert_checkpoint",
+    "rank_by_comparison",
+]
+
+_MODULE_OF = {
+    "AdapterConfig": "config",
+    "AdapterOutput": "model",
+    "LossConfig": "losses",
+    "PairSummary": "ranking",
+    "RankingAdapter": "model",
+    "convert_checkpoint": "convert",
+    "rank_by_comparison": "comparison",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name's module on first use."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'adapter' has no attribute {name!r}")
+    return getattr(import_module(f"adapter.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names without importing them."""
+    return sorted([*globals(), *__all__])
