@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import struct
 import threading
 import warnings
@@ -34,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 
 from featcache.errors import ImageError
 from featcache.measures import measure
@@ -63,18 +64,34 @@ _TRANSPOSE = {  # value of the EXIF tag -> what makes the image upright (EXIF 2.
     8: Image.Transpose.ROTATE_90,
 }
 
-# What Pillow's parsers raise on damaged files; anything else is a bug and must surface.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError)
-_DAMAGE = (*_DECODE_ERRORS, struct.error, zlib.error, OverflowError)
+# What Pillow's parsers and decoders raise on damaged files (found by altering bytes of all
+# FORMATS); anything else is a bug and must surface.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    RuntimeError,  # AVIF
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,  # TIFF and WEBP apply Pillow's own limit as well
+)
 
 _init_lock = threading.Lock()
 
-# Pillow warns about damaged metadata in otherwise good files, once per place and process. The
-# reader's contract is one reason per failed image and silence otherwise. A fixed, narrow filter is
-# the thread-safe way: `warnings.catch_warnings` swaps state that all threads share.
+# Pillow warns about damaged metadata in otherwise good files, and about sizes that ``max_pixels``
+# decides here. The reader's contract is one reason per failed image and silence otherwise. Fixed,
+# narrow filters are the thread-safe way: `warnings.catch_warnings` swaps state that all threads
+# share. The null handler keeps Pillow's log off stderr in programs that set up no logging.
 warnings.filterwarnings(
     "ignore", category=UserWarning, module=r"PIL\.(TiffImagePlugin|JpegImagePlugin)"
 )
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +207,8 @@ def read_image(
     original = np.asarray(rgb)  # [H, W, 3]
     side = (preprocessing.size, preprocessing.size)
     squashed = rgb.resize(side, _FILTERS[preprocessing.interpolation])
-    pixels = np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))  # [3, S, S]
+    # A copy of its own: contiguous, and writable, which torch.from_numpy asks for.
+    pixels = np.array(np.asarray(squashed).transpose(2, 0, 1), order="C")  # [3, S, S]
     return DecodedImage(
         pixels=pixels,
         width=rgb.width,
@@ -253,7 +271,7 @@ def _open(data: bytes, preprocessing: Preprocessing) -> ImageFile.ImageFile:
             # A JPEG that ends early decodes to its end once an end marker follows.
             pad = name == "JPEG" and preprocessing.truncated == "pad"
             image = factory(io.BytesIO(data + b"\xff\xd9" if pad else data), "")
-        except (*_DAMAGE, UnidentifiedImageError) as error:
+        except _DAMAGE as error:
             failure = f"damaged {name} header: {_one_line(error)}"
             continue
         width, height = image.size
