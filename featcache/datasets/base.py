@@ -1,0 +1,304 @@
+"""What every data set reader is: images apart from labels, and a check before the work starts.
+
+A reader names its files (``parts``), says which images the set's own files name (``annotated``)
+and which labels they give (``annotations``). This base class does the rest: finding the parts,
+leaving out images that are not on the disk, other splits from a file, and the check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from featcache.datasets.records import (
+    SPLIT_FILE,
+    CheckReport,
+    DatasetInfo,
+    ImageRecord,
+    Label,
+    Option,
+    Part,
+)
+from featcache.datasets.splits import find_leaks, read_split_file, resplit
+from featcache.errors import DatasetError, DatasetNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+# What a reader imports from here; the records themselves are described in records.py.
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "SPLIT_FILE",
+    "CheckReport",
+    "Dataset",
+    "DatasetInfo",
+    "ImageRecord",
+    "Label",
+    "Option",
+    "Part",
+    "is_image",
+    "safe_relative",
+    "walk_images",
+]
+
+IMAGE_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("jpg", "jpeg", "jp2", "png", "webp", "avif", "gif", "bmp"),
+        *("tif", "tiff", "ppm", "pgm", "pbm"),
+    )
+)
+
+
+@lru_cache(maxsize=64)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def safe_relative(root: str | os.PathLike[str], path: str) -> Path:
+    """Join ``root`` and ``path``, which must stay inside ``root``.
+
+    Args:
+        root: A folder. It may itself be, or lie behind, a symbolic link.
+        path: POSIX path of a file below it; it need not exist.
+
+    Returns:
+        The path of the file, below ``root``.
+
+    Raises:
+        DatasetError: ``path`` is empty or absolute, contains ``..``, or leads outside ``root``
+            through a symbolic link.
+    """
+    pure, windows = PurePosixPath(path), PureWindowsPath(path)
+    if not pure.parts or "\0" in path:
+        raise DatasetError(f"{path!r} is not a file name; expected a path relative to {root}")
+    if pure.is_absolute() or windows.drive or windows.root:
+        raise DatasetError(f"{path!r} is absolute; expected a path relative to {root}")
+    if ".." in pure.parts or ".." in windows.parts:
+        raise DatasetError(f"{path!r} contains '..'; expected a path inside {root}")
+    target = Path(root) / pure
+    real, inside = os.path.realpath(target), _real(os.path.abspath(root))  # noqa: PTH100
+    if os.path.commonpath([real, inside]) != inside:
+        raise DatasetError(f"{path!r} leads to {real}, outside {root}; give the real folder")
+    return target
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file name is that of an image: not hidden, and with a known suffix."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+
+
+def walk_images(root: Path, below: str = "") -> Iterator[str]:
+    """Yield the POSIX paths, relative to ``root``, of all images below a folder, unsorted.
+
+    Hidden files and folders are skipped; links to folders are not followed.
+    """
+    for folder, folders, files in os.walk(root / below):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        prefix = Path(folder).relative_to(root).as_posix()
+        for name in files:
+            if is_image(name):
+                yield name if prefix == "." else f"{prefix}/{name}"
+
+
+class Dataset(ABC):
+    """A data set in a folder.
+
+    Subclasses set ``info`` and ``parts`` and implement ``annotated`` and ``annotations``. Nothing
+    is read before ``images``, ``labels`` or ``check`` is called.
+
+    Args:
+        root: The data set's folder.
+        **options: As ``info.options`` declares them; text is converted.
+
+    Raises:
+        DatasetError: An option is unknown or has a wrong value.
+    """
+
+    info: ClassVar[DatasetInfo]
+    parts: ClassVar[tuple[Part, ...]] = ()
+    measured_queries: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, root: str | os.PathLike[str], **options: Any) -> None:
+        self.root = Path(root)
+        declared = self.info.options
+        if unknown := sorted(options.keys() - declared.keys()):
+            raise DatasetError(
+                f"{self.info.name} has no option {unknown[0]!r}; "
+                f"it has {', '.join(sorted(declared)) or 'none'}"
+            )
+        self.options: dict[str, Any] = {
+            name: option.parse(name, options[name])
+            if options.get(name) is not None
+            else option.default
+            for name, option in declared.items()
+        }
+
+    @abstractmethod
+    def annotated(self) -> list[ImageRecord]:
+        """List every image that the set's files name, on the disk or not, in a fixed order."""
+
+    @abstractmethod
+    def annotations(self) -> list[Label]:
+        """List every label that the set's files give, with the set's own splits."""
+
+    def group(self, sample_id: str) -> str | None:
+        """Name what must lie on one side of a split as a whole: a person, a scene."""
+        del sample_id
+        return None
+
+    def split_key(self, sample_id: str) -> str:
+        """Return the id that split files use for a sample."""
+        return sample_id
+
+    def images(self) -> list[ImageRecord]:
+        """List the images to extract: those named by the set's files that are on the disk.
+
+        Raises:
+            DatasetNotFoundError: A needed file or folder is missing, or no image is there.
+            DatasetError: A file is not as documented.
+        """
+        self.require()
+        found = [record for record in self._annotated if record.path in self._on_disk]
+        if not found:
+            raise DatasetNotFoundError(
+                f"{self.info.title}: none of {len(self._annotated):,} images is below {self.root}"
+                + (f", e.g. {self._annotated[0].path}" if self._annotated else "")
+                + f". {self._expected()}"
+            )
+        return found
+
+    def labels(self) -> list[Label]:
+        """List the labels of ``images()``, with the set's splits or those of ``split_file``.
+
+        Raises:
+            DatasetNotFoundError, DatasetError: As ``images``.
+        """
+        samples = {record.sample_id for record in self.images()}
+        return [label for label in self._split_annotations() if label.sample_id in samples]
+
+    def require(self) -> None:
+        """Raise DatasetNotFoundError when a needed part is missing."""
+        if not self.root.is_dir():
+            raise DatasetNotFoundError(
+                f"{self.info.title}: there is no folder {self.root}. {self._expected()}"
+            )
+        for part in self.parts:
+            if part.needed:
+                self.need(part.what)
+
+    def find(self, what: str) -> str | None:
+        """Return the POSIX path of a part below the root, or ``None`` when it is not there."""
+        part = next(part for part in self.parts if part.what == what)
+        for place in part.places:
+            if match := min(self.root.glob(place), default=None):
+                return match.relative_to(self.root).as_posix()
+        return None
+
+    def need(self, what: str) -> str:
+        """Return the POSIX path of a part; raises DatasetNotFoundError when it is not there."""
+        if (place := self.find(what)) is None:
+            places = " or ".join(next(part.places for part in self.parts if part.what == what))
+            raise DatasetNotFoundError(
+                f"{self.info.title}: no {what} below {self.root} (looked for {places}). "
+                f"{self._expected()}"
+            )
+        return place
+
+    def check(self, *, contents: bool = False) -> CheckReport:
+        """Say what is there and what is missing, without extracting anything.
+
+        Args:
+            contents: Also read every image file, and report equal files on two sides of a split.
+        """
+        base = CheckReport(dataset=self.info.name, root=str(self.root), layout=self.info.layout)
+        if not self.root.is_dir():
+            return replace(base, missing=(f"the folder {self.root}",))
+        places = {part.what: self.find(part.what) for part in self.parts}
+        base = replace(
+            base,
+            found=tuple(f"{what}: {place}" for what, place in places.items() if place),
+            missing=tuple(
+                f"{part.what} (looked for {' or '.join(part.places)})"
+                for part in self.parts
+                if part.needed and not places[part.what]
+            ),
+        )
+        if base.missing:
+            return base
+        try:
+            on_disk, named, rows = self._on_disk, self._annotated, self._split_annotations()
+        except DatasetError as error:
+            return replace(base, problems=(str(error),))
+        present = {record.sample_id: record.path for record in named if record.path in on_disk}
+        rows = [label for label in rows if label.sample_id in present]
+        problems = []
+        if not present:
+            example = f", e.g. {named[0].path}" if named else ""
+            problems.append(f"none of the {len(named):,} images named is on the disk{example}")
+        if repeated := len(named) - len({record.sample_id for record in named}):
+            problems.append(f"{repeated:,} images have an id that another one has")
+        digests = self._digests(present.values()) if contents else {}
+        groups = {
+            "image": {sample: sample for sample in present},
+            "person or scene": {s: g for s in present if (g := self.group(s)) is not None},
+            "file content": {s: digests[path] for s, path in present.items() if path in digests},
+        }
+        return replace(
+            base,
+            num_images=len(present),
+            num_labels=len(rows),
+            images_missing=len(named) - len(present),
+            images_extra=len(on_disk - {record.path for record in named}),
+            images_unlabelled=len(present.keys() - {label.sample_id for label in rows}),
+            leaks=tuple(leak for what, of in groups.items() for leak in find_leaks(rows, of, what)),
+            problems=tuple(problems),
+        )
+
+    @cached_property
+    def _annotated(self) -> list[ImageRecord]:
+        return self.annotated()
+
+    @cached_property
+    def _on_disk(self) -> set[str]:
+        """Paths of the image files in the folders that hold, or should hold, named images."""
+        folders = {PurePosixPath(record.path).parent for record in self._annotated}
+        paths: set[str] = set()
+        for folder in sorted(folders):
+            where = safe_relative(self.root, folder.as_posix()) if folder.parts else self.root
+            if not where.is_dir():
+                continue
+            with os.scandir(where) as entries:
+                for entry in entries:
+                    path = (folder / entry.name).as_posix()
+                    if is_image(entry.name) and entry.is_file():
+                        if entry.is_symlink():
+                            safe_relative(self.root, path)
+                        paths.add(path)
+        return paths
+
+    def _split_annotations(self) -> list[Label]:
+        file = self.options.get("split_file")
+        if file is None:
+            return self.annotations()
+        return resplit(self.annotations(), read_split_file(file), self.split_key)
+
+    def _digests(self, paths: Iterable[str]) -> dict[str, str]:
+        out = {}
+        for path in paths:
+            with safe_relative(self.root, path).open("rb") as file:
+                out[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        return out
+
+    def _expected(self) -> str:
+        return (
+            f"Expected layout:\n{self.info.layout}\n"
+            f"Ask for the data: {self.info.source}. "
+            f"Look with: featcache datasets {self.info.name} --check {self.root}"
+        )

@@ -1,0 +1,205 @@
+"""The demo: scenes of coloured solids, drawn on the spot; nothing is downloaded.
+
+    featcache extract --dataset demo --root demo/images --out demo/cache
+
+The data set writes itself into ``root`` when that folder is absent or empty. It is the paper's
+CLEVR task in small: count by 8 colours, 3 shapes and 2 materials, and rank by brightness, contrast
+and colourfulness. Of 2,000 scenes, 1,700 are for training and 300 for the test.
+
+``scenes.json`` has CLEVR's form: ``scenes[].image_filename`` and ``scenes[].objects[]`` with
+``color, shape, material, size``, and here ``x, y, radius`` in pixels and the ``visible`` share.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from featcache.datasets.base import (
+    SPLIT_FILE,
+    Dataset,
+    DatasetInfo,
+    ImageRecord,
+    Label,
+    Option,
+    Part,
+    is_image,
+)
+from featcache.datasets.queries import PHOTOMETRIC, count_attribute
+from featcache.datasets.splits import stratified_split
+from featcache.errors import DatasetError, DatasetNotFoundError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+COUNT, SEED, SIZE = 2000, 0, 128
+TEST_SHARE = 0.15
+
+# Written first and removed last: a folder with it was left half-finished and may be drawn again.
+_UNFINISHED = "scenes.json.unfinished"
+
+
+class Demo(Dataset):
+    """Drawn scenes; they are drawn when ``root`` is absent or empty."""
+
+    info = DatasetInfo(
+        name="demo",
+        title="Demo scenes",
+        task="counts by colour, material and shape; brightness, contrast, colourfulness",
+        num_images=COUNT,
+        licence="MIT, as this project",
+        source="drawn by this project into ROOT when it is absent or empty",
+        layout="ROOT/\n  scenes.json\n  images/demo_000000.png ...",
+        options={
+            "count": Option(help=f"scenes to draw (default {COUNT:,})", kind=int),
+            "seed": Option(help=f"of the scenes and their split (default {SEED})", kind=int),
+            "size": Option(help=f"width and height, pixels (default {SIZE})", kind=int),
+            "split_file": SPLIT_FILE,
+        },
+    )
+    parts = (Part(what="scenes", places=("scenes.json",)),)
+    measured_queries = PHOTOMETRIC
+
+    def require(self) -> None:
+        """Draw the scenes if there is nothing yet; refuse a folder of something else."""
+        if self.find("scenes") is None:
+            given = {k: self.options[k] for k in ("count", "seed", "size")}
+            generate(self.root, **{k: v for k, v in given.items() if v is not None})
+        super().require()
+
+    def annotated(self) -> list[ImageRecord]:
+        """List the scenes in the order of drawing; the id is the file's stem."""
+        return [
+            ImageRecord(Path(scene["image_filename"]).stem, f"images/{scene['image_filename']}")
+            for scene in self._read()["scenes"]
+        ]
+
+    def annotations(self) -> list[Label]:
+        """Count objects by colour, material and shape, zeros included."""
+        content = self._read()
+        samples = [Path(scene["image_filename"]).stem for scene in content["scenes"]]
+        splits = stratified_split(
+            dict.fromkeys(samples, "demo"),
+            {"test": TEST_SHARE, "train": 1 - TEST_SHARE},
+            seed=content["seed"],
+        )
+        return [
+            Label(sample, f"count-{kind}", query, value, splits[sample])
+            for sample, scene in zip(samples, content["scenes"], strict=True)
+            for kind, query, value in count_objects(scene["objects"])
+        ]
+
+    def _read(self) -> dict[str, Any]:
+        file = self.root / self.need("scenes")
+        try:
+            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            found = {
+                "count": len(content["scenes"]),
+                "seed": content["seed"],
+                "size": content["size"],
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{file}: not the demo's scenes: {error!r}") from error
+        for name, value in found.items():
+            if self.options[name] not in (None, value):
+                raise DatasetError(
+                    f"{file}: found {name} {value}, expected {self.options[name]}; "
+                    "choose another folder or leave the option out"
+                )
+        return content
+
+
+# CLEVR's attributes by which objects are counted; the demo's solids have the same.
+ATTRIBUTES = MappingProxyType(
+    {
+        "color": ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow"),
+        "material": ("rubber", "metal"),
+        "shape": ("cube", "sphere", "cylinder"),
+    }
+)
+
+
+def count_objects(objects: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
+    """Count the objects of a scene in CLEVR's form.
+
+    Args:
+        objects: Each with ``color``, ``material`` and ``shape``.
+
+    Returns:
+        (kind of attribute, prompt, number of objects) for each of the 13 attribute values.
+
+    Raises:
+        DatasetError: An attribute has a value that CLEVR does not have.
+    """
+    out = []
+    for kind, values in ATTRIBUTES.items():
+        counts = dict.fromkeys(values, 0)
+        for thing in objects:
+            if (value := thing.get(kind)) not in counts:
+                raise DatasetError(f"{kind}: found {value!r}, expected {', '.join(values)}")
+            counts[value] += 1
+        out += [(kind, count_attribute(kind, value), float(n)) for value, n in counts.items()]
+    return out
+
+
+def generate(
+    root: str | os.PathLike[str],
+    count: int = COUNT,
+    seed: int = SEED,
+    size: int = SIZE,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Draw scenes into a folder: ``images/demo_000000.png`` ... and ``scenes.json``.
+
+    The same arguments give the same pixels on every machine. ``scenes.json`` is written last, so
+    a folder that has it is complete.
+
+    Args:
+        root: An absent or empty folder, or one that was left half-finished.
+        count: Number of scenes, 1 or more.
+        seed: 0 or more.
+        size: Width and height in pixels, 32 or more.
+        progress: Called with 1 after each scene.
+
+    Raises:
+        DatasetError: An argument is out of range.
+        DatasetNotFoundError: The folder holds something else.
+    """
+    from PIL import Image
+
+    from featcache.datasets.scenes import draw_scene
+
+    if count < 1 or seed < 0 or size < 32:
+        raise DatasetError(
+            f"demo: found count {count}, seed {seed}, size {size}; "
+            "expected count >= 1, seed >= 0, size >= 32"
+        )
+    folder = Path(root)
+    if folder.exists() and not folder.is_dir():
+        raise DatasetNotFoundError(f"{folder} is a file; expected a folder, absent or empty")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _UNFINISHED).exists():
+        raise DatasetNotFoundError(
+            f"{folder} is not empty and has no scenes.json; "
+            "the demo is drawn only into an absent or empty folder"
+        )
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    unfinished = folder / _UNFINISHED
+    unfinished.touch()
+    for old in (folder / "images").iterdir():
+        if is_image(old.name) and old.name.startswith("demo_"):
+            old.unlink()  # of a run that was cut off, perhaps with other arguments
+    scenes = []
+    for index in range(count):
+        name = f"demo_{index:06d}.png"
+        pixels, objects = draw_scene(seed, index, size)
+        Image.fromarray(pixels).save(folder / "images" / name)
+        scenes.append({"image_filename": name, "objects": [asdict(thing) for thing in objects]})
+        if progress is not None:
+            progress(1)
+    content = {"seed": seed, "size": size, "scenes": scenes}
+    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    unfinished.replace(folder / "scenes.json")

@@ -1,0 +1,35 @@
+"""Any folder of images, without labels.
+
+    featcache extract --dataset folder --root photos --out cache
+
+Images are found recursively by suffix (see ``IMAGE_SUFFIXES`` in ``base.py``), hidden files and
+folders are skipped, links to folders are not followed. The sample id is the path below the root,
+and images are sorted by it.
+"""
+
+from __future__ import annotations
+
+from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Label, walk_images
+
+
+class Folder(Dataset):
+    """All images below a folder."""
+
+    info = DatasetInfo(
+        name="folder",
+        title="Folder of images",
+        task="none: images only",
+        num_images=None,
+        licence="your own data",
+        source="any folder with images in it",
+        layout="ROOT/\n  **/*.{jpg,jpeg,png,webp,avif,gif,bmp,tif,tiff,ppm,pgm,pbm,jp2}",
+        options={},
+    )
+
+    def annotated(self) -> list[ImageRecord]:
+        """List the images below the root, sorted by path."""
+        return [ImageRecord(path, path) for path in sorted(walk_images(self.root))]
+
+    def annotations(self) -> list[Label]:
+        """Return nothing: a folder has no labels."""
+        return []

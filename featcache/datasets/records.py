@@ -1,0 +1,185 @@
+"""The values that readers hand over: images, labels, what is known of a data set, a check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from featcache.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SPLITS = ("train", "val", "test", "all")
+
+# 100 patch tokens x 768 channels x 2 bytes: ConvNeXt-L at 320 px in float16.
+BYTES_PER_VIEW = 153_600
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image: an id that is unique in the data set, and its POSIX path below the root."""
+
+    sample_id: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One value of one image for one query.
+
+    ``fold`` is the number of the split, not of the part: "in fold 3 this label is for training".
+    ``None`` holds for every fold. ``distribution`` is the share of each rating, where known.
+    """
+
+    sample_id: str
+    task: str
+    query: str
+    value: float
+    split: str
+    fold: int | None = None
+    distribution: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option of a reader, as ``--option name=value`` gives it.
+
+    Attributes:
+        help: One sentence for the user.
+        kind: ``str``, ``int``, ``float`` or ``bool``; text is converted to it.
+        default: The value when the option is not given.
+        choices: What the value may be; empty for anything of its kind.
+    """
+
+    help: str
+    kind: type = str
+    default: Any = None
+    choices: tuple[Any, ...] = ()
+
+    def parse(self, name: str, value: Any) -> Any:
+        """Convert ``value`` to the option's kind; raises DatasetError when it is not one."""
+        expected = " or ".join(map(str, self.choices)) or f"a value of type {self.kind.__name__}"
+        try:
+            if self.kind is bool and isinstance(value, str):
+                parsed: Any = {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+            else:
+                parsed = self.kind(value)
+        except (KeyError, ValueError, TypeError) as error:
+            raise DatasetError(f"option {name}: found {value!r}, expected {expected}") from error
+        if self.choices and parsed not in self.choices:
+            raise DatasetError(f"option {name}: found {value!r}, expected {expected}")
+        return parsed
+
+
+SPLIT_FILE = Option(
+    help="JSON with the ids of other splits: {train_id: [...], test_id: [...]}, or a list of them"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What a user must know before downloading or extracting a data set.
+
+    Attributes:
+        name: The name on the command line.
+        title: The name in print.
+        task: What its labels say, in a few words.
+        num_images: Images with labels in the whole set; ``None`` where it depends on the user.
+        licence: The terms, as far as the publishers state them.
+        source: Whom to ask for the data.
+        layout: The expected folder, as a small drawing.
+        options: The reader's options.
+    """
+
+    name: str
+    title: str
+    task: str
+    num_images: int | None
+    licence: str
+    source: str
+    layout: str
+    options: Mapping[str, Option] = field(
+        default_factory=lambda: MappingProxyType({"split_file": SPLIT_FILE})
+    )
+
+    def cache_bytes(self, views: int = 1) -> int | None:
+        """Bytes of patch tokens for ``views`` views of all images; ``None`` if not known."""
+        return None if self.num_images is None else cache_bytes(self.num_images, views)
+
+
+def cache_bytes(num_images: int, views: int = 1, per_view: int = BYTES_PER_VIEW) -> int:
+    """Bytes of patch tokens: by default 153,600 per image and view (100 x 768 float16)."""
+    return num_images * views * per_view
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A file or folder of a data set, and where below the root it may lie.
+
+    Attributes:
+        what: Its name in messages.
+        places: Glob patterns, POSIX, relative to the root; the first that matches counts.
+        needed: Without it nothing can be read.
+    """
+
+    what: str
+    places: tuple[str, ...]
+    needed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What ``check`` found. Counts are of images and label rows.
+
+    Attributes:
+        dataset: Name of the data set.
+        root: The folder that was checked.
+        found: Parts that are there, with their place.
+        missing: Parts that are needed and are not there, with the places that were tried.
+        num_images: Images that the set's files name and that are on the disk.
+        num_labels: Labels of those images.
+        images_missing: Images that the set's files name and that are not on the disk.
+        images_extra: Images beside the others that the set's files do not name.
+        images_unlabelled: Images found that have no label.
+        leaks: Images, persons or scenes on two sides of one split.
+        problems: Anything else that is not as documented.
+        layout: The expected layout.
+    """
+
+    dataset: str
+    root: str
+    found: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    num_images: int = 0
+    num_labels: int = 0
+    images_missing: int = 0
+    images_extra: int = 0
+    images_unlabelled: int = 0
+    leaks: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    layout: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Everything needed is there, and some images were found."""
+        return not self.missing and not self.problems and self.num_images > 0
+
+    def lines(self) -> list[str]:
+        """Return the report as lines of plain text."""
+        out = [f"{self.dataset} in {self.root}"]
+        out += [f"found: {item}" for item in self.found]
+        out += [f"missing: {item}" for item in self.missing]
+        out += [f"problem: {item}" for item in self.problems]
+        if not self.missing:
+            out.append(
+                f"{self.num_images:,} images with {self.num_labels:,} labels; "
+                f"{self.images_unlabelled:,} images without a label, "
+                f"{self.images_missing:,} named but not on the disk, "
+                f"{self.images_extra:,} on the disk but not named"
+            )
+        out += [f"leak: {item}" for item in self.leaks]
+        if not self.ok:
+            out += ["expected layout:", *(f"  {line}" for line in self.layout.splitlines())]
+        return out

@@ -1,0 +1,164 @@
+"""Splits: seeded and stratified ones of our own, and those that a JSON file lists.
+
+A seeded split orders the samples of each stratum by the SHA-256 of (seed, fold, sample id) and
+cuts. It depends on nothing else: not on the order of the samples, on a library's generator or on
+the machine, and adding an image moves no more than the borders of its own stratum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache.errors import DatasetError, DatasetNotFoundError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+
+    from featcache.datasets.records import Label
+
+# From sample id to "train", "val" or "test"; a sample that is not in it is not used.
+Fold = dict[str, str]
+
+_KEYS = {"train_id": "train", "val_id": "val", "test_id": "test"}
+
+
+def stratified_split(
+    strata: Mapping[str, Hashable],
+    parts: Mapping[str, int | float],
+    *,
+    seed: int = 0,
+    fold: int = 0,
+) -> Fold:
+    """Split samples at random, stratum by stratum.
+
+    Args:
+        strata: From sample id to its stratum.
+        parts: From split to its size in each stratum, in the order of cutting: a count, or a
+            share below 1, of which the stratum's cumulated sizes are rounded.
+        seed: Of the whole series of splits.
+        fold: Number of this split in the series.
+
+    Returns:
+        The split of each sample; samples beyond the parts' sizes are left out.
+
+    Raises:
+        DatasetError: A stratum is smaller than the counts ask for.
+    """
+    members: dict[Hashable, list[str]] = defaultdict(list)
+    for sample, stratum in strata.items():
+        members[stratum].append(sample)
+    out: Fold = {}
+    for stratum, samples in members.items():
+        samples.sort(key=lambda sample: hashlib.sha256(f"{seed}/{fold}/{sample}".encode()).digest())
+        start, cumulated = 0, 0.0
+        for split, size in parts.items():
+            cumulated += size if size >= 1 else size * len(samples)
+            stop = int(cumulated + 0.5)
+            if stop > len(samples):
+                raise DatasetError(
+                    f"{stratum} has {len(samples)} images; the split needs "
+                    f"{' + '.join(f'{n} {s}' for s, n in parts.items())}"
+                )
+            out.update(dict.fromkeys(samples[start:stop], split))
+            start = stop
+    return out
+
+
+def read_split_file(file: str | os.PathLike[str]) -> list[Fold]:
+    """Read the ids of one or more splits from JSON.
+
+    The form is that of the files which the paper's authors released (``examples/*-split.json``):
+    ``{"train_id": [...], "test_id": [...]}``, ids as text. ``val_id`` may be there too, and a
+    list of such objects gives several folds.
+
+    Args:
+        file: Path of the file.
+
+    Returns:
+        One dictionary per fold, from id to split. An id on two sides of one fold is an error:
+        nothing could tell which is meant.
+
+    Raises:
+        DatasetNotFoundError: There is no such file.
+        DatasetError: The file is not of this form.
+    """
+    path = Path(file)
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetNotFoundError(f"{path}: the split file cannot be read: {error}") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: not JSON: {error}") from error
+    folds = content if isinstance(content, list) else [content]
+    out: list[Fold] = []
+    for number, item in enumerate(folds):
+        where = f"{path}, fold {number}"
+        if not isinstance(item, dict) or "train_id" not in item or "test_id" not in item:
+            raise DatasetError(f"{where}: expected an object with train_id and test_id")
+        if unknown := sorted(item.keys() - _KEYS.keys()):
+            raise DatasetError(f"{where}: found {unknown[0]!r}, expected {', '.join(_KEYS)}")
+        fold: Fold = {}
+        for key, split in _KEYS.items():
+            ids = item.get(key, [])
+            if not isinstance(ids, list) or not all(isinstance(i, str | int) for i in ids):
+                raise DatasetError(f"{where}, {key}: expected a list of ids")
+            for sample in map(str, ids):
+                if fold.setdefault(sample, split) != split:
+                    raise DatasetError(f"{where}: {sample!r} is in {fold[sample]} and in {split}")
+        out.append(fold)
+    if not out:
+        raise DatasetError(f"{path}: no split in it")
+    return out
+
+
+def resplit(labels: Iterable[Label], folds: list[Fold], key: Callable[[str], str]) -> list[Label]:
+    """Give labels the splits of a split file; ids that it does not name are left out.
+
+    Args:
+        labels: With the data set's own splits, which are forgotten.
+        folds: From ``read_split_file``; one fold holds for every fold (``fold`` None).
+        key: Function from a sample id to the id that the file uses.
+    """
+    once = dict.fromkeys(replace(label, split="all", fold=None) for label in labels)
+    return [
+        replace(label, split=split, fold=number if len(folds) > 1 else None)
+        for number, fold in enumerate(folds)
+        for label in once
+        if (split := fold.get(key(label.sample_id)))
+    ]
+
+
+def find_leaks(labels: Iterable[Label], group_of: Mapping[str, str], what: str) -> list[str]:
+    """Describe groups that lie on two sides of one split, one line per fold and pair of sides.
+
+    Args:
+        labels: Labels with splits and folds; a label with fold None counts in every fold.
+        group_of: From sample id to its group; samples without a group are passed over.
+        what: What a group is, for the message.
+    """
+    sides: dict[int | None, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for label in labels:
+        if label.split != "all" and (group := group_of.get(label.sample_id)) is not None:
+            sides[label.fold][label.split].add(group)
+    common = sides.pop(None, {})
+    out = []
+    numbers: list[int | None] = [*sorted(fold for fold in sides if fold is not None)]
+    for fold in numbers or [None]:
+        parts = {
+            split: set(common.get(split, ())) | sides.get(fold, {}).get(split, set())
+            for split in ("train", "val", "test")
+        }
+        for left, right in (("train", "test"), ("train", "val"), ("val", "test")):
+            if both := sorted(parts[left] & parts[right]):
+                where = "" if fold is None else f"fold {fold}: "
+                out.append(
+                    f"{where}{len(both):,} times the same {what} in {left} and {right}, "
+                    f"e.g. {both[0]}"
+                )
+    return out

@@ -1,0 +1,64 @@
+import pytest
+
+from featcache.datasets import open_dataset
+from featcache.errors import DatasetError, DatasetNotFoundError
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_finds_images_recursively_sorted_and_skips_the_rest(tmp_path):
+    touch(tmp_path, "b/2.PNG", "b/10.jpg", "a.jpeg", "B.webp", "notes.txt", ".hidden.jpg")
+    touch(tmp_path, ".git/x.jpg", "b/.cache/y.jpg", "b/no_suffix")
+    folder = open_dataset("folder", tmp_path)
+    assert [image.path for image in folder.images()] == ["B.webp", "a.jpeg", "b/10.jpg", "b/2.PNG"]
+    assert all(image.sample_id == image.path for image in folder.images())
+    assert folder.labels() == []
+    report = folder.check()
+    assert report.ok
+    assert (report.num_images, report.images_unlabelled, report.images_extra) == (4, 4, 0)
+
+
+def test_says_what_it_wants(tmp_path):
+    with pytest.raises(DatasetNotFoundError, match=r"no folder .*absent"):
+        open_dataset("folder", tmp_path / "absent").images()
+    with pytest.raises(DatasetNotFoundError, match=r"none of 0 images"):
+        open_dataset("folder", tmp_path).images()
+    assert not open_dataset("folder", tmp_path).check().ok
+    with pytest.raises(FileNotFoundError):
+        open_dataset("folder", tmp_path).images()
+
+
+def test_links_inside_are_followed_and_outside_refused(tmp_path):
+    root = tmp_path / "root"
+    touch(root, "a.jpg")
+    (root / "b.jpg").symlink_to("a.jpg")
+    assert len(open_dataset("folder", root).images()) == 2
+    touch(tmp_path, "outside.jpg")
+    (root / "c.jpg").symlink_to(tmp_path / "outside.jpg")
+    with pytest.raises(DatasetError, match="outside"):
+        open_dataset("folder", root).images()
+    assert "outside" in open_dataset("folder", root).check().problems[0]
+
+
+def test_links_to_folders_are_not_followed(tmp_path):
+    touch(tmp_path, "a.jpg", "b/c.jpg")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert [image.path for image in open_dataset("folder", tmp_path).images()] == [
+        "a.jpg",
+        "b/c.jpg",
+    ]
+
+
+def test_names_that_are_not_ascii(tmp_path):
+    touch(tmp_path, "Größe 1.jpg", "日本.png")
+    assert len(open_dataset("folder", tmp_path).images()) == 2
+
+
+def test_root_may_be_a_link(tmp_path):
+    touch(tmp_path / "real", "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    assert len(open_dataset("folder", tmp_path / "link").images()) == 1
