@@ -18,6 +18,7 @@ import json
 import logging
 import pickle
 import re
+import struct
 import tempfile
 import warnings
 from contextlib import contextmanager
@@ -36,6 +37,18 @@ if TYPE_CHECKING:
     from featcache.backbone.spec import BackboneSpec
 
 LOCAL_HINT = "give a local file instead: --pretrained /path/to/open_clip_model.safetensors"
+
+# What safetensors and torch's weights-only unpickler raise on files that are not what they claim.
+UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    EOFError,
+    struct.error,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
 
 _CONFIGS = Path(__file__).parent / "configs"
 _CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -156,18 +169,14 @@ def _create_pretrained(spec: BackboneSpec, name: str) -> torch.nn.Module:
             f"{spec.pretrained} was trained with another activation than {name} has "
             f"({' '.join(str(error).split())}); try --backbone {_other_activation(name)}"
         ) from error
-    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
-        raise BackboneError(
-            f"checkpoint {source} cannot be read as weights alone: {_first_line(error)}"
-        ) from error
-    except (RuntimeError, OSError, KeyError, AssertionError) as error:
+    except (*UNREADABLE, RuntimeError, OSError, AssertionError) as error:
         if "loading state_dict" in str(error):
             raise BackboneError(
                 f"the weights of {source} do not fit {name}: {_misfits(str(error))}"
             ) from error
         if Path(spec.pretrained).is_file():
             raise BackboneError(
-                f"checkpoint {source} cannot be loaded into {name}: {_first_line(error)}"
+                f"checkpoint {source} cannot be read as weights of {name}: {first_line(error)}"
             ) from error
         raise _unreachable(source, error) from error
 
@@ -180,8 +189,10 @@ def _create(name: str, **options: Any) -> torch.nn.Module:
 
 
 def _unreachable(source: str, error: Exception) -> BackboneError:
+    # OpenCLIP wraps the hub's error in its own sentences; the cause comes last.
+    cause = RuntimeError(str(error).rpartition("Last error: ")[2])
     return BackboneError(
-        f"the weights of {source} could not be fetched ({_first_line(error)}); {LOCAL_HINT}"
+        f"the weights {source} could not be fetched ({first_line(cause)}); {LOCAL_HINT}"
     )
 
 
@@ -218,7 +229,8 @@ def _other_activation(name: str) -> str:
     return name.removesuffix(suffix) if name.endswith(suffix) else name + suffix
 
 
-def _first_line(error: BaseException, limit: int = 200) -> str:
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """Return the first line of an exception's text, or its class when it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0][:limit].rstrip(" .") if lines else type(error).__name__
 

@@ -14,15 +14,15 @@ be averaged over K x K neighbours afterwards.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from featcache.backbone.digest import weights_digest
+from featcache.backbone.loading import UNREADABLE, first_line
 from featcache.backbone.spec import Projection
 from featcache.errors import BackboneError
 
@@ -135,10 +135,9 @@ def _read_fc(path: Path) -> dict[str, Tensor]:
                     if (suffix := _fc_suffix(name))
                 }
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except (*UNREADABLE, RuntimeError, OSError) as error:
         raise BackboneError(
-            f"checkpoint {path} cannot be read as weights alone: {first}"
+            f"checkpoint {path} cannot be read as weights alone: {first_line(error)}"
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     return {

@@ -8,6 +8,7 @@ import open_clip
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 
+from featcache.backbone.loading import first_line
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class TextTower:
                 self._spec.name.replace("/", "-") if not self._spec.has_schema else self._spec.name
             )
         except (OSError, RuntimeError, ImportError) as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise BackboneError(
-                f"the tokenizer of {self._spec.name} could not be loaded ({first}); on a machine "
-                "without a hub take a model with OpenCLIP's own tokenizer"
+                f"the tokenizer of {self._spec.name} could not be loaded "
+                f"({first_line(error)}); on a machine without a hub take a model with OpenCLIP's own tokenizer"
             ) from error
