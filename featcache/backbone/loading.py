@@ -18,15 +18,19 @@ import json
 import logging
 import pickle
 import re
+import socket
 import struct
 import tempfile
+import urllib.request
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import open_clip
 import torch
+from huggingface_hub import constants
 from safetensors import SafetensorError
 
 from featcache.errors import BackboneError
@@ -81,7 +85,8 @@ def _resolve_config(spec: BackboneSpec) -> dict[str, Any]:
     """Return the architecture's config; register those that OpenCLIP does not ship."""
     if spec.has_schema:
         try:
-            config: dict[str, Any] | None = open_clip.get_model_config(spec.name)
+            with _offline_if_unreachable() if _needs_hub(spec) else nullcontext():
+                config: dict[str, Any] | None = open_clip.get_model_config(spec.name)
         except (OSError, ValueError, RuntimeError) as error:
             raise _unreachable(spec.name, error) from error
     else:
@@ -163,7 +168,8 @@ def _create_pretrained(spec: BackboneSpec, name: str) -> torch.nn.Module:
     """Build and load strictly; every way to fail becomes one sentence."""
     source = spec.pretrained or spec.name
     try:
-        return _create(name, pretrained=spec.pretrained or None, require_pretrained=True)
+        with _offline_if_unreachable() if _needs_hub(spec) else nullcontext():
+            return _create(name, pretrained=spec.pretrained or None, require_pretrained=True)
     except UserWarning as error:
         raise BackboneError(
             f"{spec.pretrained} was trained with another activation than {name} has "
@@ -176,9 +182,13 @@ def _create_pretrained(spec: BackboneSpec, name: str) -> torch.nn.Module:
             ) from error
         if Path(spec.pretrained).is_file():
             raise BackboneError(
-                f"checkpoint {source} cannot be read as weights of {name}: {first_line(error)}"
+                f"checkpoint {source} cannot be read as weights of {name}: {first_sentence(error)}"
             ) from error
-        raise _unreachable(source, error) from error
+        raise _unreachable(f"the weights {source}", error) from error
+
+
+def _needs_hub(spec: BackboneSpec) -> bool:
+    return not spec.name.startswith("local-dir:") and not Path(spec.pretrained or "?").is_file()
 
 
 def _create(name: str, **options: Any) -> torch.nn.Module:
@@ -191,9 +201,7 @@ def _create(name: str, **options: Any) -> torch.nn.Module:
 def _unreachable(source: str, error: Exception) -> BackboneError:
     # OpenCLIP wraps the hub's error in its own sentences; the cause comes last.
     cause = RuntimeError(str(error).rpartition("Last error: ")[2])
-    return BackboneError(
-        f"the weights {source} could not be fetched ({first_line(cause)}); {LOCAL_HINT}"
-    )
+    return BackboneError(f"{source} could not be fetched ({first_sentence(cause)}); {LOCAL_HINT}")
 
 
 def _misfits(message: str) -> str:
@@ -229,26 +237,55 @@ def _other_activation(name: str) -> str:
     return name.removesuffix(suffix) if name.endswith(suffix) else name + suffix
 
 
-def first_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of an exception's text, or its class when it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:limit].rstrip(" .") if lines else type(error).__name__
+def first_sentence(error: BaseException, limit: int = 200) -> str:
+    """Return the first sentence of an exception's text, or its class when it says nothing."""
+    sentence = re.split(r"(?<=[.!?])\s|\n", str(error).strip(), maxsplit=1)[0]
+    return sentence[:limit].rstrip(" .") or type(error).__name__
 
 
 @contextmanager
 def _quiet_root_logger() -> Iterator[None]:
-    """Silence OpenCLIP's messages, which go to the root logger and would install a handler."""
+    """Silence OpenCLIP's messages, which go to the root logger itself."""
     root = logging.getLogger()
-    handlers = list(root.handlers)
+    handler = logging.NullHandler()  # without one, logging.info() would install one that prints
+    root.addHandler(handler)
     root.addFilter(_drop)
     try:
         yield
     finally:
         root.removeFilter(_drop)
-        for handler in [h for h in root.handlers if h not in handlers]:
-            root.removeHandler(handler)
+        root.removeHandler(handler)
 
 
 def _drop(record: logging.LogRecord) -> bool:
     """Drop what the root logger itself is asked to log; other loggers do not pass here."""
     return False
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Without a network, let the hub's client take its cached files, or fail, at once.
+
+    By itself it would repeat every request for a minute, with a warning each time.
+    """
+    if constants.HF_HUB_OFFLINE or _hub_answers():
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def _hub_answers(timeout: float = 5.0) -> bool:
+    """Whether a connection to the hub can be opened; behind a proxy, assume so."""
+    if urllib.request.getproxies():
+        return True
+    hub = urlsplit(constants.ENDPOINT)
+    port = hub.port or (443 if hub.scheme == "https" else 80)
+    try:
+        socket.create_connection((hub.hostname or "", port), timeout=timeout).close()
+    except OSError:
+        return False
+    return True

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from featcache.backbone.digest import weights_digest
-from featcache.backbone.loading import UNREADABLE, first_line
+from featcache.backbone.loading import UNREADABLE, first_sentence
 from featcache.backbone.spec import Projection
 from featcache.errors import BackboneError
 
@@ -137,7 +137,7 @@ def _read_fc(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (*UNREADABLE, RuntimeError, OSError) as error:
         raise BackboneError(
-            f"checkpoint {path} cannot be read as weights alone: {first_line(error)}"
+            f"checkpoint {path} cannot be read as weights alone: {first_sentence(error)}"
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     return {

@@ -8,7 +8,7 @@ import open_clip
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 
-from featcache.backbone.loading import first_line
+from featcache.backbone.loading import first_sentence
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -76,5 +76,6 @@ class TextTower:
         except (OSError, RuntimeError, ImportError) as error:
             raise BackboneError(
                 f"the tokenizer of {self._spec.name} could not be loaded "
-                f"({first_line(error)}); on a machine without a hub take a model with OpenCLIP's own tokenizer"
+                f"({first_sentence(error)}); on a machine without a hub "
+                "take a model with OpenCLIP's own tokenizer"
             ) from error

@@ -1,11 +1,13 @@
 import json
 import logging
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from featcache.backbone import BackboneSpec, load_backbone
@@ -61,7 +63,7 @@ def test_missing_unexpected_and_misshapen_weights_are_listed(weights, config_fil
     cases = {
         "missing": (missing, r"tiny-vit: 2 missing \(visual.proj, ln_final.bias\)$"),
         "extra": (extra, r"1 unexpected \(visual.head.fc.weight\)$"),
-        "shape": (shape, r"1 of another shape \(visual.proj 32, 25 instead of 32, 24\)$"),
+        "shape": (shape, r"1 of another shape \(visual.proj \[32, 25\] instead of \[32, 24\]\)$"),
     }
     for name, (state, message) in cases.items():
         save_file(state, tmp_path / f"{name}.safetensors")
@@ -130,23 +132,37 @@ def test_the_wrong_activation_is_an_error_not_a_warning(monkeypatch):
 
 
 @pytest.fixture
-def no_hub(monkeypatch):
-    import open_clip.pretrained
-
-    def refuse(*_: object, **__: object) -> str:
-        raise ConnectionError("Temporary failure in name resolution")
-
-    monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", refuse)
+def no_hub(monkeypatch, tmp_path):
+    """No network and nothing cached; the hub's own client is the real one."""
+    monkeypatch.setattr("featcache.backbone.loading._hub_answers", lambda: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
 
 @pytest.mark.usefixtures("no_hub")
 @pytest.mark.parametrize(
     "spec", [BackboneSpec(), BackboneSpec(name="hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K")]
 )
-def test_without_a_hub_one_sentence_says_how_to_go_on(spec):
-    with pytest.raises(BackboneError, match=f"name resolution.*{LOCAL}") as caught:
+def test_without_a_hub_one_sentence_says_how_to_go_on(spec, capfd):
+    offline = constants.HF_HUB_OFFLINE
+    with pytest.raises(BackboneError, match=f"could not be fetched .*{LOCAL}") as caught:
         load_backbone(spec)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 350
+    assert capfd.readouterr() == ("", "")
+    assert offline == constants.HF_HUB_OFFLINE
+
+
+def test_whether_a_hub_answers_is_a_connection(monkeypatch):
+    from featcache.backbone.loading import _hub_answers
+
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        assert _hub_answers()
+    assert not _hub_answers()
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy"})
+    assert _hub_answers()
 
 
 def test_a_model_without_weights_is_not_left_random(tmp_path, config_file):
