@@ -1,0 +1,83 @@
+"""What a run needs from the process it lives in: signals, determinism, memory readings."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class StopRequest:
+    """Turns SIGTERM and SIGINT into a flag while the context is open.
+
+    The second signal of a kind acts as it would have without us, so an impatient second Ctrl-C
+    still interrupts. Outside the main thread, where Python allows no handlers, it stays unset.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.requested = True
+        signal.signal(number, self._before[number])
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """Let a GPU use only kernels that give the same bits each time; the CPU does so anyway.
+
+    A kernel without such a form is used all the same, with PyTorch's warning.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    memory: Any = torch.utils.deterministic  # its attribute is a property of the module
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        memory.fill_uninitialized_memory,
+    )
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # costs time, changes no result
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = before[2]
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Mix (seed, step, process) into 63 bits for the generators that dropout uses."""
+    state = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory so far in bytes: of the device, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

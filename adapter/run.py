@@ -1,0 +1,156 @@
+"""A run's folder: what was trained, from which features, in which unit its scores are.
+
+run/
+run.json              settings, caches with their fingerprints, units, versions, outcome
+adapter.safetensors   weights (the best of the validations, else the last)
+adapter.json          architecture
+log.jsonl             losses and timings
+state/                what resuming needs; removed when the run is finished
+eval.json             metrics, once evaluated
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
+from adapter.model import RankingAdapter
+from adapter.targets import TargetScales
+from featcache.durable import write_json
+from featcache.fingerprint import Fingerprint, require_same
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from adapter.labels import FeatureCache
+
+RUN_FILE = "run.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A trained adapter and what belongs to it.
+
+    Attributes:
+        folder: Where it is.
+        model: The adapter, on the CPU, in evaluation mode.
+        scales: Units of its scores.
+        fingerprint: The features that it was trained on.
+        record: All of ``run.json``.
+    """
+
+    folder: Path
+    model: RankingAdapter
+    scales: TargetScales
+    fingerprint: Fingerprint
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Read a run.
+
+        Raises:
+            CheckpointNotFoundError: There is no run, or it has no weights yet.
+            CheckpointError: A file is damaged.
+        """
+        folder = Path(folder)
+        record = read_record(folder)
+        model = RankingAdapter.load(folder)
+        try:
+            return cls(
+                folder=folder,
+                model=model,
+                scales=TargetScales.from_list(record["scales"]),
+                fingerprint=Fingerprint.from_dict(record["shards"][0]["fingerprint"]),
+                record=record,
+            )
+        except (KeyError, IndexError, TypeError) as error:
+            raise CheckpointError(f"{folder / RUN_FILE}: a field is missing: {error}") from error
+
+    def require_features(self, cache: FeatureCache) -> None:
+        """Refuse a cache whose features are not those of the training; views may differ.
+
+        Raises:
+            FingerprintMismatchError: They differ; the message says in what.
+        """
+        require_same(
+            self.fingerprint,
+            cache.fingerprint,
+            f"the run {self.folder}",
+            f"the cache {cache_name(cache)}",
+            ignore=("views",),
+        )
+
+
+def open_caches(shards: Sequence[str | Path | FeatureCache]) -> list[FeatureCache]:
+    """Open caches that are given as paths, and require that all hold the same features.
+
+    Raises:
+        ConfigError: There are none.
+        FingerprintMismatchError: They differ; views may.
+    """
+    if not shards:
+        raise ConfigError("at least one cache is needed")
+    caches = [_open(s) if isinstance(s, (str, Path)) else s for s in shards]
+    for other in caches[1:]:
+        require_same(
+            caches[0].fingerprint,
+            other.fingerprint,
+            f"the cache {cache_name(caches[0])}",
+            f"the cache {cache_name(other)}",
+            ignore=("views",),
+        )
+    return caches
+
+
+def _open(path: str | Path) -> FeatureCache:
+    from featcache.cache import Cache
+
+    return Cache.open(path)
+
+
+def cache_name(cache: FeatureCache) -> str:
+    """Name a cache for messages: its path where it has one."""
+    return str(getattr(cache, "path", cache.dataset))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read ``run.json``.
+
+    Raises:
+        CheckpointNotFoundError: There is none.
+        CheckpointError: It is damaged or of another format.
+    """
+    path = folder / RUN_FILE
+    try:
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointNotFoundError(
+            f"{path}: not there; `adapter train --out {folder}` makes a run"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a run of format {FORMAT}")
+    return record
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` atomically and durably."""
+    write_json(folder / RUN_FILE, {"format": FORMAT, **record})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result may depend on."""
+    found = {}
+    for name in ("featcache", "torch", "numpy", "safetensors"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

@@ -1,0 +1,209 @@
+"""Settings of a training run, what it reports while it runs, and how it ended.
+
+Nothing here imports torch, so that a command line can show the defaults at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from adapter.errors import ConfigError
+from adapter.sampling import SamplingConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+SourceKind = Literal["auto", "disk", "ram", "device"]
+TargetScaling = Literal["standardise", "none"]
+Preset = Literal["released", "paper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How weights are updated.
+
+    Attributes:
+        lr: Largest learning rate, reached after the warm-up. The paper's 1e-5 belongs to
+            144,000 steps; the default suits some thousands.
+        weight_decay: Decoupled decay of the parameters that ``decay`` names.
+        decay: ``matrices`` decays weight matrices only; ``released`` decays every parameter of
+            two or more dimensions, prompt and relation tokens included, as the released code
+            does. Biases and norms are never decayed.
+        betas: Momentum of gradient and squared gradient.
+        eps: Added to the root of the second moment.
+        amsgrad: Divide by the largest second moment so far (released).
+        warmup: Steps of linear growth, or, below 1, a share of all steps.
+        schedule: ``cosine`` to zero, or ``constant``, after the warm-up.
+        clip_norm: Largest norm of the whole gradient; None leaves it (released).
+    """
+
+    lr: float = 2e-4
+    weight_decay: float = 0.01
+    decay: Literal["matrices", "released"] = "matrices"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    amsgrad: bool = True
+    warmup: float = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if not (math.isfinite(self.lr) and self.lr >= 0):
+            raise ConfigError(f"lr must be a number from 0 on, not {self.lr}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ConfigError(f"weight_decay must be a number from 0 on, not {self.weight_decay}")
+        if self.decay not in ("matrices", "released"):
+            raise ConfigError(f"decay must be matrices or released, not {self.decay!r}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas must be in [0, 1), not {self.betas}")
+        if self.eps <= 0:
+            raise ConfigError(f"eps must be positive, not {self.eps}")
+        if self.warmup < 0:
+            raise ConfigError(f"warmup must not be negative, not {self.warmup}")
+        if self.schedule not in ("cosine", "constant"):
+            raise ConfigError(f"schedule must be cosine or constant, not {self.schedule!r}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ConfigError(f"clip_norm must be positive, or none, not {self.clip_norm}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything about a run but the architecture and the losses.
+
+    Attributes:
+        steps: Updates.
+        seed: Determines initial weights, batches and dropout.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: Of the network: ``fp32``, ``bf16`` or ``fp16`` autocast; ``auto`` is fp32 on
+            a CPU and 16 bits on a GPU. Weights and losses are float32.
+        compile: Compile the step with ``torch.compile``: a minute at the start, for less time
+            per step on a GPU.
+        source: Where tokens are read from; see :mod:`adapter.feed`.
+        queries: Names or shell patterns of the queries to train on; empty means all.
+        tasks: The same for tasks.
+        split: Splits whose labels are trained on.
+        fold: Which fold, for data sets that have several.
+        target_scale: ``standardise`` targets per task, or ``none`` (released).
+        validation_split: Splits whose labels choose the best weights.
+        hold_out: Share of the training images to validate on where no label has a validation
+            split.
+        validate_every: Steps between validations; 0 for none.
+        select_by: What the best weights are best in, averaged over queries.
+        patience: Stop after this many validations without improvement; 0 never stops early.
+        checkpoint_every: Steps between saved states; 0 saves only when interrupted.
+        log_every: Steps between lines of the log, each the mean over those steps.
+        tensorboard: Also log for TensorBoard.
+        sampling: How batches are drawn.
+        optim: How weights are updated.
+    """
+
+    steps: int = 2000
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = "auto"
+    compile: bool = False
+    source: SourceKind = "auto"
+    queries: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    split: tuple[str, ...] = ("train",)
+    fold: int | None = None
+    target_scale: TargetScaling = "standardise"
+    validation_split: tuple[str, ...] = ("val",)
+    hold_out: float = 0.1
+    validate_every: int = 0
+    select_by: Literal["srcc", "plcc", "kendall", "pairwise", "mae"] = "srcc"
+    patience: int = 0
+    checkpoint_every: int = 1000
+    log_every: int = 10
+    tensorboard: bool = False
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        for name in ("steps", "seed", "validate_every", "patience", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.log_every < 1:
+            raise ConfigError(f"log_every must be at least 1, not {self.log_every}")
+        if not 0 < self.hold_out < 1:
+            raise ConfigError(f"hold_out must be between 0 and 1, not {self.hold_out}")
+        if self.patience and not self.validate_every:
+            raise ConfigError("patience needs validations; set validate_every")
+        for name, choices in {
+            "precision": ("auto", "fp32", "bf16", "fp16"),
+            "source": ("auto", "disk", "ram", "device"),
+            "target_scale": ("standardise", "none"),
+            "select_by": ("srcc", "plcc", "kendall", "pairwise", "mae"),
+        }.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEvent:
+    """Something that a caller may want to show.
+
+    Attributes:
+        kind: ``start``, ``step`` (every ``log_every`` steps), ``validation``, ``checkpoint`` or
+            ``end``.
+        step: Updates done.
+        steps: Updates in all.
+        values: Numbers and names that belong to it.
+    """
+
+    kind: Literal["start", "step", "validation", "checkpoint", "end"]
+    step: int
+    steps: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSummary:
+    """How a run ended.
+
+    Attributes:
+        folder: The run's folder.
+        steps: Updates done.
+        interrupted: A signal stopped it; ``resume=True`` goes on.
+        stopped_early: Validation did not improve any more.
+        best_step: Step of the best validation, if there was one.
+        best_value: Its value.
+        seconds: Time in steps, without preparation.
+        images_per_second: Over that time.
+        losses: The last logged losses.
+        left_out: Labels whose image has no features.
+        source: Where tokens were read from, per cache.
+    """
+
+    folder: Path
+    steps: int
+    interrupted: bool
+    stopped_early: bool
+    best_step: int | None
+    best_value: float | None
+    seconds: float
+    images_per_second: float
+    losses: Mapping[str, float]
+    left_out: int
+    source: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self) | {"folder": str(self.folder), "source": list(self.source)}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> TrainSummary:
+        """Read what ``to_dict`` gave."""
+        return cls(**{**value, "folder": Path(value["folder"]), "source": tuple(value["source"])})
