@@ -161,10 +161,11 @@ class Evaluation:
             for by in self.ways:
                 name = [q.dataset, q.task, q.query, by]
                 lines.append(_row([*name, str(len(q.rows))], q.metrics[by]))
-                if q.positive is not None:
+                if q.positive is not None and q.positive_n < len(q.rows):
                     labels = [*name[:2], f"{q.query} (counts from 1)", by, str(q.positive_n)]
                     lines.append(_row(labels, q.positive[by]))
         several = len(self.tasks) > 1
+        zeros = any(q.positive_n < len(q.rows) for q in self.queries if q.positive is not None)
         for task in (*(self.tasks if several else ()), None):
             for by in self.ways:
                 name = [*(task or ("all", "all"))]
@@ -172,7 +173,7 @@ class Evaluation:
                 count = str(len(self._of(task)))
                 lines.append(_row([*name, f"mean of {count}", by, ""], mean.mean))
                 positive = self.overall_positive(by, task)
-                if positive is not None:
+                if positive is not None and zeros:
                     count = str(positive.queries["mae"] or positive.queries["srcc"])
                     labels = [*name, f"mean of {count} (counts from 1)", by, ""]
                     lines.append(_row(labels, positive.mean))

@@ -1,0 +1,148 @@
+"""From caches and settings to everything that a training loop needs, checked before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from adapter.config import AdapterConfig
+from adapter.errors import ConfigError
+from adapter.feed import token_layout
+from adapter.labels import LabelSelection, hold_out, select_labels
+from adapter.run import cache_name, open_caches
+from adapter.sampling import Sampler, require_prompts
+from adapter.step import choose_precision, match_heads
+from adapter.targets import TargetScales, fit_scales
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+
+    from adapter.labels import FeatureCache
+    from adapter.losses import LossConfig
+    from adapter.settings import Precision, TrainConfig
+
+Preset = Literal["released", "paper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What a run is made of.
+
+    Attributes:
+        config: Settings of the run.
+        model: Architecture, fitted to the caches' widths and to the losses.
+        loss: Losses, fitted to the architecture's heads.
+        precision: Of the network, on the run's device.
+        caches: Opened; all hold the same features.
+        selections: Training labels per cache.
+        validation: Validation labels per cache; empty without validation.
+        scales: Units of the targets.
+        sampler: What batch k holds.
+    """
+
+    config: TrainConfig
+    model: AdapterConfig
+    loss: LossConfig
+    precision: Precision
+    caches: Sequence[FeatureCache]
+    selections: Sequence[LabelSelection]
+    validation: Sequence[LabelSelection]
+    scales: TargetScales
+    sampler: Sampler
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines the result, as JSON values."""
+        return {
+            "model": self.model.to_dict(),
+            "loss": self.loss.to_dict(),
+            "train": self.config.to_dict(),
+            "features": self.caches[0].fingerprint.to_dict(),
+        }
+
+    def shards(self) -> list[dict[str, Any]]:
+        """What each cache contributes, as JSON values."""
+        return [
+            {
+                "path": cache_name(cache),
+                "dataset": cache.dataset,
+                "fingerprint": cache.fingerprint.to_dict(),
+                "queries": len(selection.queries),
+                "images": len(selection.image_rows),
+                "labels": sum(len(q.rows) for q in selection.queries),
+                "left_out": selection.left_out,
+            }
+            for cache, selection in zip(self.caches, self.selections, strict=True)
+        ]
+
+
+def prepare(
+    shards: Sequence[str | Path | FeatureCache],
+    model: AdapterConfig | Preset,
+    loss: LossConfig,
+    config: TrainConfig,
+    device: torch.device,
+) -> Preparation:
+    """Open caches, choose labels, fit the architecture; arguments and errors as ``train``."""
+    caches = open_caches(shards)
+    architecture, loss = match_heads(match_widths(model, caches[0]), loss)
+    if loss.presence and config.target_scale != "none":
+        raise ConfigError(
+            "the presence loss reads a score as the log odds of a value above zero, which needs "
+            "raw targets: set target_scale none"
+        )
+    selections, validation = [], []
+    for cache in caches:
+        selection, held = _labels(cache, config)
+        selections.append(selection)
+        validation += [held] if held is not None else []
+    sampler = Sampler(selections, [c.views for c in caches], config.sampling, config.seed)
+    for at, (cache, selection) in enumerate(zip(caches, selections, strict=True)):
+        prompts = [q.query for q in selection.queries] if config.validate_every else []
+        require_prompts(cache, [*sampler.prompts(at), *prompts], cache_name(cache))
+    return Preparation(
+        config=config,
+        model=architecture,
+        loss=loss,
+        precision=choose_precision(config.precision, device),
+        caches=caches,
+        selections=selections,
+        validation=validation,
+        scales=fit_scales(
+            [(c.dataset, s) for c, s in zip(caches, selections, strict=True)], config.target_scale
+        ),
+        sampler=sampler,
+    )
+
+
+def match_widths(model: AdapterConfig | Preset, cache: FeatureCache) -> AdapterConfig:
+    """Fit an architecture, or a preset by name, to the widths of a cache's features."""
+    image_dim = token_layout(cache)[0][-1]
+    require_prompts(cache, [cache.labels["query"][0].as_py()], cache_name(cache))
+    text_dim = int(cache.prompt(cache.labels["query"][0].as_py()).tokens.shape[-1])
+    if isinstance(model, AdapterConfig):
+        return model.replace(image_dim=image_dim, text_dim=text_dim)
+    if model not in ("released", "paper"):
+        raise ConfigError(f"no preset {model!r}; there are released and paper")
+    preset = AdapterConfig.released if model == "released" else AdapterConfig.paper
+    return preset(image_dim=image_dim, text_dim=text_dim)
+
+
+def _labels(
+    cache: FeatureCache, config: TrainConfig
+) -> tuple[LabelSelection, LabelSelection | None]:
+    """Choose a cache's training labels and, if the run validates, its validation labels."""
+
+    def choose(split: tuple[str, ...]) -> LabelSelection:
+        return select_labels(
+            cache, split=split, fold=config.fold, queries=config.queries, tasks=config.tasks
+        )
+
+    selection = choose(config.split)
+    if not config.validate_every:
+        return selection, None
+    if set(cache.labels["split"].unique().to_pylist()) & set(config.validation_split):
+        return selection, choose(config.validation_split)
+    return hold_out(selection, config.hold_out, config.seed)
