@@ -68,6 +68,11 @@ def load_model(spec: BackboneSpec) -> tuple[torch.nn.Module, dict[str, Any]]:
         BackboneError: If the name, the tag, the file or the weights do not do.
     """
     config = _resolve_config(spec)
+    if config["text_cfg"].get("hf_model_name"):
+        raise BackboneError(
+            f"{spec.name}: its text tower is {config['text_cfg']['hf_model_name']} of another "
+            "library, which is not supported; take a model whose text tower is OpenCLIP's own"
+        )
     name = spec.name if spec.has_schema else spec.name.replace("/", "-")
     with _quiet_root_logger(), warnings.catch_warnings():
         # Features through the wrong activation are plausible and wrong: OpenCLIP only warns.
@@ -161,7 +166,12 @@ def _create_seeded(name: str, seed: int) -> torch.nn.Module:
     """Build with weights drawn from the seed; the caller's random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _create(name, pretrained=None, pretrained_text=False, require_pretrained=False)
+        try:
+            return _create(name, pretrained=None, require_pretrained=False)
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
+            raise BackboneError(
+                f"the architecture {name} cannot be built: {first_sentence(error)}"
+            ) from error
 
 
 def _create_pretrained(spec: BackboneSpec, name: str) -> torch.nn.Module:

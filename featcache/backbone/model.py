@@ -102,7 +102,8 @@ class Backbone:
             float32 on the backbone's device, not L2-normalised.
 
         Raises:
-            BackboneError: If the images are not of the backbone's size.
+            BackboneError: If the images are not of the backbone's size, or the tower does not give
+                what its config says.
         """
         size = self.preprocessing.size
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
@@ -112,6 +113,14 @@ class Backbone:
         with self._autocast():
             locations, pooled = self._tower(images.to(self.device))  # [B, h * w, W], [B, E]
             tokens = self._project(locations)  # [B, h * w, C]
+        height, width = self._tower.grid
+        expected = [height * width, self.pooled_dim]
+        if [tokens.shape[1], *pooled.shape[1:]] != expected:
+            raise BackboneError(
+                f"{self.spec.name}: the tower gave tokens {list(tokens.shape)} and pooled "
+                f"{list(pooled.shape)}, its config says [B, {expected[0]}, C] and "
+                f"[B, {expected[1]}]"
+            )
         tokens = pool_tokens(tokens.float(), self._tower.grid, self.spec.token_pool)  # [B, P, C]
         return ImageFeatures(tokens, pooled.float())
 

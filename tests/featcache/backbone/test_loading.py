@@ -233,6 +233,26 @@ def test_a_config_may_not_take_the_name_of_another(tmp_path, config_file):
         )
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("vision_cfg", {"colour": 1}, "cannot be built: .*colour"),
+        ("vision_cfg", {"head_width": 64}, "cannot be built"),
+        ("vision_cfg", {"timm_model_name": "no_such_model"}, "cannot be built: .*no_such_model"),
+        ("text_cfg", {"hf_model_name": "roberta-base"}, "text tower is roberta-base"),
+    ],
+)
+def test_an_architecture_that_cannot_be_built_says_why(
+    part, change, message, tmp_path, config_file
+):
+    config = json.loads(Path(config_file(NAME)).read_text())
+    config[part].update(change)
+    path = tmp_path / f"bad-{next(iter(change))}.json"
+    path.write_text(json.dumps(config))
+    with pytest.raises(BackboneError, match=message):
+        load_backbone(BackboneSpec(model_config=str(path), pretrained="seed:0"))
+
+
 # --- quietness -----------------------------------------------------------------------------------
 
 

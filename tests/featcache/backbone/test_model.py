@@ -46,6 +46,14 @@ def test_images_of_another_shape_are_refused(shape, tiny):
         tiny("tiny-vit").encode_images(torch.zeros(shape))
 
 
+def test_a_tower_that_contradicts_its_config_is_caught(config_file):
+    spec = BackboneSpec(model_config=config_file("tiny-vit"), pretrained="seed:0")
+    backbone = load_backbone(spec)
+    backbone.pooled_dim = 25
+    with pytest.raises(BackboneError, match=r"pooled \[1, 24\], its config says"):
+        backbone.encode_images(torch.zeros(1, 3, 32, 32))
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_is_close_and_float32_outside(precision, tiny, config_file):
     spec = BackboneSpec(model_config=config_file("tiny-vit"), pretrained="seed:0")
