@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,9 @@ import pytest
 
 from featcache.errors import PromptNotFoundError
 from featcache.fingerprint import Fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LABEL_SCHEMA = pa.schema(
     [
@@ -125,6 +128,48 @@ def cache() -> FakeCache:
     return make_cache()
 
 
-@pytest.fixture(name="make_cache")
+@pytest.fixture(name="make_cache", scope="session")
 def make_cache_fixture() -> Any:
     return make_cache
+
+
+def train_fake(
+    out: Path, *, cache: Any = None, on_event: Any = None, resume: bool = False, **options: Any
+) -> Any:
+    """Train a tiny adapter on a fake cache; options of every kind are told apart by name."""
+    from adapter.config import AdapterConfig
+    from adapter.losses import LossConfig
+    from adapter.sampling import SamplingConfig
+    from adapter.settings import OptimConfig, TrainConfig
+    from adapter.train import train
+
+    def taken(kind: Any, **defaults: Any) -> dict[str, Any]:
+        names = {f.name for f in fields(kind)} & options.keys()
+        return defaults | {name: options.pop(name) for name in names}
+
+    model = AdapterConfig.released(
+        **taken(
+            AdapterConfig,
+            width=16,
+            heads=2,
+            blocks=1,
+            post_blocks=1,
+            prompt_tokens=2,
+            relation_tokens=3,
+            relation_heads=2,
+        )
+    )
+    loss = LossConfig(**taken(LossConfig))
+    sampling = SamplingConfig(**taken(SamplingConfig, batch_size=16))
+    optim = OptimConfig(**taken(OptimConfig, lr=1e-3))
+    config = TrainConfig(
+        **taken(TrainConfig, steps=10, log_every=1), sampling=sampling, optim=optim
+    )
+    assert not options, options
+    caches = cache if isinstance(cache, list) else [make_cache() if cache is None else cache]
+    return train(caches, out, model, loss, config, on_event=on_event, resume=resume)
+
+
+@pytest.fixture(name="train_fake", scope="session")
+def train_fake_fixture() -> Any:
+    return train_fake
