@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 
 # name -> module in this folder, class
 _READERS = {
+    "adience": ("adience", "Adience"),
+    "hci": ("hci", "Hci"),
+    "utkface": ("utkface", "UtkFace"),
+    "koniq10k": ("koniq10k", "Koniq10k"),
+    "ava": ("ava", "Ava"),
+    "coco-rem": ("coco", "CocoRem"),
+    "coco": ("coco", "Coco"),
+    "clevr": ("clevr", "Clevr"),
+    "lvis": ("lvis", "Lvis"),
+    "agiqa-3k": ("agiqa_3k", "Agiqa3k"),
+    "live-itw": ("live_itw", "LiveItw"),
+    "spaq": ("spaq", "Spaq"),
+    "tid2013": ("tid2013", "Tid2013"),
+    "aadb": ("aadb", "Aadb"),
+    "para": ("para", "Para"),
     "folder": ("folder", "Folder"),
     "table": ("table", "Table"),
     "demo": ("demo", "Demo"),

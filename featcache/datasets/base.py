@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from featcache.datasets.records import (
+    SEEDED_OPTIONS,
     SPLIT_FILE,
     CheckReport,
     DatasetInfo,
@@ -25,7 +26,7 @@ from featcache.datasets.records import (
     Option,
     Part,
 )
-from featcache.datasets.splits import find_leaks, read_split_file, resplit
+from featcache.datasets.splits import find_leaks, read_split_file, repeated_split, resplit
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # What a reader imports from here; the records themselves are described in records.py.
 __all__ = [
     "IMAGE_SUFFIXES",
+    "SEEDED_OPTIONS",
     "SPLIT_FILE",
     "CheckReport",
     "Dataset",
@@ -153,6 +155,24 @@ class Dataset(ABC):
         del sample_id
         return None
 
+    def seeded_splits(self, labels: list[Label]) -> list[Label]:
+        """Give labels the seeded splits of the options ``folds`` and ``seed``.
+
+        One in five groups (persons, scenes; else images) is for the test, the others for training.
+        With a split file nothing is done, as that file has the say.
+        """
+        if self.options["split_file"] is not None:
+            return labels
+        group_of = {
+            label.sample_id: self.group(label.sample_id) or label.sample_id for label in labels
+        }
+        folds = repeated_split(group_of, folds=self.options["folds"], seed=self.options["seed"])
+        return resplit(labels, folds, str)
+
+    def notes(self) -> list[str]:
+        """Say what ``check`` should tell beside the counts."""
+        return []
+
     def split_key(self, sample_id: str) -> str:
         """Return the id that split files use for a sample."""
         return sample_id
@@ -258,6 +278,7 @@ class Dataset(ABC):
             images_extra=len(on_disk - {record.path for record in named}),
             images_unlabelled=len(present.keys() - {label.sample_id for label in rows}),
             leaks=tuple(leak for what, of in groups.items() for leak in find_leaks(rows, of, what)),
+            notes=tuple(self.notes()),
             problems=tuple(problems),
         )
 

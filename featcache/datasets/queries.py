@@ -45,3 +45,8 @@ def count_attribute(kind: str, value: str) -> str:
     """
     words = {"color": "in {}", "material": "made of {}", "shape": "in the shape of a {}"}[kind]
     return f"sort images by the number of objects {words.format(value)}."
+
+
+def relevance(text: str) -> str:
+    """Prompt for how well an image shows what a text says."""
+    return f"sort images by its relevance to {text}."

@@ -78,6 +78,16 @@ SPLIT_FILE = Option(
 )
 
 
+# Of data sets without an official split; see ``Dataset.seeded_splits``.
+SEEDED_OPTIONS: Mapping[str, Option] = MappingProxyType(
+    {
+        "folds": Option(help="number of seeded splits", kind=int, default=10),
+        "seed": Option(help="of the series of splits", kind=int, default=0),
+        "split_file": SPLIT_FILE,
+    }
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """What a user must know before downloading or extracting a data set.
@@ -144,7 +154,8 @@ class CheckReport:
         images_extra: Images beside the others that the set's files do not name.
         images_unlabelled: Images found that have no label.
         leaks: Images, persons or scenes on two sides of one split.
-        problems: Anything else that is not as documented.
+        notes: What is worth knowing and no reason to stop: stray labels, duplicate rows.
+        problems: What is not as documented.
         layout: The expected layout.
     """
 
@@ -158,6 +169,7 @@ class CheckReport:
     images_extra: int = 0
     images_unlabelled: int = 0
     leaks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     layout: str = ""
 
@@ -179,6 +191,7 @@ class CheckReport:
                 f"{self.images_missing:,} named but not on the disk, "
                 f"{self.images_extra:,} on the disk but not named"
             )
+        out += [f"note: {item}" for item in self.notes]
         out += [f"leak: {item}" for item in self.leaks]
         if not self.ok:
             out += ["expected layout:", *(f"  {line}" for line in self.layout.splitlines())]

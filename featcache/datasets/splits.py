@@ -70,6 +70,31 @@ def stratified_split(
     return out
 
 
+def repeated_split(
+    group_of: Mapping[str, str], *, folds: int, seed: int = 0, test_share: float = 0.2
+) -> list[Fold]:
+    """Split samples at random into train and test, several times, groups as a whole.
+
+    Args:
+        group_of: From sample id to what must stay on one side (the sample itself if nothing).
+        folds: Number of splits.
+        seed: Of the series.
+        test_share: Share of the groups that is for the test.
+
+    Raises:
+        DatasetError: ``folds`` is below 1.
+    """
+    if folds < 1:
+        raise DatasetError(f"option folds: found {folds}, expected 1 or more")
+    groups = dict.fromkeys(group_of.values(), "all groups")
+    parts = {"test": test_share, "train": 1 - test_share}
+    out = []
+    for fold in range(folds):
+        split_of = stratified_split(groups, parts, seed=seed, fold=fold)
+        out.append({sample: split_of[group] for sample, group in group_of.items()})
+    return out
+
+
 def read_split_file(file: str | os.PathLike[str]) -> list[Fold]:
     """Read the ids of one or more splits from JSON.
 

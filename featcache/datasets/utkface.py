@@ -1,0 +1,156 @@
+"""UTKFace: faces with the age in the file name.
+
+``<age>_<gender>_<race>_<date and time>.jpg`` (in the wild) or ``....jpg.chip.jpg`` (aligned). Three
+aligned files lack the race; their age is read all the same. The archives unpack to ``UTKFace/``,
+``crop_part1/`` (a part of the same faces again) or ``part1/`` ... ``part3/``: images are found
+anywhere below the root, and a face that is there twice counts once.
+
+The split that age estimation uses has ages 21 ... 60. It comes from CORAL
+(Raschka-research-group/coral-cnn, commit 172046d, ``datasets/train-test-csv/utk_train.csv`` and
+``utk_test.csv``: 13,147 and 3,287 faces, columns ``file`` and ``age``, which there is age - 21).
+MiVOLO publishes its own copy as "split from the article" on a drive that is not a public
+repository; its tables have a column ``img_name``. Whether the two agree face by face could not be
+checked. Put either pair of tables below the root, with ``train`` and ``test`` or ``valid`` in their
+names, and they are used; without them, one face in five of each age from 21 to 60 is for the test,
+by seed, which gives the same sizes within a few faces and not the same faces.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from featcache.datasets.base import (
+    SPLIT_FILE,
+    Dataset,
+    DatasetInfo,
+    ImageRecord,
+    Label,
+    Option,
+    safe_relative,
+    walk_images,
+)
+from featcache.datasets.queries import AGE
+from featcache.datasets.rows import read_rows
+from featcache.datasets.splits import Fold, resplit, stratified_split
+from featcache.errors import DatasetError, DatasetNotFoundError
+
+_NAME = re.compile(r"(\d{1,3})_[01](?:_[0-4])?_(\d{8,})")
+_COMPLETE = re.compile(r"\d{1,3}_[01]_[0-4]_\d{8,}")
+_TABLE = re.compile(r"(train)|(valid|val|test)")
+OLDEST = 116
+
+
+class UtkFace(Dataset):
+    """UTKFace in one folder or in parts."""
+
+    info = DatasetInfo(
+        name="utkface",
+        title="UTKFace",
+        task="age of a face in years",
+        num_images=23_708,
+        licence="non-commercial research",
+        source="the UTKFace page (Zhang, Song, Qi; University of Tennessee)",
+        layout=(
+            "ROOT/\n"
+            "  **/AGE_GENDER_RACE_TIME.jpg.chip.jpg   aligned, or .jpg in the wild;\n"
+            "                                         in one folder or in parts\n"
+            "  **/utk_train.csv, **/utk_test.csv      optional: CORAL's or MiVOLO's split"
+        ),
+        options={
+            "youngest": Option(help="ages below are left out", kind=int, default=21),
+            "oldest": Option(help="ages above are left out", kind=int, default=60),
+            "seed": Option(help="of the split, where no table gives one", kind=int, default=0),
+            "split_file": SPLIT_FILE,
+        },
+    )
+
+    def require(self) -> None:
+        """Raise DatasetNotFoundError when there is no image with an age in its name."""
+        super().require()
+        if not self._faces:
+            raise DatasetNotFoundError(
+                f"{self.info.title}: no image below {self.root} is called "
+                f"AGE_GENDER_RACE_TIME.jpg. {self._expected()}"
+            )
+
+    def annotated(self) -> list[ImageRecord]:
+        """List the faces of the chosen ages; the id is the name up to its first dot."""
+        return [ImageRecord(sample, path) for sample, path in self._faces.items()]
+
+    def annotations(self) -> list[Label]:
+        """One age per face, with the split of the tables or the seeded one."""
+        labels = [Label(sample, "age", AGE, float(_age(sample)), "all") for sample in self._faces]
+        if self.options["split_file"] is not None:
+            return labels
+        fold = self._listed_split() or stratified_split(
+            {sample: _age(sample) for sample in self._faces},
+            {"test": 0.2, "train": 0.8},
+            seed=self.options["seed"],
+        )
+        return resplit(labels, [fold], str)
+
+    def split_key(self, sample_id: str) -> str:
+        """Return the name up to its first dot."""
+        return sample_id
+
+    def notes(self) -> list[str]:
+        """Tell where the split comes from, and count odd names."""
+        _ = self._faces
+        tables = self._tables()
+        source = ", ".join(tables) or f"seed {self.options['seed']}, one face in five of each age"
+        out = [f"split: {source}"]
+        if tables:
+            listed = self._listed_split()
+            out.append(f"{len(listed.keys() - self._faces.keys()):,} faces of it are not here")
+        if self._twice:
+            out.append(f"{self._twice:,} faces are there more than once")
+        if self._unread:
+            out.append(f"{self._unread:,} images have no age in their name")
+        if odd := sum(not _COMPLETE.match(sample) for sample in self._faces):
+            out.append(f"{odd:,} names lack the race; their age is used")
+        return out
+
+    @cached_property
+    def _faces(self) -> dict[str, str]:
+        self._twice = self._unread = 0
+        low, high = self.options["youngest"], self.options["oldest"]
+        if not 0 <= low <= high <= OLDEST:
+            raise DatasetError(f"found ages {low} ... {high}, expected a range in 0 ... {OLDEST}")
+        out: dict[str, str] = {}
+        for path in sorted(walk_images(self.root)):
+            sample = _sample(path)
+            if not _NAME.match(sample) or _age(sample) > OLDEST:
+                self._unread += 1
+            elif sample in out:
+                self._twice += 1
+            elif low <= _age(sample) <= high:
+                out[sample] = path
+        return out
+
+    def _tables(self) -> list[str]:
+        """Paths of the tables that list a split."""
+        paths = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*.csv"))
+        return sorted(path for path in paths if _TABLE.search(PurePosixPath(path).name.lower()))
+
+    def _listed_split(self) -> Fold:
+        out: Fold = {}
+        for path in self._tables():
+            match = _TABLE.search(PurePosixPath(path).name.lower())
+            split = "train" if match and match[1] else "test"
+            for where, row in read_rows(safe_relative(self.root, path), ()):
+                name = row.get("file") or row.get("img_name")
+                if not name:
+                    raise DatasetError(f"{where}: expected a column 'file' or 'img_name'")
+                if out.setdefault(_sample(name), split) != split:
+                    raise DatasetError(f"{where}: {name} is in train and in test")
+        return out
+
+
+def _sample(path: str) -> str:
+    return PurePosixPath(path).name.split(".")[0].strip()
+
+
+def _age(sample: str) -> int:
+    return int(sample.split("_")[0])
