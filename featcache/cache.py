@@ -1,0 +1,300 @@
+"""`Cache`: the reader of a finished cache.
+
+    cache = Cache.open("cache/ava")
+    tokens = cache.tokens([3, 1, 2], view="hflip")        # float16 [3, P, C]
+    prompt = cache.prompt("sort images by the number of cats.")
+
+Rows are numbered 0 ... len(cache)-1 in the order of the data set, failed images left out. Shards
+are mapped when they are first touched; at most `MAX_MAPPED` stay mapped, so that thousands of
+shards do not exhaust file descriptors. A cache may be read from many threads, and be pickled to
+or inherited by other processes: what crosses is its path.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featcache.errors import CacheFormatError, CacheNotFoundError
+from featcache.layout import LABELS, SAMPLES, Shapes, shard_name
+from featcache.manifest import Manifest
+from featcache.prompts import Prompt, PromptIndex, open_prompts
+from featcache.quantise import dequantise
+from featcache.shard import open_shard, row_digest
+from featcache.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, ok_samples, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from featcache.fingerprint import Fingerprint
+
+MAX_MAPPED = 256  # a mapping holds a file descriptor; the usual limit of a process is 1,024
+
+
+class Cache:
+    """A finished cache, opened for reading; see the module's docstring.
+
+    Attributes:
+        path: The cache's folder.
+        manifest: The content of cache.json.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, *, verify_rows: bool = False) -> None:
+        """Use `Cache.open`."""
+        self.path = path
+        self.manifest = manifest
+        self.verify_rows = verify_rows
+        entries = manifest.shards()
+        self._names = list(entries)
+        counts = [entry.rows or 0 for entry in entries.values()]
+        self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # [shards + 1]
+        self._mapped: OrderedDict[int, dict[str, NDArray[Any]]] = OrderedDict()
+        self._lock = Lock()
+        self._verified = np.zeros(len(self) if verify_rows else 0, bool)
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify_rows: bool = False) -> Cache:
+        """Open a cache.
+
+        Args:
+            path: The cache's folder.
+            verify_rows: Compare each row with its digest when it is first read.
+
+        Raises:
+            CacheNotFoundError: There is no cache, or its extraction has not finished.
+            CacheFormatError: cache.json is damaged or of another version.
+        """
+        path = Path(path)
+        manifest = Manifest.read(path)
+        if not manifest.complete:
+            raise CacheNotFoundError(
+                f"{path}: the extraction has not finished; run the same "
+                "`featcache extract` command again to go on"
+            )
+        return cls(path, manifest, verify_rows=verify_rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process open the cache by its path."""
+        return (_reopen, (self.path, self.verify_rows))
+
+    def __len__(self) -> int:
+        """Return the number of images with features."""
+        return int(self._starts[-1])
+
+    def __repr__(self) -> str:
+        """Say what it is."""
+        return f"Cache({str(self.path)!r}, {len(self)} images, views {', '.join(self.views)})"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What determines the features."""
+        return self.manifest.fingerprint
+
+    @property
+    def shapes(self) -> Shapes:
+        """Shapes of one image's and one prompt's features."""
+        return self.manifest.shapes
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the stored views."""
+        return self.fingerprint.views
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(self.manifest.dataset["name"])
+
+    @cached_property
+    def labels(self) -> pa.Table:
+        """labels.parquet."""
+        return read_table(self.path / LABELS, LABELS_SCHEMA)
+
+    @cached_property
+    def samples(self) -> pa.Table:
+        """samples.parquet, failed images included."""
+        return read_table(self.path / SAMPLES, SAMPLES_SCHEMA)
+
+    @cached_property
+    def sample_ids(self) -> pa.Array[Any]:
+        """Ids of the rows, in order."""
+        return ok_samples(self.samples)["sample_id"].combine_chunks()
+
+    @cached_property
+    def _prompts(self) -> PromptIndex:
+        return open_prompts(self.path, shapes=self.shapes, fingerprint=self.fingerprint)
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts that have tokens, sorted."""
+        return list(self._prompts.rows)
+
+    def prompt(self, text: str) -> Prompt:
+        """Return a prompt's tokens float32 [T, D] and pooled embedding float32 [E].
+
+        Raises:
+            PromptNotFoundError: The cache does not hold it; the message says how to add it.
+        """
+        return self._prompts.read(text)
+
+    def rows(
+        self, sample_ids: Sequence[str] | pa.Array[Any] | pa.ChunkedArray[Any]
+    ) -> NDArray[np.int64]:
+        """Return the rows of samples [n]; -1 where a sample has no features."""
+        wanted = (
+            sample_ids
+            if isinstance(sample_ids, (pa.Array, pa.ChunkedArray))
+            else pa.array(sample_ids, pa.string())
+        )
+        found: Any = pc.index_in(wanted, value_set=self.sample_ids)
+        rows: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+        return rows
+
+    def tokens(
+        self,
+        rows: ArrayLike,
+        view: str | int | NDArray[np.integer[Any]] = "original",
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Gather patch tokens.
+
+        Args:
+            rows: Integers [n], in any order, repeats allowed.
+            view: A view's name or index, or one index per row.
+            out: Array [n, P, C] to fill, e.g. pinned memory; made where it is not given.
+
+        Returns:
+            Tokens [n, P, C] in the stored dtype; float16 where they are stored as int8.
+
+        Raises:
+            IndexError: A row or a view is not in the cache.
+            CacheFormatError: A shard is missing, damaged or not of this cache.
+        """
+        rows, views = self._resolve(rows, view)
+        stored = self.fingerprint.dtype
+        dtype = np.dtype("float16" if stored == "int8" else stored)
+        shape = (len(rows), self.shapes.num_tokens, self.shapes.token_dim)
+        if out is None:
+            out = np.empty(shape, dtype)
+        elif out.shape != shape or out.dtype != dtype:
+            raise ValueError(
+                f"out is {out.dtype} {list(out.shape)}, expected {dtype} {list(shape)}"
+            )
+        for positions, shard, local in self._by_shard(rows):
+            arrays = self._shard(shard, rows[positions] if self.verify_rows else None)
+            tokens = arrays["tokens"]  # [N, V, P, C]
+            for position, row, number in zip(
+                positions.tolist(), local.tolist(), views[positions].tolist(), strict=True
+            ):
+                if stored == "int8":
+                    dequantise(tokens[row, number], arrays["scales"][row, number], out[position])
+                else:
+                    out[position] = tokens[row, number]
+        return out
+
+    def pooled(
+        self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]] = "original"
+    ) -> NDArray[np.float32]:
+        """Gather pooled embeddings, float32 [n, E]; arguments and errors as in `tokens`."""
+        rows, views = self._resolve(rows, view)
+        out = np.empty((len(rows), self.shapes.pooled_dim), np.float32)
+        for positions, shard, local in self._by_shard(rows):
+            arrays = self._shard(shard, rows[positions] if self.verify_rows else None)
+            out[positions] = arrays["pooled"][local, views[positions]]
+        return out
+
+    def _resolve(
+        self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Check rows and views; returns both as int64 [n]."""
+        numbers = np.asarray(rows)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise IndexError(f"rows must be integers [n], not {numbers.dtype} of {numbers.shape}")
+        numbers = numbers.astype(np.int64)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
+            wrong = numbers[(numbers < 0) | (numbers >= len(self))][0]
+            raise IndexError(f"row {wrong} is not in {self.path}, which has {len(self)} rows")
+        if isinstance(view, str):
+            if view not in self.views:
+                raise IndexError(f"{self.path} has no view {view!r}; it has {self.views}")
+            view = self.views.index(view)
+        views = np.broadcast_to(np.asarray(view, np.int64), numbers.shape)
+        if views.size and (views.min() < 0 or views.max() >= len(self.views)):
+            raise IndexError(f"{self.path} has {len(self.views)} views, found index {views.max()}")
+        return numbers, views
+
+    def _by_shard(
+        self, rows: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.int64], int, NDArray[np.int64]]]:
+        """Group rows by shard: (positions in rows, shard, rows within the shard)."""
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(shards, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1) if len(rows) else []
+        return [
+            (group, int(shards[group[0]]), rows[group] - self._starts[shards[group[0]]])
+            for group in groups
+        ]
+
+    def _shard(self, number: int, verify: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+        """Return a shard's mapped arrays, mapping it when it is first touched."""
+        with self._lock:
+            arrays = self._mapped.get(number)
+            if arrays is None:
+                arrays = self._map(number)
+                while len(self._mapped) >= MAX_MAPPED:
+                    self._mapped.popitem(last=False)
+                self._mapped[number] = arrays
+            self._mapped.move_to_end(number)
+        if verify is not None:
+            self._verify(number, arrays, verify)
+        return arrays
+
+    def _map(self, number: int) -> dict[str, NDArray[Any]]:
+        """Check a shard and map it."""
+        name = self._names[number]
+        index = open_shard(
+            self.path / name,
+            shapes=self.shapes,
+            num_views=len(self.views),
+            dtype=self.fingerprint.dtype,
+        )
+        expected = int(self._starts[number + 1] - self._starts[number])
+        if index.fingerprint != self.fingerprint.digest or shard_name(index.index) != name:
+            raise CacheFormatError(
+                f"{index.path}: this is shard {index.index} of features {index.fingerprint}, "
+                f"expected {name} of {self.fingerprint.digest}; run `featcache verify`"
+            )
+        if index.num_rows != expected:
+            raise CacheFormatError(f"{index.path}: {index.num_rows} rows, expected {expected}")
+        return {key: index.map(key) for key in index.regions if key != "records"}
+
+    def _verify(
+        self, number: int, arrays: dict[str, NDArray[Any]], rows: NDArray[np.int64]
+    ) -> None:
+        """Compare rows that were not read before with their digests."""
+        for row in rows[~self._verified[rows]].tolist():
+            local = row - int(self._starts[number])
+            features = [
+                arrays[key][local] for key in ("tokens", "scales", "pooled") if key in arrays
+            ]
+            digest = row_digest(arrays["sample_id"][local : local + 1], *features)
+            if digest != arrays["digests"][local].tobytes():
+                raise CacheFormatError(
+                    f"{self.path / self._names[number]}: row {local} is damaged: its digest is "
+                    f"{digest.hex()}, stored {arrays['digests'][local].tobytes().hex()}; "
+                    "run `featcache repair`"
+                )
+            self._verified[row] = True
+
+
+def _reopen(path: Path, verify_rows: bool) -> Cache:
+    return Cache.open(path, verify_rows=verify_rows)

@@ -1,0 +1,87 @@
+"""Names and shapes of everything inside a cache folder, and the folder's paths.
+
+cache.json         what the features are, and a digest of every other file
+samples.parquet    one row per image
+labels.parquet     one row per (image, query, fold)
+prompts.h5         tokens of every prompt
+shards/00000.h5    features
+history.jsonl      one line per run that wrote to the cache: when, where, how long
+.lock              held by the process that is writing
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANIFEST = "cache.json"
+SAMPLES = "samples.parquet"
+LABELS = "labels.parquet"
+PROMPTS = "prompts.h5"
+HISTORY = "history.jsonl"
+LOCK = ".lock"
+SHARDS = "shards"
+
+VIEWS = ("original", "hflip")
+DTYPES = ("float16", "float32", "int8")
+DEFAULT_SHARD_SIZE = 512  # images: 79 MB per view at 100 x 768 float16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """Shapes of one image's and one prompt's features.
+
+    Attributes:
+        num_tokens: P, patch tokens per view.
+        token_dim: C, channels of a patch token.
+        pooled_dim: E, size of a pooled embedding.
+        context_length: T, tokens of a prompt.
+        text_dim: D, channels of a prompt token.
+    """
+
+    num_tokens: int
+    token_dim: int
+    pooled_dim: int
+    context_length: int
+    text_dim: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the fields as JSON values."""
+        return {
+            "num_tokens": self.num_tokens,
+            "token_dim": self.token_dim,
+            "pooled_dim": self.pooled_dim,
+            "context_length": self.context_length,
+            "text_dim": self.text_dim,
+        }
+
+    @classmethod
+    def of(cls, source: Any) -> Shapes:
+        """Read the fields of anything that has them as attributes, such as a ``Backbone``."""
+        return cls(
+            num_tokens=source.num_tokens,
+            token_dim=source.token_dim,
+            pooled_dim=source.pooled_dim,
+            context_length=source.context_length,
+            text_dim=source.text_dim,
+        )
+
+
+def shard_name(index: int) -> str:
+    """Return the path of a shard below the cache folder."""
+    return f"{SHARDS}/{index:05d}.h5"
+
+
+def bytes_per_image(shapes: Shapes, *, views: int, dtype: str) -> int:
+    """Return what one image takes on the disk, without the constant part of a shard."""
+    values = shapes.num_tokens * shapes.token_dim
+    size = {"float16": 2 * values, "float32": 4 * values, "int8": values + 4 * shapes.num_tokens}
+    return views * (size[dtype] + 4 * shapes.pooled_dim) + 512  # 512: record, id and digest
+
+
+def folder_exists(path: Path) -> bool:
+    """Tell whether a folder holds a cache, complete or not."""
+    return (path / MANIFEST).is_file()

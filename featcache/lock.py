@@ -1,0 +1,56 @@
+"""One writer per cache: an advisory lock that ends with its process.
+
+The kernel holds the lock for as long as the process lives, so a killed writer leaves none behind;
+the file's content only tells the next one who holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from featcache.errors import CacheLockedError
+from featcache.layout import LOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def writing(cache: Path) -> Iterator[None]:
+    """Hold the cache's lock.
+
+    Raises:
+        CacheLockedError: Another process holds it; the message names its pid and host.
+    """
+    descriptor = os.open(cache / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CacheLockedError(
+                f"{cache}: {_owner(descriptor)} is writing to this cache; wait for it, or stop it"
+            ) from error
+        owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, owner.encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _owner(descriptor: int) -> str:
+    """Say who holds the lock, as far as its file tells."""
+    try:
+        owner = json.loads(os.pread(descriptor, 1024, 0))
+        return f"process {owner['pid']} on {owner['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

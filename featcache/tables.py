@@ -1,0 +1,135 @@
+"""samples.parquet and labels.parquet: schemas, building, reading, writing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from featcache.datasets.records import Label
+from featcache.durable import committed
+from featcache.errors import CacheFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from featcache.shard import SampleRecord
+
+SAMPLES_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("sha256", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+        pa.field("shard", pa.int32()),
+        pa.field("row", pa.int32()),
+        pa.field("brightness", pa.float64()),
+        pa.field("contrast", pa.float64()),
+        pa.field("colourfulness", pa.float64()),
+    ]
+)
+
+LABELS_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("fold", pa.int32()),
+        ("distribution", pa.list_(pa.float32())),
+    ]
+)
+
+
+def samples_table(shards: Iterable[tuple[int, Sequence[SampleRecord]]]) -> pa.Table:
+    """Build the samples table from the records of the shards, in order."""
+    columns: dict[str, list[object]] = {field.name: [] for field in SAMPLES_SCHEMA}
+    for shard, records in shards:
+        row = 0
+        for record in records:
+            for name in columns:
+                if name == "shard":
+                    columns[name].append(shard if record.ok else None)
+                elif name == "row":
+                    columns[name].append(row if record.ok else None)
+                else:
+                    columns[name].append(getattr(record, name))
+            row += record.ok
+    return pa.table(columns, schema=SAMPLES_SCHEMA)
+
+
+def labels_table(labels: Iterable[Label]) -> pa.Table:
+    """Build the labels table."""
+    rows = list(labels)
+    columns = {name: [getattr(row, name) for row in rows] for name in LABELS_SCHEMA.names}
+    return pa.table(columns, schema=LABELS_SCHEMA)
+
+
+def measured_labels(
+    samples: pa.Table, labels: Sequence[Label], queries: Mapping[str, str]
+) -> list[Label]:
+    """Make labels of what was measured on the pixels during the extraction.
+
+    Args:
+        samples: The samples table.
+        labels: The data set's own labels, which say in which splits and folds an image lies.
+        queries: Measure name to prompt, such as ``{"contrast": "sort images by contrast."}``.
+
+    Returns:
+        One label per readable image, measure, and (split, fold) of the image; ``all`` where the
+        image has no label.
+    """
+    if not queries:
+        return []
+    places: dict[str, dict[tuple[str, int | None], None]] = {}  # a dict keeps the order
+    for label in labels:
+        places.setdefault(label.sample_id, {})[label.split, label.fold] = None
+    readable = ok_samples(samples).to_pylist()
+    return [
+        Label(sample["sample_id"], measure, query, sample[measure], split, fold)
+        for measure, query in queries.items()
+        for sample in readable
+        for split, fold in places.get(sample["sample_id"], {("all", None): None})
+    ]
+
+
+def ok_samples(samples: pa.Table) -> pa.Table:
+    """Return the rows of images that have features."""
+    return samples.filter(pc.field("status") == "ok")
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file atomically; the bytes depend on the table alone."""
+    with committed(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet file and check its columns.
+
+    Raises:
+        CacheFormatError: It is missing, damaged or has other columns.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+    except FileNotFoundError as error:
+        raise CacheFormatError(f"{path}: missing; `featcache repair` rebuilds it") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CacheFormatError(f"{path}: unreadable: {error}") from error
+    if not table.schema.equals(schema):
+        raise CacheFormatError(
+            f"{path}: columns are {_columns(table.schema)}, expected {_columns(schema)}"
+        )
+    return table
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)
