@@ -47,6 +47,11 @@ class World:
         return self.rank == 0
 
 
+def is_main_process() -> bool:
+    """Tell whether this is the process, of those that torchrun started, that writes files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def pick_device(name: str) -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` … into a device.
 

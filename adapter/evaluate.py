@@ -23,12 +23,12 @@ from adapter.comparison import Method, rank_by_comparison
 from adapter.distributed import pick_device
 from adapter.errors import ConfigError, LabelsError
 from adapter.feed import to_compute
-from adapter.labels import FeatureCache, LabelSelection, QueryLabels, matches, select_labels
+from adapter.labels import FeatureCache, LabelSelection, QueryLabels, select_labels
 from adapter.metrics import Average, Metrics, average, measure
 from adapter.model import Encoding
 from adapter.ranking import PairSummary
 from adapter.run import Run, cache_name, open_caches
-from adapter.sampling import relevance_prompt, require_prompts
+from adapter.sampling import counting, relevant_labels, require_prompts
 from adapter.step import autocast_for, choose_precision
 
 if TYPE_CHECKING:
@@ -242,11 +242,11 @@ def evaluate(
         left_out += chosen.left_out
         counts = train["sampling"]["counting_tasks"]
         for labels in chosen.queries:
-            counting = bool(counts) and matches(labels.task, counts)
+            counted = counting(labels.task, counts)
             if relevance is not None:
-                if not counting:
+                if not counted:
                     continue
-                labels = _relevant(labels, relevance)
+                labels = relevant_labels(labels, relevance)
             predictions = predict_ways(
                 model,
                 cache,
@@ -268,7 +268,7 @@ def evaluate(
                     labels,
                     predictions,
                     label_range,
-                    positive=counting and relevance is None,
+                    positive=counted and relevance is None,
                 )
             )
     if not found:
@@ -448,17 +448,6 @@ def _ways(model: RankingAdapter, asked: Sequence[By] | None) -> tuple[By, ...]:
         if not heads[by]:
             raise ConfigError(f"this adapter was trained without the head for {by!r}")
     return tuple(dict.fromkeys(asked))
-
-
-def _relevant(labels: QueryLabels, reference: int) -> QueryLabels:
-    """Turn counts into distances to a reference count. A high score then means far from it."""
-    return QueryLabels(
-        task=labels.task,
-        query=relevance_prompt(labels.query, reference),
-        rows=labels.rows,
-        values=np.abs(labels.values - reference),
-        containing=labels.containing,
-    )
 
 
 def _measured(

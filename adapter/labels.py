@@ -8,7 +8,7 @@ and which of them hold the category, in whatever split.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -224,25 +224,16 @@ def _restrict(
     for q in selection.queries:
         keep = np.isin(q.rows, images) == inside
         if keep.any():
-            queries.append(
-                QueryLabels(
-                    task=q.task,
-                    query=q.query,
-                    rows=q.rows[keep],
-                    values=q.values[keep],
-                    containing=q.containing,
-                )
-            )
+            queries.append(replace(q, rows=q.rows[keep], values=q.values[keep]))
     if not queries:
         raise LabelsError("holding out images for validation leaves no labels on one side")
-    return LabelSelection(
+    return replace(
+        selection,
         queries=tuple(queries),
         task_rows={
             task: rows[np.isin(rows, images) == inside]
             for task, rows in selection.task_rows.items()
         },
-        states_zeros=selection.states_zeros,
-        left_out=selection.left_out,
     )
 
 

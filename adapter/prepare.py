@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.config import AdapterConfig
@@ -10,7 +10,7 @@ from adapter.errors import ConfigError
 from adapter.feed import token_layout
 from adapter.labels import LabelSelection, hold_out, select_labels
 from adapter.run import cache_name, open_caches
-from adapter.sampling import Sampler, require_prompts
+from adapter.sampling import Sampler, counting, relevant_labels, require_prompts
 from adapter.step import choose_precision, match_heads
 from adapter.targets import TargetScales, fit_scales
 
@@ -87,21 +87,24 @@ def prepare(
 ) -> Preparation:
     """Open caches, choose labels, fit the architecture; arguments and errors as ``train``."""
     caches = open_caches(shards)
-    architecture, loss = match_heads(match_widths(model, caches[0]), loss)
-    if loss.presence and config.target_scale != "none":
-        raise ConfigError(
-            "the presence loss reads a score as the log odds of a value above zero, which needs "
-            "raw targets: set target_scale none"
-        )
     selections, validation = [], []
     for cache in caches:
         selection, held = _labels(cache, config)
         selections.append(selection)
         validation += [held] if held is not None else []
     sampler = Sampler(selections, [c.views for c in caches], config.sampling, config.seed)
-    for at, (cache, selection) in enumerate(zip(caches, selections, strict=True)):
-        prompts = [q.query for q in selection.queries] if config.validate_every else []
+    for at, (cache, held) in enumerate(
+        zip(caches, validation or [None] * len(caches), strict=True)
+    ):
+        prompts = [q.query for q in held.queries] if held is not None else []
         require_prompts(cache, [*sampler.prompts(at), *prompts], cache_name(cache))
+    fitted = match_widths(model, caches[0], sampler.prompts(0)[0])
+    architecture, loss = match_heads(fitted, loss)
+    if loss.presence and config.target_scale != "none":
+        raise ConfigError(
+            "the presence loss reads a score as the log odds of a value above zero, which needs "
+            "raw targets: set target_scale none"
+        )
     return Preparation(
         config=config,
         model=architecture,
@@ -117,11 +120,10 @@ def prepare(
     )
 
 
-def match_widths(model: AdapterConfig | Preset, cache: FeatureCache) -> AdapterConfig:
+def match_widths(model: AdapterConfig | Preset, cache: FeatureCache, prompt: str) -> AdapterConfig:
     """Fit an architecture, or a preset by name, to the widths of a cache's features."""
     image_dim = token_layout(cache)[0][-1]
-    require_prompts(cache, [cache.labels["query"][0].as_py()], cache_name(cache))
-    text_dim = int(cache.prompt(cache.labels["query"][0].as_py()).tokens.shape[-1])
+    text_dim = int(cache.prompt(prompt).tokens.shape[-1])
     if isinstance(model, AdapterConfig):
         return model.replace(image_dim=image_dim, text_dim=text_dim)
     if model not in ("released", "paper"):
@@ -144,5 +146,11 @@ def _labels(
     if not config.validate_every:
         return selection, None
     if set(cache.labels["split"].unique().to_pylist()) & set(config.validation_split):
-        return selection, choose(config.validation_split)
-    return hold_out(selection, config.hold_out, config.seed)
+        held = choose(config.validation_split)
+    else:
+        selection, held = hold_out(selection, config.hold_out, config.seed)
+    if config.sampling.relevance:
+        # Distance to a count of zero is the count itself: one prompt, the usual order.
+        counts = [q for q in held.queries if counting(q.task, config.sampling.counting_tasks)]
+        held = replace(held, queries=tuple(relevant_labels(q, 0) for q in counts))
+    return selection, held

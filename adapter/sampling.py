@@ -18,7 +18,7 @@ score there is no zero to add. See :class:`SamplingConfig`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -227,7 +227,7 @@ def make_pool(
     """Prepare one query; None where it cannot take part (relevance without counts)."""
     values = labels.values
     # Only the task's name tells a count from a rating: both may be whole numbers.
-    counts = matches(labels.task, config.counting_tasks) and bool(config.counting_tasks)
+    counts = counting(labels.task, config.counting_tasks)
     if counts and (values.min() < 0 or not np.array_equal(values, np.round(values))):
         bad = values[(values < 0) | (values != np.round(values))][0]
         raise LabelsError(
@@ -248,13 +248,7 @@ def make_pool(
         else:
             zeros = np.setdiff1d(task_rows, labels.containing)
         keep = values > 0  # zeros come at their own ratio
-        labels = QueryLabels(
-            task=labels.task,
-            query=labels.query,
-            rows=labels.rows[keep],
-            values=values[keep],
-            containing=labels.containing,
-        )
+        labels = replace(labels, rows=labels.rows[keep], values=values[keep])
     if config.balance == "values":
         weights = balanced_weights(labels.values, config.value_bins)
     else:
@@ -327,6 +321,20 @@ def weighted_choice(
         first = np.argpartition(times, count)[:count] if count else np.empty(0, np.int64)
         return first[np.argsort(times[first], kind="stable")]
     return np.argsort(times, kind="stable")
+
+
+def counting(task: str, patterns: Sequence[str]) -> bool:
+    """Tell whether a task counts, by the shell patterns of ``counting_tasks``."""
+    return bool(patterns) and matches(task, patterns)
+
+
+def relevant_labels(labels: QueryLabels, reference: int) -> QueryLabels:
+    """Turn counts into distances to a reference count; a low value then means relevant."""
+    return replace(
+        labels,
+        query=relevance_prompt(labels.query, reference),
+        values=np.abs(labels.values - reference),
+    )
 
 
 def relevance_prompt(query: str, reference: int) -> str:

@@ -197,13 +197,15 @@ def test_caches_with_different_features_are_refused(tmp_path, train_fake, make_c
 def test_relevance_trains(tmp_path, train_fake, make_cache):
     cache = make_cache()
     with pytest.raises(LabelsError, match="featcache prompts cache --add"):
-        train_fake(tmp_path, cache=cache, relevance=True, relevance_max=1, steps=2)
+        train_fake(
+            tmp_path, cache=cache, relevance=True, relevance_max=1, steps=2, validate_every=2
+        )
     tokens = cache.prompts["beauty"]
     for animal in ("cats", "dogs"):
         for count in (0, 1):
             text = f"number of {animal} by the relevance count to {count}."
             cache.prompts[text] = tokens
-    train_fake(tmp_path, cache=cache, relevance=True, relevance_max=1, steps=2)
+    train_fake(tmp_path, cache=cache, relevance=True, relevance_max=1, steps=2, validate_every=2)
 
 
 def test_presets_take_their_widths_from_the_cache(tmp_path, make_cache):
