@@ -1,0 +1,223 @@
+"""`featcache info`, `prompts` and `labels`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.backbone import Device, load_again
+from cli.console import fail, options, out, say, size, table
+
+if TYPE_CHECKING:
+    from featcache.cache import Cache
+    from featcache.manifest import Manifest
+
+CacheFolder = Annotated[Path, typer.Argument(help="The cache's folder.", metavar="CACHE")]
+PretrainedAgain = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained", help="Where the weights are now, if not where the extraction found them."
+    ),
+]
+ConfigAgain = Annotated[
+    str | None, typer.Option("--model-config", help="The same for the model config.")
+]
+
+
+def info(
+    cache: CacheFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
+    failures: Annotated[bool, typer.Option(help="List the images that failed, and why.")] = False,
+) -> None:
+    """Say what a cache holds: features, labels, prompts, failures, fingerprint.
+
+    **Examples**
+
+    `featcache info cache/ava`
+
+    `featcache info cache/ava --json | jq .fingerprint_digest`
+    """
+    from featcache.cache import Cache
+
+    opened = Cache.open(cache)
+    if as_json:
+        print(json.dumps(describe(opened), indent=2, ensure_ascii=False))
+        return
+    facts = describe(opened)
+    backbone = facts["fingerprint"]["backbone"]
+    shapes = facts["shapes"]
+    table(
+        str(cache),
+        ["", ""],
+        [
+            ("data set", facts["dataset"]["name"]),
+            ("images", f"{facts['images']:,}, {facts['failed']:,} failed"),
+            (
+                "patch tokens",
+                (
+                    f"{shapes['num_tokens']} x {shapes['token_dim']} {facts['fingerprint']['dtype']}, "
+                    f"views {', '.join(facts['fingerprint']['views'])}"
+                ),
+            ),
+            ("on disk", f"{size(facts['bytes'])} in {facts['shards']:,} shards"),
+            ("backbone", f"{backbone['architecture']}, asked for as {facts['backbone']}"),
+            ("weights", backbone["weights"]),
+            ("projection", f"{backbone['projection']}, token pool {backbone['token_pool']}"),
+            ("preprocessing", facts["fingerprint"]["preprocessing"]),
+            ("fingerprint", facts["fingerprint_digest"]),
+            ("prompts", f"{facts['prompts']:,}"),
+            ("labels", f"{facts['labels']:,}"),
+        ],
+    )
+    if facts["queries"]:
+        table(
+            "labels",
+            ["task", "query", "split", "images", "least", "largest", "folds"],
+            [tuple(query.values()) for query in facts["queries"]],
+        )
+    if failures:
+        table("failed images", ["path", "reason"], _failures(opened))
+    elif facts["failed"]:
+        say(f"`featcache info {cache} --failures` lists the {facts['failed']:,} failed images")
+
+
+def describe(cache: Cache) -> dict[str, Any]:
+    """Return what `info` tells, as JSON values."""
+    manifest = cache.manifest
+    return {
+        "path": str(cache.path),
+        "dataset": dict(manifest.dataset),
+        "images": len(cache),
+        "failed": cache.samples.num_rows - len(cache),
+        "shards": len(manifest.shards()),
+        "bytes": sum(entry.bytes for entry in manifest.files.values()),
+        "shapes": manifest.shapes.to_dict(),
+        "fingerprint_digest": cache.fingerprint.digest,
+        "fingerprint": cache.fingerprint.to_dict(),
+        "backbone": dict(manifest.backbone),
+        "provenance": dict(manifest.provenance),
+        "prompts": len(cache.prompts),
+        "labels": cache.labels.num_rows,
+        "queries": _queries(cache),
+    }
+
+
+def _queries(cache: Cache) -> list[dict[str, Any]]:
+    """Count labels per task, query and split."""
+    groups = cache.labels.group_by(["task", "query", "split"], use_threads=False).aggregate(
+        [
+            ("sample_id", "count_distinct"),
+            ("value", "min"),
+            ("value", "max"),
+            ("fold", "count_distinct"),
+        ]
+    )
+    return [
+        {
+            "task": row["task"],
+            "query": row["query"],
+            "split": row["split"],
+            "images": row["sample_id_count_distinct"],
+            "least": row["value_min"],
+            "largest": row["value_max"],
+            "folds": row["fold_count_distinct"],
+        }
+        for row in groups.to_pylist()
+    ]
+
+
+def _failures(cache: Cache) -> list[tuple[str, str]]:
+    rows = cache.samples.select(["path", "status", "error"]).to_pylist()
+    return [(row["path"], row["error"]) for row in rows if row["status"] != "ok"]
+
+
+def prompts(
+    cache: CacheFolder,
+    add: Annotated[list[str] | None, typer.Option(help="A prompt to keep tokens of.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file with one prompt per line.")] = None,
+    device: Device = "auto",
+    pretrained: PretrainedAgain = None,
+    model_config: ConfigAgain = None,
+) -> None:
+    """List the prompts of a cache, or add some; only the text tower runs.
+
+    **Examples**
+
+    `featcache prompts cache/photos`
+
+    `featcache prompts cache/photos --add "sort images by the number of cats."`
+    """
+    from featcache.cache import Cache
+    from featcache.relabel import add_texts
+
+    texts = [*(add or []), *(_lines(file) if file else [])]
+    if texts:
+
+        def load(manifest: Manifest) -> Any:
+            return load_again(manifest, device, pretrained=pretrained, model_config=model_config)
+
+        Cache.open(cache)
+        count = add_texts(cache, texts, load)
+        say(f"{cache} holds {count:,} prompts")
+        return
+    for text in Cache.open(cache).prompts:
+        print(text)
+
+
+def _lines(file: Path) -> list[str]:
+    lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+    return [line for line in lines if line]
+
+
+def labels(
+    cache: CacheFolder,
+    dataset: Annotated[
+        str, typer.Option(help="Read the labels again, with this data set's reader.")
+    ] = "",
+    root: Annotated[Path | None, typer.Option(help="The data set's folder.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the data set, name=value.")
+    ] = None,
+    append: Annotated[bool, typer.Option(help="Keep the labels that are there.")] = False,
+    device: Device = "auto",
+    pretrained: PretrainedAgain = None,
+    model_config: ConfigAgain = None,
+) -> None:
+    """Show the labels of a cache, or replace them without extracting again.
+
+    **Examples**
+
+    `featcache labels cache/photos`
+
+    `featcache labels cache/photos --dataset table --root photos --option table=scores.csv`
+    """
+    from featcache.cache import Cache
+    from featcache.datasets import open_dataset
+    from featcache.relabel import relabel
+
+    opened = Cache.open(cache)
+    if not dataset:
+        if not (queries := _queries(opened)):
+            out().print(f"{cache} has no labels")
+            return
+        table("", list(queries[0]), [tuple(query.values()) for query in queries])
+        return
+    if root is None:
+        raise typer.BadParameter("--dataset needs --root, the data set's folder")
+    reader = open_dataset(dataset, root, **options(option or [], "--option"))
+
+    def load(manifest: Manifest) -> Any:
+        return load_again(manifest, device, pretrained=pretrained, model_config=model_config)
+
+    found = reader.labels()
+    written, left_out = relabel(cache, found, reader.measured_queries, load, append=append)
+    if left_out == len(found) and found:
+        fail(
+            f"none of the {len(found):,} labels of {root} belongs to an image of {cache}: "
+            f"sample ids there look like {found[0].sample_id!r}, here like "
+            f"{opened.samples['sample_id'][0].as_py()!r}"
+        )
+    say(f"{written:,} labels written to {cache}; {left_out:,} of images that it does not hold")

@@ -1,0 +1,190 @@
+"""`featcache extract`: announce, show progress, sum up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.backbone import (
+    BackboneName,
+    Device,
+    ModelConfig,
+    PrecisionOption,
+    Pretrained,
+    ProjectionOption,
+    TokenPool,
+    load,
+)
+from cli.console import duration, errors, options, progress, say, size
+
+if TYPE_CHECKING:
+    from featcache.backbone import Backbone
+    from featcache.datasets.base import Dataset
+    from featcache.extraction import ExtractConfig, ExtractEvent, ExtractSummary
+
+EXAMPLES = """Run the frozen backbone over a data set once, and keep the features.
+
+**Examples**
+
+`featcache extract --dataset folder --root photos --out cache/photos`
+
+`featcache extract --dataset ava --root /data/ava --views original,hflip --device cuda`
+
+`featcache extract --dataset table --root photos --option table=ages.csv --out cache/ages`
+
+`featcache extract --dataset folder --root photos --out cache/photos
+--model-config my-vit.json --pretrained my-vit.safetensors --token-pool 2`
+
+A stopped run goes on where it was when the same command is given again.
+"""
+
+
+def extract(
+    dataset: Annotated[str, typer.Option(help="Name of the data set; see `featcache datasets`.")],
+    root: Annotated[Path, typer.Option(help="The data set's folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The cache's folder.  [default: cache/DATASET]")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option of the data set, name=value; see `featcache datasets NAME`."),
+    ] = None,
+    backbone: BackboneName = "",
+    pretrained: Pretrained = "",
+    model_config: ModelConfig = None,
+    projection: ProjectionOption = "clip",
+    token_pool: TokenPool = 1,
+    views: Annotated[str, typer.Option(help="Views to store: original, or original,hflip.")] = (
+        "original"
+    ),
+    dtype: Annotated[str, typer.Option(help="Of stored tokens: float16, float32 or int8.")] = (
+        "float16"
+    ),
+    batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
+    workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per processor.")] = 0,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    shard_size: Annotated[int, typer.Option(help="Images per shard.")] = 512,
+    limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
+    max_failures: Annotated[
+        float, typer.Option(help="Share of unreadable images above which the run stops.")
+    ] = 0.25,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="A prompt to keep tokens of, beside the labels'.")
+    ] = None,
+    part: Annotated[
+        str, typer.Option(help="I/N: make only every N-th shard, from the I-th; merge later.")
+    ] = "",
+) -> None:
+    """See EXAMPLES."""
+    from featcache.backbone import BackboneSpec
+    from featcache.datasets import open_dataset
+    from featcache.extraction import ExtractConfig
+
+    out = out or Path("cache") / dataset
+    config = ExtractConfig(
+        views=tuple(view.strip() for view in views.split(",") if view.strip()),
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        shard_size=shard_size,
+        limit=limit,
+        max_failures=max_failures,
+        prompts=tuple(prompt or ()),
+        part=_part(part),
+    )
+    spec = BackboneSpec(
+        name=backbone,
+        pretrained=pretrained,
+        model_config=model_config,
+        projection=projection,
+        token_pool=token_pool,
+    )
+    reader = open_dataset(dataset, root, **options(option or [], "--option"))
+    reader.require()  # a wrong folder is told before the backbone is loaded
+    with errors().status("listing images"):
+        total = len(reader.images()[:limit])
+    model = load(spec, device, precision)
+    announce(reader, model, config, out, total)
+    summarise(with_progress(reader, out, model, config, total))
+
+
+def announce(
+    dataset: Dataset, backbone: Backbone, config: ExtractConfig, out: Path, total: int
+) -> None:
+    """Say what will be done, and refuse what does not fit on the disk."""
+    from featcache.errors import DiskSpaceError
+    from featcache.layout import Shapes, bytes_per_image
+
+    shapes = Shapes.of(backbone)
+    each = bytes_per_image(shapes, views=len(config.views), dtype=config.dtype)
+    needed = each * total // (config.part[1] if config.part else 1)
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    there = sum(file.stat().st_size for file in out.rglob("*.h5")) if out.exists() else 0
+    say(
+        f"{dataset.info.title}: {total:,} images, {len(config.views)} view(s) of "
+        f"{shapes.num_tokens} x {shapes.token_dim} {config.dtype}\n"
+        f"backbone {backbone.spec.name} on {backbone.device} ({backbone.precision})\n"
+        f"needs {size(needed)} in {out} ({size(there)} there already), {size(free)} free"
+    )
+    if needed - there > free:
+        raise DiskSpaceError(
+            f"{out} needs {size(needed - there)} more, but only {size(free)} are free: "
+            "choose another --out, fewer --views, --dtype int8, or a larger --token-pool"
+        )
+
+
+def with_progress(
+    dataset: Dataset, out: Path, backbone: Backbone, config: ExtractConfig, total: int
+) -> ExtractSummary:
+    """Extract with a progress bar."""
+    from featcache.extraction import extract as run
+
+    with progress("rate", "failed") as bar:
+        task = bar.add_task("extracting", total=total, rate="", failed="")
+
+        def show(event: ExtractEvent) -> None:
+            if event.kind == "start":
+                # Images of an earlier run say nothing about the speed of this one.
+                bar.update(task, total=event.total - event.resumed)
+                if event.resumed:
+                    say(f"going on: {event.resumed:,} images are done")
+            speed = bar.tasks[0].speed
+            bar.update(
+                task,
+                completed=event.done - event.resumed,
+                description="writing tables and prompts"
+                if event.kind == "finish"
+                else "extracting",
+                rate=f"{speed:.1f} images/s" if speed else "",
+                failed=f"{event.failed} failed" if event.failed else "",
+            )
+
+        return run(dataset, out, backbone, config, show)
+
+
+def summarise(summary: ExtractSummary) -> None:
+    """Say how it ended."""
+    say(
+        f"done: {summary.images:,} images ({summary.reused:,} from an earlier run), "
+        f"{summary.labels:,} labels, {summary.prompts:,} prompts, {size(summary.bytes)} in "
+        f"{summary.out}, {duration(summary.seconds)}, {summary.images_per_second:.1f} images/s"
+    )
+    if summary.failed:
+        say(
+            f"{summary.failed:,} images could not be read; "
+            f"`featcache info {summary.out} --failures` lists them with the reasons"
+        )
+
+
+def _part(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    index, separator, count = text.partition("/")
+    if not separator or not index.isdecimal() or not count.isdecimal():
+        raise typer.BadParameter(f"--part {text}: expected I/N, such as 1/4")
+    return int(index), int(count)

@@ -1,0 +1,27 @@
+"""The `featcache` command."""
+
+from cli import caches, datasets, extract, maintenance
+from cli.console import make_app, run
+
+app = make_app(
+    "Run a frozen CLIP backbone over images **once**, and keep its features in a cache that "
+    "can be trusted.\n\nStart with `featcache extract --dataset folder --root DIR --out CACHE`."
+)
+app.command(help=extract.EXAMPLES)(extract.extract)
+app.command()(caches.info)
+app.command()(caches.prompts)
+app.command()(caches.labels)
+app.command()(datasets.datasets)
+app.command()(maintenance.verify)
+app.command()(maintenance.repair)
+app.command()(maintenance.merge)
+app.command()(maintenance.export)
+
+
+def main() -> None:
+    """Run the command line."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()
