@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from adapter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from _typeshed import DataclassInstance
 
 PairHeadKind = Literal["relational", "product", "concat", "self", "subtract", "none"]
 PromptForm = Literal["vector", "scalar"]
@@ -100,7 +102,7 @@ class AdapterConfig:
     def paper(
         cls, *, image_dim: int = 768, text_dim: int = 768, width: int = 512, **changes: Any
     ) -> Self:
-        """Return the form that the paper's text describes (arXiv 2412.06760, section 3)."""
+        """Return the form that the paper's text describes (arXiv 2412.06760)."""
         described: dict[str, Any] = {
             "prompt_position": "after",
             "post_blocks": 0,
@@ -197,3 +199,45 @@ class AdapterConfig:
                 )
         if self.pair_head == "none" and not self.score_head:
             raise ConfigError("pair_head none with score_head false leaves nothing to train")
+
+
+def parse_changes(kind: type[DataclassInstance], assignments: Iterable[str]) -> dict[str, Any]:
+    """Read ``field=value`` texts, as a command line gives them, for a configuration.
+
+    Args:
+        kind: The configuration's class, such as :class:`AdapterConfig`; each field's default
+            tells its type.
+        assignments: For example ``relation_tokens=4``, ``score_head=false``.
+
+    Returns:
+        Values by field name, for ``replace`` or a preset.
+
+    Raises:
+        ConfigError: No such field, a value of another type, a field given twice, or no ``=``.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = (part.strip() for part in assignment.partition("="))
+        if not equals:
+            raise ConfigError(f"{assignment!r}: write field=value")
+        if name not in defaults:
+            raise ConfigError(
+                f"{assignment!r}: no field {name}; the fields are {', '.join(sorted(defaults))}"
+            )
+        if name in changes:
+            raise ConfigError(f"{name} is given twice")
+        changes[name] = _typed(name, text, type(defaults[name]))
+    return changes
+
+
+def _typed(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"{name} must be true or false, not {text!r}")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        wanted = "an integer" if kind is int else "a number"
+        raise ConfigError(f"{name} must be {wanted}, not {text!r}") from error

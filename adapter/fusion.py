@@ -1,6 +1,6 @@
 """Text-guided encoding: patch tokens attend to each other and to the prompt.
 
-Paper, section 3.2 (the cross-modal encoder); released code, ``CrossModalQKVFusion`` and
+The paper's text-guided encoder; in the released code ``CrossModalQKVFusion`` and
 ``post_fuse_block``. Module and parameter names are those of the published checkpoints, so that
 their state dicts load as they are.
 

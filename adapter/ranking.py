@@ -1,7 +1,8 @@
 """Ranking-aware attention: what two images' tokens say about their order, at linear cost.
 
-Paper, section 3.3; released code, ``MultiHeadRankawareAttentionV2``. Relational tokens Q attend
-to the tokens of both images of a pair, and the two images' parts of the result are subtracted:
+The paper's ranking-aware attention; ``MultiHeadRankawareAttentionV2`` in the released code.
+Relational tokens Q attend to the tokens of both images of a pair, and the two images' parts of
+the result are subtracted:
 
     [A_i, A_j] = softmax(Q [K_i; K_j]^T / sqrt(d)),    O_ij = A_i V_i - A_j V_j
 
