@@ -58,7 +58,8 @@ def info(
             (
                 "patch tokens",
                 (
-                    f"{shapes['num_tokens']} x {shapes['token_dim']} {facts['fingerprint']['dtype']}, "
+                    f"{shapes['num_tokens']} x {shapes['token_dim']} "
+                    f"{facts['fingerprint']['dtype']}, "
                     f"views {', '.join(facts['fingerprint']['views'])}"
                 ),
             ),

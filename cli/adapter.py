@@ -1,0 +1,21 @@
+"""The `adapter` command."""
+
+from cli import convert, evaluate, train
+from cli.console import make_app, run
+
+app = make_app(
+    "Train and use **ranking-aware adapters** on the features in a featcache cache.\n\n"
+    "Start with `adapter train --shards CACHE --out RUN`, then `adapter eval RUN`."
+)
+app.command(help=train.EXAMPLES)(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command()(convert.convert)
+
+
+def main() -> None:
+    """Run the command line."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

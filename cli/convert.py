@@ -1,0 +1,34 @@
+"""`adapter convert`: a released checkpoint into files that this project reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.console import say
+
+
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of the released code.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+) -> None:
+    """Convert a checkpoint of the paper's authors.
+
+    Reads tensors only (`weights_only`), writes safetensors and JSON, and says which backbone
+    settings a cache for it needs.
+
+    **Example**
+
+    `adapter convert epoch_40.pt --out released/`
+    """
+    from adapter.convert import convert_checkpoint
+
+    found = convert_checkpoint(checkpoint, out)
+    say(f"adapter of width {found.config.width} written to {out}")
+    say("a cache for it needs: featcache extract " + " ".join(_flags(found.settings)))
+
+
+def _flags(settings: dict[str, str]) -> list[str]:
+    return [part for name, value in settings.items() for part in (name, value)]

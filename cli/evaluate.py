@@ -1,0 +1,88 @@
+"""`adapter eval`: metrics of a run on labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.backbone import Device, PrecisionOption
+from cli.console import errors, say
+from cli.train import Queries, Tasks
+
+RunFolder = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
+
+
+def evaluate(
+    run: RunFolder,
+    shards: Annotated[
+        list[Path] | None,
+        typer.Option("--shards", help="A cache.  [default: those of the training]"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Whose labels, separated by commas.")] = "test",
+    fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
+    query: Queries = None,
+    task: Tasks = None,
+    by: Annotated[
+        str, typer.Option(help="score, comparison, or both.  [default: what the run has]")
+    ] = "",
+    method: Annotated[
+        str, typer.Option(help="How comparisons become a ranking: bradley-terry or borda.")
+    ] = "bradley-terry",
+    relevance: Annotated[
+        int | None, typer.Option(help="Evaluate relevance to this count (counting tasks).")
+    ] = None,
+    view: Annotated[str | None, typer.Option(help="Which view of the images.")] = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Where the JSON goes.  [default: RUN/eval.json]")
+    ] = None,
+) -> None:
+    """Evaluate a run: PLCC, SRCC, Kendall's tau, MAE, accuracy, pairwise accuracy.
+
+    Per query and averaged over queries. The table is Markdown, on standard output.
+
+    **Examples**
+
+    `adapter eval runs/ava`
+
+    `adapter eval runs/ava --shards cache/koniq10k --split test --by both`
+    """
+    from adapter.errors import ConfigError
+    from adapter.evaluate import evaluate as measure
+    from featcache.durable import write_json
+
+    options: dict[str, Any] = {"both": ["score", "comparison"], "": None}
+    ways = options.get(by, [by])
+    if method not in ("bradley-terry", "borda"):
+        raise ConfigError(f"--method must be bradley-terry or borda, not {method!r}")
+    with errors().status("evaluating"):
+        evaluation = measure(
+            run,
+            shards or shards_of(run),
+            split=tuple(split.split(",")),
+            fold=fold,
+            queries=query or (),
+            tasks=task or (),
+            by=ways,
+            method=method,  # type: ignore[arg-type]  # checked above
+            relevance=relevance,
+            device=device,
+            precision=precision,  # type: ignore[arg-type]  # checked by the library
+            view=view,
+        )
+    target = out or run / "eval.json"
+    write_json(target, evaluation.to_dict())
+    print(evaluation.to_markdown(), end="")
+    if evaluation.left_out:
+        say(f"{evaluation.left_out:,} labels belong to images without features and were left out")
+    say(f"written to {target}; next: adapter report {run}")
+
+
+def shards_of(run: Path) -> list[Path]:
+    """Return the caches that a run was trained on."""
+    from adapter.run import read_record
+
+    return [Path(shard["path"]) for shard in read_record(run)["shards"]]

@@ -1,0 +1,61 @@
+"""`--set section.field=value`: any field of a configuration, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from adapter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SECTIONS = ("model", "loss", "train", "sampling", "optim")
+
+
+def parse(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Parse assignments into sections.
+
+    A value is read as JSON where it is JSON, else as text: ``optim.clip_norm=null``,
+    ``sampling.views=["original"]``, ``loss.ranking=hinge``.
+
+    Raises:
+        ConfigError: An assignment is not of this form, or names no section.
+    """
+    sections: dict[str, dict[str, Any]] = defaultdict(dict)
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        section, dot, field = name.partition(".")
+        if not separator or not dot or section not in SECTIONS:
+            raise ConfigError(
+                f"--set {assignment}: expected SECTION.FIELD=VALUE, with one of the sections "
+                f"{', '.join(SECTIONS)}"
+            )
+        sections[section][field.replace("-", "_")] = _value(text)
+    return sections
+
+
+def build(cls: Any, section: str, values: dict[str, Any], **defaults: Any) -> Any:
+    """Build a configuration from defaults and the values of a section.
+
+    Raises:
+        ConfigError: A field is unknown, or a value is of a wrong type or impossible.
+    """
+    known = set(cls.__dataclass_fields__)
+    if unknown := sorted(values.keys() - known):
+        raise ConfigError(
+            f"--set {section}.{unknown[0]}: no such field; there are {', '.join(sorted(known))}"
+        )
+    try:
+        return cls(**{**defaults, **values})
+    except TypeError as error:
+        raise ConfigError(f"--set {section}: a value is of the wrong type: {error}") from error
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return tuple(value) if isinstance(value, list) else value

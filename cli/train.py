@@ -1,0 +1,232 @@
+"""`adapter train`: settings from options, progress, a summary."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.backbone import Device, PrecisionOption
+from cli.console import duration, fail, progress, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from adapter.settings import TrainConfig, TrainEvent, TrainSummary
+
+Shards = Annotated[
+    list[Path], typer.Option("--shards", help="A cache; give it several times to mix data sets.")
+]
+Queries = Annotated[
+    list[str] | None, typer.Option("--query", help="A query, or a shell pattern; all by default.")
+]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="The same for tasks.")]
+
+EXAMPLES = """Train an adapter from cached features.
+
+**Examples**
+
+`adapter train --shards cache/ava --out runs/ava`
+
+`adapter train --shards cache/coco --shards cache/ava --out runs/mixed --steps 20000`
+
+`adapter train --shards cache/hci --out runs/hci --folds 0,1,2 --seeds 0,1,2`
+
+`adapter train --shards cache/ava --out runs/paper --preset paper --set model.relation_tokens=4
+--set loss.ranking=hinge --set optim.clip_norm=null`
+
+`torchrun --nproc-per-node 2 -m cli.adapter train --shards cache/ava --out runs/ava`
+
+A stopped run goes on with `--resume`; the result is the same, bit for bit on one device.
+"""
+
+
+def train(
+    shards: Shards,
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    preset: Annotated[
+        str, typer.Option(help="released (the published code) or paper (its text).")
+    ] = "released",
+    steps: Annotated[int, typer.Option(help="Updates.")] = 2000,
+    batch_size: Annotated[int, typer.Option(help="Images per step, over all processes.")] = 64,
+    lr: Annotated[float, typer.Option(help="Largest learning rate.")] = 2e-4,
+    width: Annotated[
+        int | None,
+        typer.Option(help="Channels inside the adapter.  [default: 768 released, 512 paper]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Determines weights, batches and dropout.")] = 0,
+    query: Queries = None,
+    task: Tasks = None,
+    split: Annotated[str, typer.Option(help="Splits to train on, separated by commas.")] = "train",
+    fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
+    folds: Annotated[
+        str, typer.Option(help="Several folds, such as 0,1,2: one run and evaluation each.")
+    ] = "",
+    seeds: Annotated[
+        str, typer.Option(help="Several seeds, such as 0,1,2: one run and evaluation each.")
+    ] = "",
+    validate_every: Annotated[int, typer.Option(help="Steps between validations; 0: none.")] = 0,
+    patience: Annotated[
+        int, typer.Option(help="Stop after this many validations without improvement; 0: never.")
+    ] = 0,
+    source: Annotated[
+        str, typer.Option(help="Where tokens are read from: disk, ram, device, or auto.")
+    ] = "auto",
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="SECTION.FIELD=VALUE: any field of model, loss, train, sampling or optim; see "
+            "docs/training.md.",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+) -> None:
+    """See EXAMPLES."""
+    from adapter.config import AdapterConfig
+    from adapter.errors import ConfigError
+    from adapter.losses import LossConfig
+    from adapter.sampling import SamplingConfig
+    from adapter.settings import OptimConfig, TrainConfig
+    from cli.settings import build, parse
+
+    given = parse(set_ or [])
+    if preset not in ("released", "paper"):
+        raise ConfigError(f"--preset must be released or paper, not {preset!r}")
+    fields = given["model"] if width is None else {"width": width, **given["model"]}
+    model = getattr(AdapterConfig, preset)(**fields)
+    loss = getattr(LossConfig, preset)(**given["loss"])
+    sampling = build(SamplingConfig, "sampling", given["sampling"], batch_size=batch_size)
+    optim = build(OptimConfig, "optim", given["optim"], lr=lr)
+    config = build(
+        TrainConfig,
+        "train",
+        given["train"],
+        steps=steps,
+        seed=seed,
+        queries=tuple(query or ()),
+        tasks=tuple(task or ()),
+        split=tuple(split.split(",")),
+        fold=fold,
+        validate_every=validate_every,
+        patience=patience,
+        source=source,
+        device=device,
+        precision=precision,
+        sampling=sampling,
+        optim=optim,
+    )
+    if folds or seeds:
+        _many(shards, out, model, loss, config, _numbers(folds, "--folds"), seeds, resume=resume)
+    else:
+        _one(shards, out, model, loss, config, resume=resume)
+
+
+def _one(
+    shards: list[Path], out: Path, model: Any, loss: Any, config: TrainConfig, *, resume: bool
+) -> None:
+    """One run."""
+    from adapter.train import train as run
+
+    with progress("loss", "rate") as bar:
+        show = Display(bar, "training")
+        summary = run(shards, out, model, loss, config, on_event=show, resume=resume)
+    summarise(summary, config.steps)
+    if summary.interrupted:
+        sys.exit(130)
+
+
+def _many(
+    shards: list[Path],
+    out: Path,
+    model: Any,
+    loss: Any,
+    config: TrainConfig,
+    folds: list[int],
+    seeds: str,
+    *,
+    resume: bool,
+) -> None:
+    """One run per fold and seed, each evaluated; prints mean and spread."""
+    from adapter.many import train_many
+
+    with progress("loss", "rate") as bar:
+        show = Display(bar, "training")
+        summary = train_many(
+            shards,
+            out,
+            model,
+            loss,
+            config,
+            seeds=_numbers(seeds, "--seeds") or [config.seed],
+            folds=folds or [config.fold],
+            on_event=show,
+            on_member=lambda m: say(f"fold {m.fold}, seed {m.seed}: {m.summary.folder}"),
+            resume=resume,
+        )
+    print(summary.to_markdown(), end="")
+    if summary.interrupted:
+        fail("stopped; run the same command with --resume to go on", code=130)
+
+
+def summarise(summary: TrainSummary, steps: int) -> None:
+    """Say how a run ended."""
+    done = f"{summary.steps:,} of {steps:,} steps in {duration(summary.seconds)}"
+    each = 1000 * summary.seconds / summary.steps if summary.steps else math.nan
+    say(f"{done} ({each:.0f} ms a step, {summary.images_per_second:.0f} images/s)")
+    if summary.left_out:
+        say(f"{summary.left_out:,} labels belong to images without features and were left out")
+    if summary.interrupted:
+        say(f"stopped; go on with the same command and --resume. State in {summary.folder}")
+        return
+    if summary.best_step is not None:
+        early = "stopped early; " if summary.stopped_early else ""
+        say(f"{early}best validation {summary.best_value:.3f} at step {summary.best_step:,}")
+    say(f"the adapter is in {summary.folder}; next: adapter eval {summary.folder}")
+
+
+class Display:
+    """Shows training events on a progress bar."""
+
+    def __init__(self, bar: Progress, description: str) -> None:
+        """Add a task to the bar when the run begins."""
+        self.bar = bar
+        self.description = description
+        self.task: TaskID | None = None
+
+    def __call__(self, event: TrainEvent) -> None:
+        """Show one event."""
+        values = event.values
+        if event.kind == "start":
+            say(
+                f"{values['images']:,} images, {values['queries']} queries, "
+                f"{values['labels']:,} labels; {values['parameters']:,} parameters on "
+                f"{values['device']} ({values['precision']}), tokens from "
+                f"{', '.join(values['source'])}"
+            )
+            if self.task is not None:
+                self.bar.remove_task(self.task)
+            left = event.steps - event.step
+            self.task = self.bar.add_task(self.description, total=left, loss="", rate="")
+            self.first = event.step
+        if self.task is None:
+            return
+        self.bar.update(self.task, completed=event.step - self.first)
+        if event.kind == "step":
+            loss, rate = f"loss {values['loss']:.4f}", f"{values['step_ms']:.0f} ms/step"
+            self.bar.update(self.task, loss=loss, rate=rate)
+        if event.kind == "validation":
+            parts = [f"{k} {v:.3f}" for k, v in values.items() if isinstance(v, float)]
+            say(f"step {event.step:,}: validation {', '.join(parts)}")
+
+
+def _numbers(text: str, flag: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise typer.BadParameter(f"{flag} {text}: expected whole numbers, such as 0,1,2") from error
