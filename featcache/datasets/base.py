@@ -58,6 +58,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
+_LAYOUT = "Expected layout:"
+
+
 @lru_cache(maxsize=64)
 def _real(folder: str) -> str:
     return os.path.realpath(folder)
@@ -253,9 +256,11 @@ class Dataset(ABC):
         if base.missing:
             return base
         try:
+            self.require()
             on_disk, named, rows = self._on_disk, self._annotated, self._split_annotations()
         except DatasetError as error:
-            return replace(base, problems=(str(error),))
+            # The report shows the layout by itself.
+            return replace(base, problems=(str(error).split(_LAYOUT)[0].strip(),))
         present = {record.sample_id: record.path for record in named if record.path in on_disk}
         rows = [label for label in rows if label.sample_id in present]
         problems = []
@@ -319,7 +324,7 @@ class Dataset(ABC):
 
     def _expected(self) -> str:
         return (
-            f"Expected layout:\n{self.info.layout}\n"
+            f"{_LAYOUT}\n{self.info.layout}\n"
             f"Ask for the data: {self.info.source}. "
             f"Look with: featcache datasets {self.info.name} --check {self.root}"
         )

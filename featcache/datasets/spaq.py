@@ -1,10 +1,10 @@
 """SPAQ: quality of smartphone photographs, and five attributes.
 
 ``Annotations/MOS and Image attribute scores.xlsx`` (h4nwei/SPAQ) has 11,125 rows with the columns
-``Image name, MOS, Brightness, Colorfulness, Contrast, Noisiness, Sharpness``, all on 0 ... 100 and
-all opinions of people; many keep it as CSV, which is read too. Photographs are in ``TestImage``. The
-attributes are labels of the task ``attribute``. There is no official split; ours is four fifths for
-training, by seed, ten times.
+``Image name, MOS, Brightness, Colorfulness, Contrast, Noisiness, Sharpness``, on 0 ... 100, all of
+them opinions of people. Many keep it as CSV, which is read too. Photographs are in ``TestImage``.
+The attributes are labels of the task ``attribute``. There is no official split; ours is four fifths
+for training, by seed, ten times.
 """
 
 from __future__ import annotations
