@@ -11,20 +11,24 @@ the text says). Each row of the paper's ablations is one of them with a field ch
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from adapter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from _typeshed import DataclassInstance
+    from collections.abc import Mapping
 
 PairHeadKind = Literal["relational", "product", "concat", "self", "subtract", "none"]
 PromptForm = Literal["vector", "scalar"]
 PromptPosition = Literal["before", "after"]
 Pool = Literal["sum", "mean"]
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value from JSON is a finite number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +191,9 @@ class AdapterConfig:
                     f"{name} must be one of {', '.join(get_args(choices))}, "
                     f"not {getattr(self, name)!r}"
                 )
-        if not 0 <= self.dropout < 1:
+        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
-        if not self.mlp_ratio * self.width >= 1:
+        if not is_number(self.mlp_ratio) or not self.mlp_ratio * self.width >= 1:
             raise ConfigError(f"mlp_ratio must leave a hidden layer, not {self.mlp_ratio!r}")
         for name in ("heads", "relation_heads"):
             if self.width % getattr(self, name):
@@ -199,45 +203,3 @@ class AdapterConfig:
                 )
         if self.pair_head == "none" and not self.score_head:
             raise ConfigError("pair_head none with score_head false leaves nothing to train")
-
-
-def parse_changes(kind: type[DataclassInstance], assignments: Iterable[str]) -> dict[str, Any]:
-    """Read ``field=value`` texts, as a command line gives them, for a configuration.
-
-    Args:
-        kind: The configuration's class, such as :class:`AdapterConfig`; each field's default
-            tells its type.
-        assignments: For example ``relation_tokens=4``, ``score_head=false``.
-
-    Returns:
-        Values by field name, for ``replace`` or a preset.
-
-    Raises:
-        ConfigError: No such field, a value of another type, a field given twice, or no ``=``.
-    """
-    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    changes: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, text = (part.strip() for part in assignment.partition("="))
-        if not equals:
-            raise ConfigError(f"{assignment!r}: write field=value")
-        if name not in defaults:
-            raise ConfigError(
-                f"{assignment!r}: no field {name}; the fields are {', '.join(sorted(defaults))}"
-            )
-        if name in changes:
-            raise ConfigError(f"{name} is given twice")
-        changes[name] = _typed(name, text, type(defaults[name]))
-    return changes
-
-
-def _typed(name: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"{name} must be true or false, not {text!r}")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError as error:
-        wanted = "an integer" if kind is int else "a number"
-        raise ConfigError(f"{name} must be {wanted}, not {text!r}") from error

@@ -16,6 +16,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
+from adapter.config import is_number
 from adapter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,17 +64,17 @@ class LossConfig:
     @classmethod
     def released(cls, **changes: Any) -> Self:
         """Return the losses of the released code."""
-        return cls(**changes)
+        return cls._build(**changes)
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:
         """Return the losses of the paper, with the mean in place of equation 5's sum."""
         described: dict[str, Any] = {"ranking": "hinge", "regression": "smooth_l1"}
-        return cls(**(described | changes))
+        return cls._build(**(described | changes))
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, checked again."""
-        return dataclasses.replace(self, **changes)
+        return self._build(**(self.to_dict() | changes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -87,8 +88,18 @@ class LossConfig:
             ConfigError: A field is missing, unknown, or has an impossible value.
         """
         names = {f.name for f in dataclasses.fields(cls)}
-        if wrong := sorted(names ^ values.keys()):
-            raise ConfigError(f"loss configuration: missing or unknown {', '.join(wrong)}")
+        if missing := sorted(names - values.keys()):
+            raise ConfigError(f"loss configuration: missing {', '.join(missing)}")
+        return cls._build(**values)
+
+    @classmethod
+    def _build(cls, **values: Any) -> Self:
+        names = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(values.keys() - names):
+            raise ConfigError(
+                f"loss configuration: unknown {', '.join(unknown)}; "
+                f"the fields are {', '.join(sorted(names))}"
+            )
         return cls(**values)
 
     @property
@@ -117,8 +128,10 @@ class LossConfig:
         if type(self.presence) is not bool:
             raise ConfigError(f"presence must be true or false, not {self.presence!r}")
         for name in ("ranking_weight", "regression_weight", "presence_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} must be finite and not negative")
+            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name} must be finite and not negative, not {getattr(self, name)!r}"
+                )
         if not (self.needs_scores or self.needs_pairs):
             raise ConfigError("every loss is switched off; nothing would be trained")
 

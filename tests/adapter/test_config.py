@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 import adapter
-from adapter.config import AdapterConfig, parse_changes
+from adapter.config import AdapterConfig
 from adapter.errors import ConfigError
-from adapter.losses import LossConfig
 
 
 @pytest.mark.parametrize("preset", [AdapterConfig.released, AdapterConfig.paper])
@@ -68,6 +67,9 @@ def test_changes_are_checked_again() -> None:
         ("score_pool", ""),
         ("dropout", 1.0),
         ("dropout", float("nan")),
+        ("dropout", "much"),
+        ("mlp_ratio", "4"),
+        ("mlp_ratio", True),
         ("mlp_ratio", 0.0),
         ("mlp_ratio", float("nan")),
         ("score_head", 1),
@@ -115,35 +117,3 @@ def test_public_names_resolve() -> None:
         assert name in dir(adapter)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         adapter.nothing  # noqa: B018
-
-
-def test_changes_are_read_from_text_with_the_fields_types() -> None:
-    texts = ["relation_tokens=4", "score_head = false", "dropout=0", "pair_head=self"]
-    changes = parse_changes(AdapterConfig, texts)
-    assert changes == {
-        "relation_tokens": 4,
-        "score_head": False,
-        "dropout": 0.0,
-        "pair_head": "self",
-    }
-    assert AdapterConfig.paper(**changes).pair_head == "self"
-    assert parse_changes(LossConfig, ["presence=TRUE", "ranking=hinge"]) == {
-        "presence": True,
-        "ranking": "hinge",
-    }
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        (["heads"], "write field=value"),
-        (["head=8"], "no field head; the fields are blocks, dropout"),
-        (["heads=8", "heads=4"], "heads is given twice"),
-        (["heads=eight"], "heads must be an integer, not 'eight'"),
-        (["dropout=much"], "dropout must be a number, not 'much'"),
-        (["score_head=1"], "score_head must be true or false, not '1'"),
-    ],
-)
-def test_changes_that_make_no_sense_are_named(texts: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parse_changes(AdapterConfig, texts)

@@ -165,6 +165,7 @@ def test_no_outputs_are_needed_for_losses_that_are_off() -> None:
         {"presence": 1},
         {"ranking_weight": -1.0},
         {"regression_weight": float("nan")},
+        {"regression_weight": "much"},
         {"presence_weight": float("inf")},
         {"ranking": "none", "regression": "none"},
     ],
@@ -178,5 +179,10 @@ def test_configurations_survive_a_round_trip() -> None:
     config = LossConfig.paper(presence=True)
     assert LossConfig.from_dict(config.to_dict()) == config
     assert config.replace(ranking="bce").ranking == "bce"
-    with pytest.raises(ConfigError, match="missing or unknown rankings"):
+    with pytest.raises(ConfigError, match="unknown rankings; the fields are"):
         LossConfig.from_dict(config.to_dict() | {"rankings": "bce"})
+    with pytest.raises(ConfigError, match="missing ties"):
+        LossConfig.from_dict({k: v for k, v in config.to_dict().items() if k != "ties"})
+    for build in (LossConfig.released, LossConfig.paper, config.replace):
+        with pytest.raises(ConfigError, match="unknown rankings"):
+            build(rankings="bce")
