@@ -25,7 +25,7 @@ from featcache.datasets.base import (
     is_image,
 )
 from featcache.datasets.queries import quality
-from featcache.datasets.rows import parse_number
+from featcache.datasets.rows import parse_number, read_lines
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 _LISTS = {"train": "Train", "val": "Validation", "test": "TestNew"}
@@ -127,12 +127,9 @@ class Aadb(Dataset):
             file = self.root / train.replace("imgListTrain", f"imgList{word}")
             if not file.is_file():
                 raise DatasetNotFoundError(f"{self.info.title}: no {file}. {self._expected()}")
-            for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-                if not (cells := text.split()):
-                    continue
-                where = f"{file}, line {line}"
+            for where, cells in read_lines(file):
                 if len(cells) < 2:
-                    raise DatasetError(f"{where}: found {text!r}, expected a name and a score")
+                    raise DatasetError(f"{where}: found {cells}, expected a name and a score")
                 out.append((where, _Photo(cells[0], parse_number(where, cells[1], 0, 1), split)))
         return out
 

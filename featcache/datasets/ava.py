@@ -16,7 +16,7 @@ from functools import cached_property
 
 from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Label, Part
 from featcache.datasets.queries import PHOTOMETRIC, quality
-from featcache.datasets.rows import parse_number, shares
+from featcache.datasets.rows import parse_number, read_lines, shares
 from featcache.errors import DatasetError
 
 _LISTS = "aesthetics_image_lists/generic_test.jpgl"
@@ -71,11 +71,7 @@ class Ava(Dataset):
     def _ratings(self) -> dict[str, tuple[float, ...]]:
         file = self.root / self.need("ratings")
         out: dict[str, tuple[float, ...]] = {}
-        for line, text in enumerate(file.read_text(encoding="ascii").splitlines(), start=1):
-            cells = text.split()
-            where = f"{file}, line {line}"
-            if not cells:
-                continue
+        for where, cells in read_lines(file):
             if len(cells) != 15:
                 raise DatasetError(f"{where}: found {len(cells)} numbers, expected 15")
             counts = [parse_number(where, cell, 0, 1e9) for cell in cells[2:12]]
@@ -87,4 +83,4 @@ class Ava(Dataset):
     @cached_property
     def _test(self) -> set[str]:
         file = self.root / self.need("test list")
-        return set(file.read_text(encoding="ascii").split())
+        return {cells[0] for _, cells in read_lines(file)}

@@ -11,11 +11,12 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from functools import cached_property, lru_cache
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from featcache.datasets.paths import IMAGE_SUFFIXES, is_image, safe_relative, walk_images
 from featcache.datasets.records import (
     SEEDED_OPTIONS,
     SPLIT_FILE,
@@ -30,9 +31,9 @@ from featcache.datasets.splits import find_leaks, read_split_file, repeated_spli
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
-# What a reader imports from here; the records themselves are described in records.py.
+# What a reader imports from here; described in paths.py and records.py.
 __all__ = [
     "IMAGE_SUFFIXES",
     "SEEDED_OPTIONS",
@@ -49,67 +50,7 @@ __all__ = [
     "walk_images",
 ]
 
-IMAGE_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("jpg", "jpeg", "jp2", "png", "webp", "avif", "gif", "bmp"),
-        *("tif", "tiff", "ppm", "pgm", "pbm"),
-    )
-)
-
-
 _LAYOUT = "Expected layout:"
-
-
-@lru_cache(maxsize=64)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
-
-
-def safe_relative(root: str | os.PathLike[str], path: str) -> Path:
-    """Join ``root`` and ``path``, which must stay inside ``root``.
-
-    Args:
-        root: A folder. It may itself be, or lie behind, a symbolic link.
-        path: POSIX path of a file below it; it need not exist.
-
-    Returns:
-        The path of the file, below ``root``.
-
-    Raises:
-        DatasetError: ``path`` is empty or absolute, contains ``..``, or leads outside ``root``
-            through a symbolic link.
-    """
-    pure, windows = PurePosixPath(path), PureWindowsPath(path)
-    if not pure.parts or "\0" in path:
-        raise DatasetError(f"{path!r} is not a file name; expected a path relative to {root}")
-    if pure.is_absolute() or windows.drive or windows.root:
-        raise DatasetError(f"{path!r} is absolute; expected a path relative to {root}")
-    if ".." in pure.parts or ".." in windows.parts:
-        raise DatasetError(f"{path!r} contains '..'; expected a path inside {root}")
-    target = Path(root) / pure
-    real, inside = os.path.realpath(target), _real(os.path.abspath(root))  # noqa: PTH100
-    if os.path.commonpath([real, inside]) != inside:
-        raise DatasetError(f"{path!r} leads to {real}, outside {root}; give the real folder")
-    return target
-
-
-def is_image(name: str) -> bool:
-    """Tell whether a file name is that of an image: not hidden, and with a known suffix."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-
-
-def walk_images(root: Path, below: str = "") -> Iterator[str]:
-    """Yield the POSIX paths, relative to ``root``, of all images below a folder, unsorted.
-
-    Hidden files and folders are skipped; links to folders are not followed.
-    """
-    for folder, folders, files in os.walk(root / below):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = Path(folder).relative_to(root).as_posix()
-        for name in files:
-            if is_image(name):
-                yield name if prefix == "." else f"{prefix}/{name}"
 
 
 class Dataset(ABC):
@@ -267,8 +208,6 @@ class Dataset(ABC):
         if not present:
             example = f", e.g. {named[0].path}" if named else ""
             problems.append(f"none of the {len(named):,} images named is on the disk{example}")
-        if repeated := len(named) - len({record.sample_id for record in named}):
-            problems.append(f"{repeated:,} images have an id that another one has")
         digests = self._digests(present.values()) if contents else {}
         groups = {
             "image": {sample: sample for sample in present},
@@ -289,7 +228,15 @@ class Dataset(ABC):
 
     @cached_property
     def _annotated(self) -> list[ImageRecord]:
-        return self.annotated()
+        """What ``annotated`` lists, each image once; two images with one id are an error."""
+        out: dict[str, ImageRecord] = {}
+        for record in self.annotated():
+            if out.setdefault(record.sample_id, record) != record:
+                raise DatasetError(
+                    f"{self.info.title}: {record.path} and {out[record.sample_id].path} "
+                    f"have the same id {record.sample_id!r}; expected one image for an id"
+                )
+        return list(out.values())
 
     @cached_property
     def _on_disk(self) -> set[str]:
@@ -310,10 +257,19 @@ class Dataset(ABC):
         return paths
 
     def _split_annotations(self) -> list[Label]:
-        file = self.options.get("split_file")
-        if file is None:
-            return self.annotations()
-        return resplit(self.annotations(), read_split_file(file), self.split_key)
+        """What ``annotations`` lists, each label once; a contradiction is an error."""
+        labels = self.annotations()
+        if (file := self.options.get("split_file")) is not None:
+            labels = resplit(labels, read_split_file(file), self.split_key)
+        out: dict[tuple[Any, ...], Label] = {}
+        for label in labels:
+            key = (label.sample_id, label.task, label.query, label.split, label.fold)
+            if out.setdefault(key, label) != label:
+                raise DatasetError(
+                    f"{self.info.title}: {label.sample_id!r} has the values {out[key].value:g} "
+                    f"and {label.value:g} for {label.query!r}; expected one"
+                )
+        return list(out.values())
 
     def _digests(self, paths: Iterable[str]) -> dict[str, str]:
         out = {}

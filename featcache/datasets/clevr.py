@@ -8,15 +8,48 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Label, Part
-from featcache.datasets.demo import count_objects
+from featcache.datasets.queries import count_attribute
 from featcache.datasets.rows import read_json
 from featcache.errors import DatasetError
 
 _SPLITS = {"train": "train", "val": "test"}  # CLEVR's name -> ours
 _FIELDS = frozenset(("scenes", "image_filename", "objects", "color", "material", "shape"))
+
+# The attributes by which objects are counted.
+ATTRIBUTES = MappingProxyType(
+    {
+        "color": ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow"),
+        "material": ("rubber", "metal"),
+        "shape": ("cube", "sphere", "cylinder"),
+    }
+)
+
+
+def count_objects(objects: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
+    """Count the objects of a scene in CLEVR's form.
+
+    Args:
+        objects: Each with ``color``, ``material`` and ``shape``.
+
+    Returns:
+        (kind of attribute, prompt, number of objects) for each of the 13 attribute values.
+
+    Raises:
+        DatasetError: An attribute has a value that CLEVR does not have.
+    """
+    out = []
+    for kind, values in ATTRIBUTES.items():
+        counts = dict.fromkeys(values, 0)
+        for thing in objects:
+            if (value := thing.get(kind)) not in counts:
+                raise DatasetError(f"{kind}: found {value!r}, expected {', '.join(values)}")
+            counts[value] += 1
+        out += [(kind, count_attribute(kind, value), float(n)) for value, n in counts.items()]
+    return out
 
 
 class Clevr(Dataset):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from featcache.datasets.base import (
@@ -28,7 +27,8 @@ from featcache.datasets.base import (
     Part,
     is_image,
 )
-from featcache.datasets.queries import PHOTOMETRIC, count_attribute
+from featcache.datasets.clevr import count_objects
+from featcache.datasets.queries import PHOTOMETRIC
 from featcache.datasets.splits import stratified_split
 from featcache.errors import DatasetError, DatasetNotFoundError
 
@@ -111,39 +111,6 @@ class Demo(Dataset):
                     "choose another folder or leave the option out"
                 )
         return content
-
-
-# CLEVR's attributes by which objects are counted; the demo's solids have the same.
-ATTRIBUTES = MappingProxyType(
-    {
-        "color": ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow"),
-        "material": ("rubber", "metal"),
-        "shape": ("cube", "sphere", "cylinder"),
-    }
-)
-
-
-def count_objects(objects: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
-    """Count the objects of a scene in CLEVR's form.
-
-    Args:
-        objects: Each with ``color``, ``material`` and ``shape``.
-
-    Returns:
-        (kind of attribute, prompt, number of objects) for each of the 13 attribute values.
-
-    Raises:
-        DatasetError: An attribute has a value that CLEVR does not have.
-    """
-    out = []
-    for kind, values in ATTRIBUTES.items():
-        counts = dict.fromkeys(values, 0)
-        for thing in objects:
-            if (value := thing.get(kind)) not in counts:
-                raise DatasetError(f"{kind}: found {value!r}, expected {', '.join(values)}")
-            counts[value] += 1
-        out += [(kind, count_attribute(kind, value), float(n)) for value, n in counts.items()]
-    return out
 
 
 def generate(

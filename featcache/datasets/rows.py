@@ -52,6 +52,24 @@ def read_rows(
         yield where, dict(zip(header, (cell.strip() for cell in cells), strict=True))
 
 
+def read_lines(file: Path) -> Iterator[tuple[str, list[str]]]:
+    """Read text of cells between blanks, without a header.
+
+    Yields:
+        Where the line stands (file and line), and its cells. Empty lines are skipped.
+
+    Raises:
+        DatasetError: The file is not text.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file}: not text in UTF-8: {error}") from error
+    for line, content in enumerate(text.splitlines(), start=1):
+        if cells := content.split():
+            yield f"{file}, line {line}", cells
+
+
 def number(where: str, row: Row, column: str, low: float, high: float) -> float:
     """Read a cell as a number between ``low`` and ``high``; raises DatasetError if it is not."""
     return parse_number(f"{where}, column {column}", row[column], low, high)
@@ -94,7 +112,7 @@ def read_json(file: Path, keep: Collection[str]) -> dict[str, Any]:
             file.read_bytes(),
             object_hook=lambda item: {key: item[key] for key in item.keys() & keep},
         )
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{file}: not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{file}: found {type(content).__name__}, expected a JSON object")
@@ -138,10 +156,16 @@ def _xlsx_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
             if kind == "inlineStr":
                 cells[column] = "".join(t.text or "" for t in cell.iter(f"{_SHEET}t"))
             elif value is not None and value.text:
-                cells[column] = texts[int(value.text)] if kind == "s" else value.text
+                cells[column] = _shared(file, texts, value.text) if kind == "s" else value.text
         if cells:  # trailing empty rows are common
             width = width or max(cells) + 1
             yield int(row.get("r", place)), [cells.get(i, "") for i in range(width)]
+
+
+def _shared(file: Path, texts: list[str], index: str) -> str:
+    if not index.isdecimal() or int(index) >= len(texts):
+        raise DatasetError(f"{file}: found text number {index}, expected one of {len(texts)}")
+    return texts[int(index)]
 
 
 def _column(letters: str) -> int:

@@ -21,7 +21,7 @@ from featcache.datasets.base import (
     is_image,
 )
 from featcache.datasets.queries import quality
-from featcache.datasets.rows import parse_number
+from featcache.datasets.rows import parse_number, read_lines
 from featcache.errors import DatasetError
 
 HIGHEST = 9.0
@@ -74,12 +74,9 @@ class Tid2013(Dataset):
     def _scores(self) -> dict[str, float]:
         file = self.root / self.need("scores")
         out: dict[str, float] = {}
-        for line, text in enumerate(file.read_text(encoding="ascii").splitlines(), start=1):
-            if not (cells := text.split()):
-                continue
-            where = f"{file}, line {line}"
+        for where, cells in read_lines(file):
             if len(cells) != 2:
-                raise DatasetError(f"{where}: found {text!r}, expected a score and a name")
+                raise DatasetError(f"{where}: found {cells}, expected a score and a name")
             out[cells[1]] = parse_number(where, cells[0], 0, HIGHEST)
         return out
 

@@ -38,7 +38,7 @@ from featcache.errors import DatasetError, DatasetNotFoundError
 
 _NAME = re.compile(r"(\d{1,3})_[01](?:_[0-4])?_(\d{8,})")
 _COMPLETE = re.compile(r"\d{1,3}_[01]_[0-4]_\d{8,}")
-_TABLE = re.compile(r"(train)|(valid|val|test)")
+_TABLE = re.compile(r"(?:^|[_-])(?:(train)|valid|val|test)(?:[_.-])")
 OLDEST = 116
 
 

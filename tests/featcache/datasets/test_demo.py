@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from featcache.datasets import open_dataset
-from featcache.datasets.demo import ATTRIBUTES, count_objects, generate
+from featcache.datasets.clevr import ATTRIBUTES, count_objects
+from featcache.datasets.demo import generate
 from featcache.datasets.scenes import (
     COLORS,
     MATERIALS,

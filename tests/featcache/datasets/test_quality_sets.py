@@ -254,10 +254,8 @@ def test_aadb_problems_are_named(put):
 # --- PARA
 
 PARA_RATINGS = [f"aestheticScore_{score:.1f}" for score in np.arange(1, 5.5, 0.5)]
-PARA_HEADER = ",".join(
-    ["imageName", "sessionId", "semantic", *PARA_RATINGS]
-    + ["aestheticScore_mean", "aestheticScore_std", "qualityScore_mean", "qualityScore_std"]
-)
+PARA_SCORES = "aestheticScore_mean,aestheticScore_std,qualityScore_mean,qualityScore_std"
+PARA_HEADER = ",".join(["imageName,sessionId,semantic", *PARA_RATINGS, PARA_SCORES])
 
 
 @pytest.mark.parametrize("prefix", ["", "PARA/"])
