@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 import adapter
-from adapter.config import AdapterConfig
+from adapter.config import AdapterConfig, PairHeadKind
 from adapter.errors import ConfigError
+from adapter.losses import LossConfig
+from cli.settings import parse
 
 
 @pytest.mark.parametrize("preset", [AdapterConfig.released, AdapterConfig.paper])
@@ -117,3 +121,17 @@ def test_public_names_resolve() -> None:
         assert name in dir(adapter)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         adapter.nothing  # noqa: B018
+
+
+def test_every_documented_ablation_is_a_configuration() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "paper-to-code.md").read_text("utf-8")
+    rows = re.findall(r"`--preset released((?: --set [\w.=]+)*)`", text)
+    built = []
+    for row in rows:
+        given = parse(re.findall(r"--set (\S+)", row))
+        assert given.keys() <= {"model", "loss"}
+        config = AdapterConfig.released(**given["model"])
+        built.append((config, LossConfig.released(**given["loss"])))
+    assert {config.pair_head for config, _ in built} == set(get_args(PairHeadKind))
+    assert {config.relation_tokens for config, _ in built} == {1, 4, 9, 16}
+    assert {loss.ranking for _, loss in built} == {"bce", "hinge", "none"}

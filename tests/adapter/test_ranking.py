@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from adapter import AdapterConfig, PairSummary, RankingAdapter
 from adapter.ranking import PairRelation, RelationalAttention, pair_relation
@@ -207,3 +208,21 @@ def test_the_benchmark_times_an_equal_form() -> None:
     q, kv = module.project(relation, tokens, queries)
     naive = module.concatenated_pairs(relation, q, kv, first, second)
     torch.testing.assert_close(naive, concatenated(relation, tokens, queries)[first, second])
+
+
+def test_cost_is_linear_in_images_and_patches_but_for_the_pair_step() -> None:
+    relation = pair_relation(config(preset="paper"))
+
+    def cost(B: int, P: int) -> tuple[int, int]:
+        tokens, queries = (x.float() for x in inputs(B, P))
+        with FlopCounterMode(display=False) as once:
+            summary = relation.summarise(tokens, queries)
+        with FlopCounterMode(display=False) as pairs:
+            relation.combine(summary, summary)
+        return once.get_total_flops(), pairs.get_total_flops()
+
+    per_image, per_pair = cost(4, 5)
+    assert per_image == 4 * 5 * 3 * WIDTH * 2 * 2  # B P M D, logits and values, two each
+    assert per_pair == 4 * 4 * 3 * WIDTH * 2  # B B M D
+    assert cost(4, 50) == (10 * per_image, per_pair)
+    assert cost(8, 5) == (2 * per_image, 4 * per_pair)
