@@ -31,7 +31,7 @@ class Ava(Dataset):
         task="mean aesthetic rating; brightness, contrast, colourfulness",
         num_images=255_530,
         licence="images: copyright of their authors, not to be redistributed; ratings: research",
-        source="the lists of the AVA_dataset repository (imfing/ava_downloader); "
+        source="the lists of the AVA_dataset repository (mtobeiyf/ava_downloader); "
         "the images from dpchallenge.com",
         layout=(
             "ROOT/\n"

@@ -60,7 +60,7 @@ class Clevr(Dataset):
         title="CLEVR v1.0",
         task="number of objects by colour, material and shape",
         num_images=85_000,
-        licence="CC BY 4.0 (as its page stated when last known)",
+        licence="CC BY 4.0 (stated in its scene files)",
         source="the CLEVR page (Johnson et al.; Stanford and Facebook AI Research)",
         layout=(
             "ROOT/\n"
