@@ -2,10 +2,9 @@
 
 ``Data/AllImages_release.mat``, ``AllMOS_release.mat`` and ``AllStdDev_release.mat`` list 1,169
 images in one order. The first seven served to train the raters, lie in ``Images/trainingImages``
-and are no part of the set of 1,162: so the release's readme, and so the ``LIVEChallengeFolder`` that
-many repositories share; it takes entries 8 to 1,169.
-Scores are on 0 ... 100. There is no official split; ours is four fifths for training, by seed, ten
-times, as the literature does.
+and are no part of the set of 1,162: so the release's readme, and so the ``LIVEChallengeFolder``
+that many repositories share, which takes entries 8 to 1,169. Scores are on 0 ... 100. There is no
+official split; ours is four fifths for training, by seed, ten times, as the literature does.
 """
 
 from __future__ import annotations
