@@ -1,6 +1,6 @@
 """The `adapter` command."""
 
-from cli import convert, evaluate, train
+from cli import convert, evaluate, rank, train
 from cli.console import make_app, run
 
 app = make_app(
@@ -9,6 +9,8 @@ app = make_app(
 )
 app.command(help=train.EXAMPLES)(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command()(rank.rank)
+app.command()(rank.report)
 app.command()(convert.convert)
 
 

@@ -1,0 +1,65 @@
+# make demo   set-up, then images -> features -> adapter -> report.html
+# make test   set-up, then all tests but the slow ones
+# make help   the other targets
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEMO   ?= demo
+DATA   ?=
+OUT    ?= results
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-slow lint format demo bench-read bench-head bench-step reproduce-table1 clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tensorboard]'
+	touch $@
+
+setup: $(STAMP)  ## make .venv with the tested versions
+
+test: setup  ## all tests but the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: setup  ## the slow tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+lint: setup  ## ruff and strict mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, a few minutes
+	$(BIN)/featcache extract --dataset demo --root $(DEMO)/images --out $(DEMO)/cache \
+	  --backbone demo-seeded-vit --pretrained seed:0 --views original,hflip
+	$(BIN)/adapter train --shards $(DEMO)/cache --out $(DEMO)/run --resume \
+	  --width 128 --steps 1000 --lr 1e-3
+	$(BIN)/adapter eval $(DEMO)/run
+	$(BIN)/adapter report $(DEMO)/run --root $(DEMO)/images
+	@echo "open $(DEMO)/run/report.html"
+
+reproduce-table1: setup  ## the paper's Table 1: make reproduce-table1 DATA=DIR
+	$(BIN)/adapter reproduce table1 --data "$(DATA)" --out $(OUT)
+
+bench-read: setup  ## reading and writing the cache beside its peers
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/read.py
+
+bench-head: setup  ## the ranking head at linear cost beside the concatenated form
+	$(BIN)/python benchmarks/ranking_head.py
+
+bench-step: setup  ## a training step from the cache beside one from memory
+	$(BIN)/python benchmarks/train_step.py
+
+clean:  ## remove what the demo and the tests leave behind
+	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

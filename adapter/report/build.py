@@ -1,0 +1,160 @@
+"""From a run and its caches to the content of a report.
+
+    build_report(Path("runs/ava"), [Path("cache/ava")], root=Path("/data/ava"))
+
+Beside the adapter, ridge regression on the mean of the same cache's tokens, and on its pooled
+embeddings, is fitted to the training labels of the same queries and measured on the same images.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from adapter.baselines.ridge import ridge_scores
+from adapter.evaluate import Evaluation, QueryEvaluation, evaluate
+from adapter.labels import select_labels
+from adapter.metrics import Metrics, average, measure
+from adapter.report.page import QueryReport, report_page
+from adapter.report.thumbnails import make_thumbnails
+from adapter.run import Run
+from featcache.cache import Cache
+from featcache.tables import ok_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+NAMES = {"score": "adapter, score", "comparison": "adapter, by comparison"}
+RIDGE = {"tokens": "ridge on mean tokens", "pooled": "ridge on pooled embedding"}
+
+
+def build_report(
+    folder: Path,
+    shards: Sequence[Path],
+    *,
+    root: Path | None = None,
+    split: Sequence[str] = ("test",),
+    fold: int | None = None,
+    device: str = "auto",
+    max_images: int = 400,
+    made_by: Mapping[str, str] | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """Evaluate a run and its baselines, and render the report.
+
+    Args:
+        folder: The run.
+        shards: Caches to evaluate on.
+        root: Folder of the images; without it the page shows their names.
+        split: Whose labels.
+        fold: Of which fold; that of the training by default.
+        device: Where to compute.
+        max_images: Images per query in the long lists.
+        made_by: More facts to list, such as the commands.
+
+    Returns:
+        The page, and the metrics as JSON values.
+    """
+    run = Run.load(folder)
+    caches = [Cache.open(path) for path in shards]
+    evaluation = evaluate(run, caches, split=split, fold=fold, device=device)
+    by_name = {cache.dataset: cache for cache in caches}
+    queries = [_query(run, by_name[q.dataset], q, evaluation.fold) for q in evaluation.queries]
+    methods = list(dict.fromkeys(name for query in queries for name in query.metrics))
+    means = {
+        name: average([q.metrics[name] for q in queries if name in q.metrics]).mean
+        for name in methods
+    }
+    paths = [path for query in queries for path in query.paths]
+    page = report_page(
+        f"Ranked by {folder.name}",
+        f"{', '.join(by_name)}: images of the {'/'.join(split)} split, ranked by text queries "
+        "with an adapter that saw nothing but cached features.",
+        queries,
+        means,
+        _facts(run, caches, evaluation) | dict(made_by or {}),
+        make_thumbnails(root, paths),
+        max_images,
+    )
+    return page, {
+        "mean": {name: metrics.to_dict() for name, metrics in means.items()},
+        "queries": [
+            {
+                "dataset": q.dataset,
+                "task": q.task,
+                "query": q.query,
+                "n": len(q.values),
+                "metrics": {name: m.to_dict() for name, m in q.metrics.items()},
+            }
+            for q in queries
+        ],
+    }
+
+
+def _query(run: Run, cache: Cache, found: QueryEvaluation, fold: int | None) -> QueryReport:
+    """Put the adapter's metrics of a query beside those of the baselines."""
+    metrics: dict[str, Metrics] = {NAMES[by]: m for by, m in found.metrics.items()}
+    metrics |= _ridge(run, cache, found, fold)
+    by = next(iter(found.predictions))
+    paths = ok_samples(cache.samples)["path"]
+    return QueryReport(
+        dataset=found.dataset,
+        task=found.task,
+        query=found.query,
+        paths=paths.take(found.rows).to_pylist(),
+        values=found.values,
+        scores=found.predictions[by],
+        same_unit=by == "score",
+        metrics=metrics,
+    )
+
+
+def _ridge(run: Run, cache: Cache, found: QueryEvaluation, fold: int | None) -> dict[str, Metrics]:
+    """Fit and measure ridge regression for one query; nothing where it has no training labels."""
+    settings = run.record["settings"]["train"]
+    training = select_labels(
+        cache, split=settings["split"], fold=fold, queries=[found.query], tasks=[found.task]
+    ).queries
+    if not training:
+        return {}
+    labels = training[0]
+    low, high = float(labels.values.min()), float(labels.values.max())
+    return {
+        name: measure(
+            found.values,
+            ridge_scores(cache, labels.rows, labels.values, found.rows, features=features),
+            (low, high),
+        )
+        for features, name in RIDGE.items()
+    }
+
+
+def _facts(run: Run, caches: Sequence[Cache], evaluation: Evaluation) -> dict[str, str]:
+    """List what made the numbers."""
+    record, first = run.record, caches[0]
+    settings, outcome = record["settings"], record["outcome"] or {}
+    backbone = first.fingerprint.backbone
+    facts = {
+        "data": "; ".join(f"{c.dataset}, {len(c):,} images, {c.path}" for c in caches),
+        "backbone": f"{backbone['architecture']}, weights {backbone['weights'][:16]}, projection "
+        f"{json.dumps(backbone['projection'])}, token pool {backbone['token_pool']}",
+        "features": f"{first.shapes.num_tokens} x {first.shapes.token_dim} "
+        f"{first.fingerprint.dtype}, views {', '.join(first.views)}, fingerprint "
+        f"{first.fingerprint.digest}",
+        "adapter": _changes(settings["model"]),
+        "losses": _changes(settings["loss"]),
+        "training": _changes(
+            {k: v for k, v in settings["train"].items() if not isinstance(v, dict)}
+        ),
+        "sampling": _changes(settings["train"]["sampling"]),
+        "optimiser": _changes(settings["train"]["optim"]),
+        "images": f"{evaluation.left_out} labels without features left out",
+        "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+    }
+    if outcome:
+        facts["time"] = f"{outcome['steps']} steps in {outcome['seconds']:.0f} s"
+    return facts
+
+
+def _changes(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -1,0 +1,165 @@
+"""`adapter rank` and `adapter report`: pages to look at."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.backbone import Device, PrecisionOption, pick_device
+from cli.console import errors, say
+from cli.evaluate import RunFolder, shards_of
+
+if TYPE_CHECKING:
+    from adapter.rank import Ranking
+
+
+def rank(
+    run: RunFolder,
+    query: Annotated[str, typer.Option(help="What to sort by: a prompt, as in the labels.")],
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of images; features are made on the way.")
+    ] = None,
+    shards: Annotated[
+        Path | None, typer.Option("--shards", help="Or a cache that holds them already.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A gallery (.html) or a table (.csv); else CSV on stdout.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the features of --images in this cache.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="score or comparison.")] = "score",
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    pretrained: Annotated[
+        str | None, typer.Option(help="Where the backbone's weights are now.")
+    ] = None,
+    model_config: Annotated[
+        str | None, typer.Option(help="Where the backbone's model config is now.")
+    ] = None,
+) -> None:
+    """Rank photos by a text query.
+
+    **Examples**
+
+    `adapter rank runs/ava --images photos --query "sort images by the image quality of
+    aesthetics." --out ranked.html`
+
+    `adapter rank runs/coco --shards cache/coco --query "sort images by the number of cats."`
+    """
+    from adapter.errors import ConfigError
+    from adapter.rank import extract_images, rank_cache
+    from adapter.run import Run
+    from featcache.cache import Cache
+
+    if (images is None) == (shards is None):
+        raise ConfigError("give either --images, a folder, or --shards, a cache")
+    if by not in ("score", "comparison"):
+        raise ConfigError(f"--by must be score or comparison, not {by!r}")
+    if out is not None and out.suffix not in (".html", ".csv"):
+        raise ConfigError(f"--out {out}: expected a name that ends in .html or .csv")
+    trained = Run.load(run)
+    place = pick_device(device)
+    with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
+        if images is not None:
+            with errors().status(f"extracting {images}"):
+                cache = extract_images(
+                    trained,
+                    images,
+                    keep or Path(temporary) / "cache",
+                    query,
+                    device=place,
+                    precision=precision,
+                    pretrained=pretrained,
+                    model_config=model_config,
+                )
+        else:
+            assert shards is not None  # one of the two is given, see above
+            cache = Cache.open(shards)
+        with errors().status("ranking"):
+            ranking = rank_cache(trained, cache, query, by=by, device=device)  # type: ignore[arg-type]
+    if out is not None and out.suffix == ".html":
+        _write_gallery(out, images, ranking, run)
+    else:
+        _write_csv(out, ranking)
+    if ranking.failed:
+        say(f"{len(ranking.failed)} images could not be read:")
+        for path, reason in list(ranking.failed.items())[:10]:
+            say(f"  {path}: {reason}")
+    if out is not None:
+        say(f"{len(ranking.paths):,} images ranked; written to {out}")
+
+
+def _write_gallery(out: Path, root: Path | None, ranking: Ranking, run: Path) -> None:
+    from adapter.report.page import gallery_page
+    from adapter.report.thumbnails import make_thumbnails
+    from featcache.durable import write_bytes
+
+    page = gallery_page(
+        ranking.query,
+        ranking.paths,
+        ranking.scores,
+        {"run": str(run), "images": str(root or "from a cache")},
+        make_thumbnails(root, ranking.paths),
+    )
+    write_bytes(out, page.encode())
+
+
+def _write_csv(out: Path | None, ranking: Ranking) -> None:
+    stream = out.open("w", newline="") if out is not None else sys.stdout
+    writer = csv.writer(stream)
+    writer.writerow(["place", "path", "score"])
+    for place, (path, score) in enumerate(zip(ranking.paths, ranking.scores, strict=True), 1):
+        writer.writerow([place, path, f"{score:.6g}"])
+    if out is not None:
+        stream.close()
+
+
+def report(
+    run: RunFolder,
+    shards: Annotated[
+        list[Path] | None,
+        typer.Option("--shards", help="A cache.  [default: those of the training]"),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The images' folder, for the pictures in the page.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Whose labels, separated by commas.")] = "test",
+    fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
+    max_images: Annotated[int, typer.Option(help="Images per query in the long lists.")] = 400,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="The page.  [default: RUN/report.html]")] = None,
+) -> None:
+    """Write a self-contained page: per query the ranked images, a scatter plot, the metrics.
+
+    Ridge regression on the same cached features is fitted and measured beside the adapter.
+
+    **Example**
+
+    `adapter report runs/ava --root /data/ava/images`
+    """
+    from adapter.report.build import build_report
+    from featcache.durable import write_bytes, write_json
+
+    target = out or run / "report.html"
+    with errors().status("evaluating and drawing"):
+        page, metrics = build_report(
+            run,
+            shards or shards_of(run),
+            root=root,
+            split=tuple(split.split(",")),
+            fold=fold,
+            device=device,
+            max_images=max_images,
+        )
+    write_bytes(target, page.encode())
+    write_json(target.with_suffix(".json"), metrics)
+    for name, values in metrics["mean"].items():
+        shown = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if v is not None)
+        say(f"{name}: {shown}")
+    say(f"written to {target} and {target.with_suffix('.json').name}")
