@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from adapter.baselines.ridge import ridge_scores
+from adapter.baselines.method import ImageVectors
+from adapter.baselines.ridge import fit_ridge, standardiser
 from adapter.evaluate import Evaluation, QueryEvaluation, evaluate
 from adapter.labels import select_labels
 from adapter.metrics import Metrics, average, measure
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from adapter.baselines.method import Features
+
 NAMES = {"score": "adapter, score", "comparison": "adapter, by comparison"}
-RIDGE = {"tokens": "ridge on mean tokens", "pooled": "ridge on pooled embedding"}
+RIDGE: dict[Features, str] = {
+    "tokens": "ridge on mean tokens",
+    "pooled": "ridge on pooled embedding",
+}
 
 
 def build_report(
@@ -58,7 +64,7 @@ def build_report(
     run = Run.load(folder)
     caches = [Cache.open(path) for path in shards]
     evaluation = evaluate(run, caches, split=split, fold=fold, device=device)
-    by_name = {cache.dataset: cache for cache in caches}
+    by_name = {cache.dataset: ImageVectors(cache) for cache in caches}
     queries = [_query(run, by_name[q.dataset], q, evaluation.fold) for q in evaluation.queries]
     methods = list(dict.fromkeys(name for query in queries for name in query.metrics))
     means = {
@@ -91,12 +97,14 @@ def build_report(
     }
 
 
-def _query(run: Run, cache: Cache, found: QueryEvaluation, fold: int | None) -> QueryReport:
+def _query(
+    run: Run, vectors: ImageVectors, found: QueryEvaluation, fold: int | None
+) -> QueryReport:
     """Put the adapter's metrics of a query beside those of the baselines."""
     metrics: dict[str, Metrics] = {NAMES[by]: m for by, m in found.metrics.items()}
-    metrics |= _ridge(run, cache, found, fold)
+    metrics |= _ridge(run, vectors, found, fold)
     by = next(iter(found.predictions))
-    paths = ok_samples(cache.samples)["path"]
+    paths = ok_samples(vectors.cache.samples)["path"]
     return QueryReport(
         dataset=found.dataset,
         task=found.task,
@@ -109,24 +117,26 @@ def _query(run: Run, cache: Cache, found: QueryEvaluation, fold: int | None) -> 
     )
 
 
-def _ridge(run: Run, cache: Cache, found: QueryEvaluation, fold: int | None) -> dict[str, Metrics]:
+def _ridge(
+    run: Run, vectors: ImageVectors, found: QueryEvaluation, fold: int | None
+) -> dict[str, Metrics]:
     """Fit and measure ridge regression for one query; nothing where it has no training labels."""
     settings = run.record["settings"]["train"]
+    names = [found.query]
     training = select_labels(
-        cache, split=settings["split"], fold=fold, queries=[found.query], tasks=[found.task]
+        vectors.cache, split=settings["split"], fold=fold, queries=names, tasks=[found.task]
     ).queries
     if not training:
         return {}
-    labels = training[0]
+    labels, metrics = training[0], {}
     low, high = float(labels.values.min()), float(labels.values.max())
-    return {
-        name: measure(
-            found.values,
-            ridge_scores(cache, labels.rows, labels.values, found.rows, features=features),
-            (low, high),
-        )
-        for features, name in RIDGE.items()
-    }
+    for features, name in RIDGE.items():
+        x = vectors.of(features, labels.rows)  # [n, F]
+        mean, scale = standardiser(x)
+        fit = fit_ridge((x - mean) / scale, labels.values)
+        test = (vectors.of(features, found.rows) - mean) / scale  # [m, F]
+        metrics[name] = measure(found.values, test @ fit.weights + fit.intercept, (low, high))
+    return metrics
 
 
 def _facts(run: Run, caches: Sequence[Cache], evaluation: Evaluation) -> dict[str, str]:
