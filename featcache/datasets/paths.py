@@ -63,10 +63,18 @@ def walk_images(root: Path, below: str = "") -> Iterator[str]:
     """Yield the POSIX paths, relative to ``root``, of all images below a folder, unsorted.
 
     Hidden files and folders are skipped; links to folders are not followed.
+
+    Raises:
+        DatasetError: A path is not valid UTF-8, as the cache's tables are.
     """
     for folder, folders, files in os.walk(root / below):
         folders[:] = [name for name in folders if not name.startswith(".")]
         prefix = Path(folder).relative_to(root).as_posix()
         for name in files:
             if is_image(name):
-                yield name if prefix == "." else f"{prefix}/{name}"
+                path = name if prefix == "." else f"{prefix}/{name}"
+                if any("\ud800" <= letter <= "\udfff" for letter in path):
+                    raise DatasetError(
+                        f"{root}: the name {os.fsencode(path)!r} is not UTF-8; rename the file"
+                    )
+                yield path

@@ -63,7 +63,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, list[str]]]:
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file}: not text in UTF-8: {error}") from error
     for line, content in enumerate(text.splitlines(), start=1):
         if cells := content.split():
@@ -112,7 +112,7 @@ def read_json(file: Path, keep: Collection[str]) -> dict[str, Any]:
             file.read_bytes(),
             object_hook=lambda item: {key: item[key] for key in item.keys() & keep},
         )
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{file}: not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{file}: found {type(content).__name__}, expected a JSON object")
@@ -126,7 +126,7 @@ def _text_lines(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             for cells in reader:
                 if cells:
                     yield reader.line_num, cells
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: not a text table in UTF-8: {error}") from error
 
 
@@ -144,7 +144,7 @@ def _xlsx_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
                 texts = ["".join(t.text or "" for t in item.iter(f"{_SHEET}t")) for item in root]
             sheet = min(n for n in names if re.fullmatch(r"xl/worksheets/sheet\d+\.xml", n))
             rows = list(ElementTree.fromstring(archive.read(sheet)).iter(f"{_SHEET}row"))
-    except (zipfile.BadZipFile, ElementTree.ParseError, ValueError, KeyError) as error:
+    except (OSError, zipfile.BadZipFile, ElementTree.ParseError, ValueError, KeyError) as error:
         raise DatasetError(f"{file}: not an .xlsx workbook: {error}") from error
     width = 0
     for place, row in enumerate(rows, start=1):

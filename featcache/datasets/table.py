@@ -229,7 +229,7 @@ def _read_text(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
                         f"{file}, {where}: found {len(cells)} cells, expected {len(columns)}"
                     )
                 yield where, dict(zip(columns, map(str.strip, cells), strict=True))
-    except UnicodeDecodeError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file}: expected text in UTF-8: {error}") from error
     except csv.Error as error:
         raise DatasetError(f"{file}, line {lines.line_num}: {error}") from error

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from featcache.datasets import open_dataset
-from featcache.errors import DatasetError
+from featcache.errors import DatasetError, ImageError
+from featcache.preprocess import Preprocessing, read_image
 
 LINES = [
     "1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396",
@@ -41,6 +42,17 @@ def test_official_layout_with_a_missing_image(put, agree, prefix, folder):
     assert report.images_missing == 1
     assert report.notes == ("1 ids of the test list have no ratings",)
     assert set(dataset.measured_queries) == {"brightness", "contrast", "colourfulness"}
+
+
+def test_a_truncated_image_is_listed_and_fails_later(put):
+    root = put("images/953619.jpg", **{"AVA.txt": LINES[0], LIST: ""})
+    whole = (root / "images/953619.jpg").read_bytes()
+    (root / "images/953619.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    dataset = open_dataset("ava", root)
+    (image,) = dataset.images()
+    preprocessing = Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1))
+    with pytest.raises(ImageError):
+        read_image(root / image.path, preprocessing)
 
 
 def test_the_authors_split_file_is_another_one(put):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from featcache.datasets import open_dataset
@@ -62,3 +64,14 @@ def test_root_may_be_a_link(tmp_path):
     touch(tmp_path / "real", "a.jpg")
     (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
     assert len(open_dataset("folder", tmp_path / "link").images()) == 1
+
+
+def test_names_that_are_not_utf8_are_named(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    bad = os.fsencode(tmp_path) + b"/gr\xfc\xdfe.jpg"
+    try:
+        os.close(os.open(bad, os.O_CREAT))
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    with pytest.raises(DatasetError, match="is not UTF-8"):
+        open_dataset("folder", tmp_path).images()

@@ -84,3 +84,16 @@ def test_equal_rows_count_once_and_contradictions_are_named(put):
     (root / "data.csv").write_text(f"{header}a.jpg,x,1,1\na.png,x,1,1\n")
     with pytest.raises(DatasetError, match="have the same id 'a'"):
         open_dataset("agiqa-3k", root).images()
+
+
+def test_folders_in_place_of_files(tmp_path):
+    for name in ("x.csv", "x.xlsx", "x.json"):
+        (tmp_path / name).mkdir()
+    for read in (
+        lambda: list(read_rows(tmp_path / "x.csv", ())),
+        lambda: list(read_rows(tmp_path / "x.xlsx", ())),
+        lambda: list(read_lines(tmp_path / "x.csv")),
+        lambda: read_json(tmp_path / "x.json", ()),
+    ):
+        with pytest.raises(DatasetError, match=r"directory"):
+            read()
