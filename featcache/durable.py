@@ -6,18 +6,24 @@ the folder is fsynced. After a crash there is the old file or the new one, never
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from featcache.errors import DiskSpaceError, FeatcacheError, WriteError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 TEMPORARY = ".tmp"  # the ending of every file that is not committed yet
+_TEMPORARY_NAME = re.compile(r".+\.[0-9]+\.tmp")  # name, pid, ending: ours and nobody else's
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def fsync_folder(folder: Path) -> None:
@@ -29,14 +35,28 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folders(folder: Path) -> None:
+    """Make a folder and its parents; each new entry is durable before the next is made."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_folder(folder.parent)
+
+
 @contextmanager
 def committed(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; on a clean exit it becomes ``path``, durably.
 
     On an exception the temporary file is removed and ``path`` stays as it was.
+
+    Raises:
+        DiskSpaceError: The disk, or the user's quota, is full.
+        WriteError: The file cannot be written for another reason.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
     try:
+        temporary.unlink(missing_ok=True)  # of a killed process that had the same pid
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
@@ -45,15 +65,41 @@ def committed(path: Path) -> Iterator[Path]:
             os.close(descriptor)
         temporary.replace(path)
         fsync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # on a broken disk this may fail too; the first failure is told
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, FeatcacheError):
+            raise _write_error(path, error) from error
         raise
+
+
+def write_pieces(path: Path, pieces: Iterable[Any]) -> tuple[int, str]:
+    """Write buffers one after the other into a file, atomically and durably.
+
+    Returns:
+        The file's size in bytes and its XXH3-128, of what was meant to be written.
+
+    Raises:
+        DiskSpaceError, WriteError: As `committed`.
+    """
+    size, state = 0, xxhash.xxh3_128()
+    with committed(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            for piece in pieces:
+                rest = memoryview(piece).cast("B")
+                size += len(rest)
+                state.update(rest)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+        finally:
+            os.close(descriptor)
+    return size, state.hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file atomically and durably."""
-    with committed(path) as temporary:
-        temporary.write_bytes(content)
+    write_pieces(path, [content])
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -61,19 +107,47 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
+def is_temporary(path: Path) -> bool:
+    """Tell whether a file has the name that `committed` gives to what it has not finished."""
+    return bool(_TEMPORARY_NAME.fullmatch(path.name)) and path.is_file()
+
+
 def remove_temporaries(folder: Path) -> list[str]:
     """Remove what a killed writer left behind; returns the names. Call it under the lock."""
     removed = []
-    for path in sorted(folder.glob(f"*{TEMPORARY}")):
-        path.unlink()
-        removed.append(path.name)
+    for path in sorted(folder.iterdir()):
+        if is_temporary(path):
+            path.unlink()
+            removed.append(path.name)
     return removed
 
 
-def file_digest(path: Path, chunk: int = 1 << 22) -> str:
-    """XXH3-128 of a whole file, in hexadecimal."""
+def file_digest(
+    path: Path, chunk: int = 1 << 22, on_bytes: Callable[[int], None] | None = None
+) -> str:
+    """XXH3-128 of a whole file, in hexadecimal.
+
+    Args:
+        path: The file.
+        chunk: Bytes per read.
+        on_bytes: Called with the number of bytes after each read.
+    """
     state = xxhash.xxh3_128()
-    with path.open("rb") as stream:
-        while block := stream.read(chunk):
-            state.update(block)
+    buffer = memoryview(bytearray(chunk))
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            state.update(buffer[:count])
+            if on_bytes:
+                on_bytes(count)
     return state.hexdigest()
+
+
+def _write_error(path: Path, error: OSError) -> FeatcacheError:
+    """Say in one sentence what could not be written, why, and what to do."""
+    full = error.errno in _FULL
+    raised = (DiskSpaceError if full else WriteError)(
+        f"{path} could not be written: {error.strerror or error}. What was finished before is "
+        f"kept; {'free some space' if full else 'see to the disk'}, then run the same command again"
+    )
+    raised.errno = error.errno
+    return raised

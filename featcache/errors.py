@@ -38,6 +38,10 @@ class DiskSpaceError(FeatcacheError, OSError):
     """What is about to be written does not fit on the disk."""
 
 
+class WriteError(FeatcacheError, OSError):
+    """A file of the cache could not be written: an I/O error, a read-only disk, a size limit."""
+
+
 class BackboneError(FeatcacheError, ValueError):
     """The backbone cannot be built as asked: name, weights, projection or tower."""
 

@@ -1,37 +1,35 @@
-"""The pipeline: decode ahead, one forward pass per view, write shards, finish or resume.
+"""The pipeline from a data set to a finished cache; the same call makes it, or goes on.
 
     extract(dataset, out, backbone, ExtractConfig(views=("original", "hflip")))
 
-Images are decoded and resized by threads (Pillow releases the GIL), a fixed number ahead of the
-forward pass; shards are written by a thread of their own. Shard k holds the images
-k * shard_size ... of the data set, whichever of them fail, and batches never cross a shard. So a
-shard's bytes do not depend on where an earlier run stopped.
+Shard k holds the images k * shard_size ... of the data set, whichever of them fail. So a shard's
+bytes do not depend on where an earlier run stopped, and several machines can make every n-th
+shard each (``part``).
 """
 
 from __future__ import annotations
 
-import os
+import signal
+import threading
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-
-from featcache.datasets.base import safe_relative
-from featcache.durable import remove_temporaries
+from featcache.durable import make_folders, remove_temporaries
 from featcache.errors import (
+    CacheFormatError,
     DatasetError,
     FeatcacheError,
     FingerprintMismatchError,
-    ImageError,
     TooManyFailuresError,
 )
 from featcache.fingerprint import Fingerprint, require_same
+from featcache.finish import entry as describe
 from featcache.finish import finish
+from featcache.history import append_history
 from featcache.layout import (
     DEFAULT_SHARD_SIZE,
     DTYPES,
@@ -42,15 +40,12 @@ from featcache.layout import (
     shard_name,
 )
 from featcache.lock import writing
-from featcache.manifest import Manifest
-from featcache.preprocess import DecodedImage, normalise, read_image
-from featcache.quantise import quantise
-from featcache.shard import SampleRecord, ShardContent, ShardIndex, open_shard, write_shard
+from featcache.manifest import FileEntry, Manifest, Part
+from featcache.pipeline import make_shards
+from featcache.shard import SampleRecord, ShardIndex, open_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    import torch
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset, ImageRecord
@@ -71,6 +66,8 @@ class ExtractConfig:
         limit: Only the first images of the data set; None for all.
         max_failures: Share of unreadable images, from 0 to 1, above which the run stops.
         prompts: Prompts to encode beside those of the labels.
+        part: (i, n) with i from 1 to n: make only every n-th shard, from the i-th. The parts of n
+            machines, each in a folder of its own, are put together by `featcache.merge`.
     """
 
     views: tuple[str, ...] = ("original",)
@@ -81,6 +78,7 @@ class ExtractConfig:
     limit: int | None = None
     max_failures: float = 0.25
     prompts: tuple[str, ...] = ()
+    part: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -99,6 +97,10 @@ class ExtractConfig:
             raise FeatcacheError(f"max_failures is a share from 0 to 1, not {self.max_failures}")
         if self.workers < 0:
             raise FeatcacheError(f"workers must not be negative, not {self.workers}")
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            raise FeatcacheError(
+                f"part is I/N with I from 1 to N, not {'/'.join(map(str, self.part))}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,26 +175,46 @@ def extract(
     config = config or ExtractConfig()
     out = Path(out)
     started = time.monotonic()
-    images = dataset.images()[: config.limit]
-    labels = dataset.labels()
-    manifest = plan_manifest(dataset, backbone, config)
-    (out / SHARDS).mkdir(parents=True, exist_ok=True)
-    with writing(out):
+    images = _checked(dataset.images()[: config.limit])
+    planned = {image.sample_id for image in images}
+    labels = [label for label in dataset.labels() if label.sample_id in planned]
+    manifest = plan_manifest(dataset, backbone, config, len(images))
+    make_folders(out / SHARDS)
+    with writing(out), stopped_by_sigterm():
         manifest = _require_same_cache(out, manifest)
         remove_temporaries(out)
         remove_temporaries(out / SHARDS)
-        chunks = split_chunks(images, manifest.shard_size)
+        chunks = split_chunks(images, manifest.shard_size, manifest.part)
         kept = finished_shards(out, manifest, chunks)
-        manifest.write(out)
-        run = _Run(dataset, out, backbone, config, manifest, on_event, len(images))
+        missing = {number: chunk for number, chunk in chunks.items() if number not in kept}
+        if missing or not manifest.files:
+            manifest = manifest.unfinished()
+            manifest.write(out)
+        run = _Run(config, on_event, sum(map(len, chunks.values())))
         run.keep(kept)
-        run.extract({n: chunk for n, chunk in enumerate(chunks) if n not in kept})
+        make_shards(
+            missing,
+            root=dataset.root,
+            out=out,
+            backbone=backbone,
+            manifest=manifest,
+            batch_size=config.batch_size,
+            workers=config.workers,
+            on_image=run.image,
+            on_shard=run.shard,
+        )
         run.report("finish")
         finished = finish(
-            out, manifest, len(chunks), labels, dataset.measured_queries, backbone, config.prompts
+            out,
+            manifest,
+            run.entries,
+            labels,
+            dataset.measured_queries,
+            backbone,
+            config.prompts,
         )
         seconds = time.monotonic() - started
-        new = len(images) - run.resumed
+        new = run.total - run.resumed
         summary = ExtractSummary(
             out=out,
             images=finished.images,
@@ -204,12 +226,38 @@ def extract(
             seconds=seconds,
             images_per_second=new / seconds if new else 0.0,
         )
-        finished.record(out, "extract", summary, str(backbone.device))
+        append_history(out, "extract", summary, str(backbone.device))
     return summary
 
 
-def plan_manifest(dataset: Dataset, backbone: Backbone, config: ExtractConfig) -> Manifest:
-    """Return the manifest of an extraction that has not begun."""
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a run like Ctrl-C does: threads are joined, temporary files removed.
+
+    A handler that the program has set itself stays; so do those of other threads than the main.
+    """
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if not ours:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def plan_manifest(
+    dataset: Dataset, backbone: Backbone, config: ExtractConfig, images: int = 0
+) -> Manifest:
+    """Return the manifest of an extraction that has not begun, of so many planned images."""
     return Manifest(
         dataset={"name": dataset.info.name, "options": _json_options(dataset.options)},
         fingerprint=Fingerprint(
@@ -229,37 +277,60 @@ def plan_manifest(dataset: Dataset, backbone: Backbone, config: ExtractConfig) -
             "precision": backbone.precision,
             "batch_size": config.batch_size,
         },
+        part=Part(index=config.part[0], count=config.part[1], images=images)
+        if config.part
+        else None,
     )
 
 
-def split_chunks(images: Sequence[ImageRecord], size: int) -> list[Sequence[ImageRecord]]:
-    """Split the planned images into those of each shard."""
-    return [images[start : start + size] for start in range(0, len(images), size)]
+def split_chunks(
+    images: Sequence[ImageRecord], size: int, part: Part | None = None
+) -> dict[int, Sequence[ImageRecord]]:
+    """Split the planned images into those of each shard; of a part, only its own shards."""
+    chunks = {n: images[n * size : (n + 1) * size] for n in range(-(-len(images) // size))}
+    return {number: chunk for number, chunk in chunks.items() if not part or part.has(number)}
+
+
+def shard_numbers(out: Path) -> list[int]:
+    """List the numbers of the shards that are on the disk."""
+    names = (path.stem for path in (out / SHARDS).glob("*.h5"))
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+class Kept(NamedTuple):
+    """A shard of an earlier run."""
+
+    records: list[SampleRecord]
+    entry: FileEntry
 
 
 def finished_shards(
-    out: Path, manifest: Manifest, chunks: Sequence[Sequence[ImageRecord]]
-) -> dict[int, list[SampleRecord]]:
-    """Return the records of the finished shards, and refuse those of other images.
+    out: Path, manifest: Manifest, chunks: Mapping[int, Sequence[ImageRecord]]
+) -> dict[int, Kept]:
+    """Return the finished shards of an earlier run, and refuse those of other images.
 
-    A last shard that holds the beginning of its chunk is not finished: the data set, or
-    ``limit``, has grown.
+    Shards that cache.json does not describe yet are compared with their own digests, so that
+    what is described has been read and is intact. Not finished are damaged shards, and a last one
+    that holds the beginning of its chunk: the data set, or ``limit``, has grown.
     """
     kept = {}
-    present = {
-        int(path.stem): path for path in (out / SHARDS).glob("*.h5") if path.stem.isdecimal()
-    }
-    for number, path in sorted(present.items()):
-        records = shard_records(out, manifest, number).records()
+    present = shard_numbers(out)
+    for number in present:
+        entry = manifest.files.get(shard_name(number))
+        try:
+            shard = shard_records(out, manifest, number)
+            records = shard.records()
+        except CacheFormatError:
+            continue  # made again, like one that was never written
         found = [(record.sample_id, record.path) for record in records]
-        chunk = chunks[number] if number < len(chunks) else ()
-        planned = [(image.sample_id, image.path) for image in chunk]
+        planned = [(image.sample_id, image.path) for image in chunks.get(number, ())]
         if found == planned:
-            kept[number] = records
-        elif found != planned[: len(found)] or number != max(present):
+            if entry or not shard.damaged_rows():
+                kept[number] = Kept(records, entry or describe(shard.path, shard.num_rows))
+        elif found != planned[: len(found)] or number != present[-1]:
             first = next((f for f, p in zip(found, planned, strict=False) if f != p), found[-1:])
             raise DatasetError(
-                f"{path} holds other images than the data set now lists in its place "
+                f"{shard.path} holds other images than the data set now lists in its place "
                 f"(first difference: {first}); the data set has changed, or --limit is smaller: "
                 "extract into a new folder"
             )
@@ -283,27 +354,20 @@ def shard_records(out: Path, manifest: Manifest, number: int) -> ShardIndex:
 
 
 class _Run:
-    """One extraction: what it needs in every step, and its counters."""
+    """The counters of one extraction, and whom to tell."""
 
     def __init__(
         self,
-        dataset: Dataset,
-        out: Path,
-        backbone: Backbone,
         config: ExtractConfig,
-        manifest: Manifest,
         on_event: Callable[[ExtractEvent], None] | None,
         total: int,
     ) -> None:
-        self.dataset = dataset
-        self.out = out
-        self.backbone = backbone
         self.config = config
-        self.manifest = manifest
         self.on_event = on_event
         self.total = total
         self.done = self.failed = self.resumed = 0
         self.reasons: list[str] = []
+        self.entries: dict[int, FileEntry] = {}
 
     def report(self, kind: Literal["start", "image", "shard", "finish"]) -> None:
         """Tell the caller where the run is."""
@@ -318,15 +382,26 @@ class _Run:
                 )
             )
 
-    def keep(self, kept: dict[int, list[SampleRecord]]) -> None:
+    def keep(self, kept: Mapping[int, Kept]) -> None:
         """Count what an earlier run has done."""
-        for records in kept.values():
+        for number, (records, entry) in kept.items():
+            self.entries[number] = entry
             self.resumed += len(records)
             for record in records:
-                self.count(record.error)
+                self._count(record.error)
         self.report("start")
 
-    def count(self, error: str | None) -> None:
+    def image(self, record: SampleRecord) -> None:
+        """Count an image of this run."""
+        self._count(record.error)
+        self.report("image")
+
+    def shard(self, number: int, entry: FileEntry) -> None:
+        """Remember a shard that is on the disk."""
+        self.entries[number] = entry
+        self.report("shard")
+
+    def _count(self, error: str | None) -> None:
         """Count an image; stop the run where too many have failed."""
         self.done += 1
         if error is not None:
@@ -341,185 +416,34 @@ class _Run:
                 f"{reasons}. Finished shards are kept."
             )
 
-    def extract(self, chunks: dict[int, Sequence[ImageRecord]]) -> None:
-        """Make the given shards."""
-        workers = self.config.workers or min(os.cpu_count() or 1, 32)
-        ahead = workers + 2 * self.config.batch_size
-        images = ((number, image) for number, chunk in chunks.items() for image in chunk)
-        with (
-            ThreadPoolExecutor(workers, "decode") as pool,
-            ThreadPoolExecutor(1, "write") as writer,
-        ):
-            decoded = _ahead(pool, lambda item: self._read(item[1]), images, ahead)
-            writing_now: Future[None] | None = None
+
+def _checked(images: list[ImageRecord]) -> list[ImageRecord]:
+    """Refuse ids that a cache cannot hold: it stores them as UTF-8 without zero bytes."""
+    seen: set[str] = set()
+    for image in images:
+        for text in (image.sample_id, image.path):
             try:
-                for number, chunk in chunks.items():
-                    content = self._shard(chunk, decoded)
-                    if writing_now:
-                        writing_now.result()  # at most two shards are in memory
-                    writing_now = writer.submit(
-                        write_shard,
-                        self.out / shard_name(number),
-                        content,
-                        index=number,
-                        fingerprint=self.manifest.fingerprint.digest,
-                    )
-                    self.report("shard")
-                if writing_now:
-                    writing_now.result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-
-    def _read(self, image: ImageRecord) -> DecodedImage | str:
-        """Decode an image, or return the reason why that is not possible."""
-        try:
-            path = safe_relative(self.dataset.root, image.path)
-            return read_image(path, self.backbone.preprocessing)
-        except (ImageError, DatasetError) as error:
-            return str(error)
-
-    def _shard(
-        self, chunk: Sequence[ImageRecord], decoded: Iterator[DecodedImage | str]
-    ) -> ShardContent:
-        """Take the images of one shard through the backbone."""
-        records: list[SampleRecord] = []
-        rows = _Rows(self.manifest, self.backbone, len(chunk))
-        batch: list[tuple[int, DecodedImage]] = []
-        for position, image in enumerate(chunk):
-            result = next(decoded)
-            records.append(_record(image, result))
-            if not isinstance(result, str):
-                batch.append((position, result))
-            self.count(records[-1].error)
-            self.report("image")
-            if batch and (len(batch) == self.config.batch_size or position + 1 == len(chunk)):
-                rows.add(batch)
-                batch = []
-        if batch:
-            rows.add(batch)
-        rows.flush()
-        return rows.content(records)
-
-
-class _Rows:
-    """The features of one shard while they come in, one batch behind the forward pass."""
-
-    def __init__(self, manifest: Manifest, backbone: Backbone, size: int) -> None:
-        shapes, self.views = manifest.shapes, manifest.fingerprint.views
-        self.dtype = manifest.fingerprint.dtype
-        self.backbone = backbone
-        shape = (size, len(self.views), shapes.num_tokens, shapes.token_dim)
-        self.tokens = np.empty(shape, self.dtype)
-        self.scales = np.empty(shape[:3], np.float32) if self.dtype == "int8" else None
-        self.pooled = np.empty((size, len(self.views), shapes.pooled_dim), np.float32)
-        self.filled = 0
-        self.positions: list[int] = []
-        self.pending: tuple[list[int], list[torch.Tensor], list[torch.Tensor]] | None = None
-        self.broken: dict[int, str] = {}
-
-    def add(self, batch: Sequence[tuple[int, DecodedImage]]) -> None:
-        """Start the forward passes of a batch, then fetch the results of the one before."""
-        pixels = np.stack([image.pixels for _, image in batch])  # [B, 3, S, S]
-        tokens, pooled = encode_views(self.backbone, pixels, self.views)
-        self.flush()
-        self.pending = ([position for position, _ in batch], tokens, pooled)
-
-    def flush(self) -> None:
-        """Fetch the results that are still on the device."""
-        if self.pending is None:
-            return
-        positions, tokens, pooled = self.pending
-        self.pending = None
-        values = np.stack([t.float().cpu().numpy() for t in tokens], axis=1)  # [B, V, P, C]
-        vectors = np.stack([p.cpu().numpy() for p in pooled], axis=1)  # [B, V, E]
-        limit = np.finfo("float16" if self.dtype == "int8" else self.dtype).max
-        largest = np.abs(values).max(axis=(1, 2, 3))  # [B]; NaN where any value is
-        good = (largest <= limit) & np.isfinite(vectors).all(axis=(1, 2))
-        for n in np.flatnonzero(~good).tolist():
-            self.broken[positions[n]] = (
-                f"features are not finite in {self.dtype}: the largest is {largest[n]:g}"
-            )
-        values, vectors = values[good], vectors[good]
-        rows = slice(self.filled, self.filled + len(values))
-        if self.scales is not None:
-            self.tokens[rows], self.scales[rows] = quantise(values)
-        else:
-            self.tokens[rows] = values
-        self.pooled[rows] = vectors
-        self.filled += len(values)
-
-    def content(self, records: list[SampleRecord]) -> ShardContent:
-        """Return the shard's content; images with unusable features become failures."""
-        for position, reason in self.broken.items():
-            image = records[position]
-            records[position] = SampleRecord(
-                sample_id=image.sample_id, path=image.path, status="failed", error=reason
-            )
-        return ShardContent(
-            records=records,
-            tokens=self.tokens[: self.filled],
-            pooled=self.pooled[: self.filled],
-            scales=None if self.scales is None else self.scales[: self.filled],
-        )
-
-
-def encode_views(
-    backbone: Backbone, pixels: np.ndarray[Any, np.dtype[np.uint8]], views: Sequence[str]
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Encode uint8 pixels [B, 3, S, S] in each view.
-
-    Returns:
-        For each view tokens [B, P, C] and pooled [B, E], float32 on the backbone's device. On a
-        GPU the work is queued, not waited for.
-    """
-    import torch
-
-    images = normalise(
-        torch.from_numpy(pixels).to(backbone.device, non_blocking=True), backbone.preprocessing
-    )
-    tokens, pooled = [], []
-    for view in views:
-        features = backbone.encode_images(images.flip(-1) if view == "hflip" else images)
-        tokens.append(features.tokens)
-        pooled.append(features.pooled)
-    return tokens, pooled
-
-
-def _record(image: ImageRecord, result: DecodedImage | str) -> SampleRecord:
-    if isinstance(result, str):
-        return SampleRecord(
-            sample_id=image.sample_id, path=image.path, status="failed", error=result
-        )
-    return SampleRecord(
-        sample_id=image.sample_id,
-        path=image.path,
-        status="ok",
-        sha256=result.sha256,
-        bytes=result.num_bytes,
-        width=result.width,
-        height=result.height,
-        brightness=result.measures["brightness"],
-        contrast=result.measures["contrast"],
-        colourfulness=result.measures["colourfulness"],
-    )
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterator[Any], number: int
-) -> Iterator[Any]:
-    """Map in order, with at most ``number`` results computed or waiting."""
-    futures: deque[Future[Any]] = deque()
-    for item in items:
-        futures.append(pool.submit(function, item))
-        if len(futures) >= number:
-            yield futures.popleft().result()
-    while futures:
-        yield futures.popleft().result()
+                storable = bool(text) and b"\0" not in text.encode()
+            except UnicodeEncodeError:
+                storable = False
+            if not storable:
+                raise DatasetError(
+                    f"{text!r} is not valid as UTF-8 text without zero bytes; rename the file"
+                )
+        if image.sample_id in seen:
+            raise DatasetError(f"the data set lists the sample id {image.sample_id!r} twice")
+        seen.add(image.sample_id)
+    return images
 
 
 def _require_same_cache(out: Path, manifest: Manifest) -> Manifest:
     """Return the manifest to go on with: that of the folder where it holds the same features."""
     if not folder_exists(out):
+        if numbers := shard_numbers(out):
+            raise FeatcacheError(
+                f"{out} holds {len(numbers)} shards but no cache.json; rebuild it with "
+                f"`featcache repair {out}`, or choose another --out"
+            )
         return manifest
     there = Manifest.read(out)
     require_same(there.fingerprint, manifest.fingerprint, f"the cache {out}", "this extraction")
@@ -533,7 +457,13 @@ def _require_same_cache(out: Path, manifest: Manifest) -> Manifest:
             f"{out} has {there.shard_size} images per shard, this extraction "
             f"{manifest.shard_size}; give --shard-size {there.shard_size}, or a new --out"
         )
-    return there
+    if str(there.part) != str(manifest.part):
+        raise FeatcacheError(
+            f"{out} holds {f'part {there.part}' if there.part else 'a whole cache'}, this "
+            f"extraction makes {f'part {manifest.part}' if manifest.part else 'a whole cache'}; "
+            "each part needs a folder of its own"
+        )
+    return replace(there, part=manifest.part)
 
 
 def _json_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -6,30 +6,26 @@ so a cache that says it is complete is.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import socket
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featcache.backbone import BackboneSpec
 from featcache.durable import file_digest
 from featcache.errors import FingerprintMismatchError
 from featcache.fingerprint import differences
-from featcache.layout import HISTORY, LABELS, PROMPTS, SAMPLES, shard_name
+from featcache.layout import LABELS, PROMPTS, SAMPLES, shard_name
 from featcache.manifest import FileEntry, Manifest
 from featcache.prompts import Prompt, encode_prompts, open_prompts, write_prompts
 from featcache.shard import open_shard
 from featcache.tables import labels_table, measured_labels, samples_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from featcache.backbone import Backbone
     from featcache.datasets.records import Label
+    from featcache.shard import SampleRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,63 +37,55 @@ class Finished:
     prompts: int
     labels: int
 
-    def record(self, folder: Path, command: str, summary: Any, device: str) -> None:
-        """Append a line to history.jsonl: what ran, when, where and for how long."""
-        line = {
-            "command": command,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "host": socket.gethostname(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-            "device": device,
-            **{k: v for k, v in asdict(summary).items() if k != "out"},
-        }
-        with (folder / HISTORY).open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
-
 
 def finish(
     folder: Path,
     manifest: Manifest,
-    num_shards: int,
+    shards: Mapping[int, FileEntry],
     labels: Sequence[Label],
     measured_queries: Mapping[str, str],
-    backbone: Backbone,
+    backbone: Backbone | None,
     prompts: Iterable[str] = (),
 ) -> Finished:
     """Write the tables, the missing prompts and cache.json.
 
+    A part gets the labels of all planned images, and no measured ones: those are made when the
+    parts are merged, so that the rows are in the same order as without parts.
+
     Args:
         folder: The cache, locked by the caller.
         manifest: What the cache is.
-        num_shards: How many shards there are.
-        labels: The data set's labels.
+        shards: The entry of each shard by its number.
+        labels: The labels of the planned images.
         measured_queries: Measure name to prompt.
-        backbone: Encodes prompts that are not there yet.
+        backbone: Encodes prompts that are not there yet; None loads the cache's own.
         prompts: More prompts to encode.
     """
-    entries: dict[str, FileEntry] = {}
-    records = []
-    for number in range(num_shards):
-        name = shard_name(number)
+    samples = samples_table(read_records(folder, manifest, sorted(shards)))
+    write_table(folder / SAMPLES, samples)
+    rows = list(labels)
+    texts = {row.query for row in rows} | set(prompts) | set(measured_queries.values())
+    if not manifest.part:
+        rows += measured_labels(samples, rows, measured_queries)
+    write_table(folder / LABELS, labels_table(rows))
+    count = add_prompts(folder, manifest, texts, backbone)
+    complete(folder, manifest, {shard_name(n): shards[n] for n in sorted(shards)})
+    ok = sum(e.rows or 0 for e in shards.values())
+    return Finished(images=ok, failed=samples.num_rows - ok, prompts=count, labels=len(rows))
+
+
+def read_records(
+    folder: Path, manifest: Manifest, shards: Iterable[int]
+) -> Iterator[tuple[int, list[SampleRecord]]]:
+    """Yield the number and the records of shards."""
+    for number in shards:
         index = open_shard(
-            folder / name,
+            folder / shard_name(number),
             shapes=manifest.shapes,
             num_views=len(manifest.fingerprint.views),
             dtype=manifest.fingerprint.dtype,
         )
-        records.append((number, index.records()))
-        entries[name] = entry(folder / name, rows=index.num_rows)
-    samples = samples_table(records)
-    write_table(folder / SAMPLES, samples)
-    known = {record.sample_id for _, shard in records for record in shard}
-    rows = [label for label in labels if label.sample_id in known]
-    rows += measured_labels(samples, rows, measured_queries)
-    write_table(folder / LABELS, labels_table(rows))
-    texts = {row.query for row in rows} | set(prompts)
-    count = add_prompts(folder, manifest, texts, backbone)
-    complete(folder, manifest, entries)
-    ok = sum(e.rows or 0 for e in entries.values())
-    return Finished(images=ok, failed=samples.num_rows - ok, prompts=count, labels=len(rows))
+        yield number, index.records()
 
 
 def entry(path: Path, rows: int | None = None) -> FileEntry:

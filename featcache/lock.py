@@ -13,7 +13,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from featcache.errors import CacheLockedError
+from featcache.errors import CacheLockedError, WriteError
 from featcache.layout import LOCK
 
 if TYPE_CHECKING:
@@ -27,14 +27,21 @@ def writing(cache: Path) -> Iterator[None]:
 
     Raises:
         CacheLockedError: Another process holds it; the message names its pid and host.
+        WriteError: The file system has no locks.
     """
-    descriptor = os.open(cache / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    # Never removed: a lock on a file that was unlinked would not keep anyone out.
+    descriptor = os.open(cache / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CacheLockedError(
                 f"{cache}: {_owner(descriptor)} is writing to this cache; wait for it, or stop it"
+            ) from error
+        except OSError as error:
+            raise WriteError(
+                f"{cache / LOCK} cannot be locked: {error.strerror}; this file system has no "
+                "locks: write the cache to a local disk, and copy it when it is finished"
             ) from error
         owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
         os.ftruncate(descriptor, 0)

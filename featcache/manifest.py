@@ -37,6 +37,33 @@ class FileEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """Which share of a cache this is: every ``count``-th shard, from the ``index``-th (from 1).
+
+    Attributes:
+        index: From 1 to ``count``.
+        count: Number of parts.
+        images: Planned images of the whole, so that a merge knows how many shards there must be.
+    """
+
+    index: int
+    count: int
+    images: int
+
+    def has(self, shard: int) -> bool:
+        """Whether a shard belongs to this part."""
+        return shard % self.count == self.index - 1
+
+    def to_dict(self) -> dict[str, int]:
+        """Return JSON values."""
+        return {"index": self.index, "count": self.count, "images": self.images}
+
+    def __str__(self) -> str:
+        """Return what ``--part`` takes."""
+        return f"{self.index}/{self.count}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The content of cache.json.
 
@@ -47,8 +74,10 @@ class Manifest:
         shard_size: Planned images per shard.
         backbone: ``BackboneSpec.to_dict()``: how the backbone was asked for (provenance).
         provenance: Versions, precision and batch size of the extraction.
-        complete: Whether the extraction reached its end.
-        files: Every file but this one and the history, once complete.
+        complete: Whether this is a whole cache whose extraction reached its end.
+        files: Every file but this one and the history, once the extraction reached its end.
+        part: The share of a cache that is made on several machines; such a cache is never
+            complete, and finished when it has ``files``.
     """
 
     dataset: Mapping[str, Any]
@@ -59,30 +88,68 @@ class Manifest:
     provenance: Mapping[str, Any]
     complete: bool = False
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    part: Part | None = None
 
     def shards(self) -> dict[str, FileEntry]:
         """Return the entries of the shards, in the order of rows."""
         return {k: v for k, v in sorted(self.files.items()) if v.rows is not None}
 
     def with_files(self, files: Mapping[str, FileEntry]) -> Manifest:
-        """Return the manifest of a complete cache."""
-        return replace(self, complete=True, files=dict(files))
+        """Return the manifest of a finished cache, or part of one."""
+        return replace(self, complete=self.part is None, files=dict(files))
+
+    def unfinished(self) -> Manifest:
+        """Return the manifest of the same cache while shards are being made."""
+        return replace(self, complete=False, files={})
+
+    def require_complete(self, folder: Path) -> None:
+        """Raise CacheNotFoundError where this is not a whole, finished cache."""
+        if self.part and self.files:
+            raise CacheNotFoundError(
+                f"{folder}: this is part {self.part} of a cache; "
+                f"put the parts together with `featcache merge PART PART ... --out CACHE`"
+            )
+        if not self.complete:
+            raise CacheNotFoundError(
+                f"{folder}: the extraction has not finished; run the same "
+                "`featcache extract` command again to go on"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what was decided before the first image: all but the files and the part."""
+        return {
+            "dataset": dict(self.dataset),
+            "fingerprint": self.fingerprint.to_dict(),
+            "shapes": self.shapes.to_dict(),
+            "shard_size": self.shard_size,
+            "backbone": dict(self.backbone),
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_settings(cls, value: Mapping[str, Any]) -> Manifest:
+        """Return the manifest of an extraction that has not begun, from its settings."""
+        return cls(
+            dataset=value["dataset"],
+            fingerprint=Fingerprint.from_dict(value["fingerprint"]),
+            shapes=Shapes(**value["shapes"]),
+            shard_size=value["shard_size"],
+            backbone=value["backbone"],
+            provenance=value["provenance"],
+        )
 
     def to_bytes(self) -> bytes:
         """Serialise; the last key is the digest of all others."""
         body = {
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
-            "dataset": dict(self.dataset),
-            "fingerprint": self.fingerprint.to_dict(),
+            **self.settings(),
             "fingerprint_digest": self.fingerprint.digest,
-            "shapes": self.shapes.to_dict(),
-            "shard_size": self.shard_size,
-            "backbone": dict(self.backbone),
-            "provenance": dict(self.provenance),
             "complete": self.complete,
             "files": {name: entry.to_dict() for name, entry in sorted(self.files.items())},
         }
+        if self.part:
+            body["part"] = self.part.to_dict()
         return _serialise({**body, "digest": digest(body)})
 
     @classmethod
@@ -120,15 +187,11 @@ class Manifest:
             stored = value.pop("digest")
             if stored != digest(value) or content != _serialise({**value, "digest": stored}):
                 raise CacheFormatError(f"{damaged} (its digest does not match)")
-            return cls(
-                dataset=value["dataset"],
-                fingerprint=Fingerprint.from_dict(value["fingerprint"]),
-                shapes=Shapes(**value["shapes"]),
-                shard_size=value["shard_size"],
-                backbone=value["backbone"],
-                provenance=value["provenance"],
+            return replace(
+                cls.from_settings(value),
                 complete=value["complete"],
                 files={name: FileEntry(**entry) for name, entry in value["files"].items()},
+                part=Part(**value["part"]) if "part" in value else None,
             )
         except CacheFormatError:
             raise

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import h5py
 import numpy as np
 import xxhash
 
-from featcache.durable import committed
 from featcache.errors import CacheFormatError, FingerprintMismatchError, PromptNotFoundError
 from featcache.fingerprint import digest
+from featcache.hdf5 import Kinds, Region, read_regions, write_arrays
 from featcache.layout import PROMPTS, Shapes
-from featcache.shard import DIGEST_BYTES, Kinds, Region, read_regions, row_digest
+from featcache.shard import DIGEST_BYTES, row_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -126,16 +125,19 @@ def write_prompts(folder: Path, prompts: Mapping[str, Prompt], fingerprint: Fing
         ]
     )
     content = json.dumps(texts, ensure_ascii=False).encode()
-    with (
-        committed(folder / PROMPTS) as temporary,
-        h5py.File(temporary, "w", libver=("v110", "v110")) as file,
-    ):
-        arrays: dict[str, NDArray[Any]] = {"tokens": tokens, "pooled": pooled, "digests": digests}
-        for name, array in arrays.items():
-            file.create_dataset(name, data=array)
-        file.create_dataset("prompts", data=np.frombuffer(content, np.uint8))
-        file.attrs["identity"] = np.bytes_(_identity(fingerprint).encode())
-        file.attrs["prompts_digest"] = np.bytes_(xxhash.xxh3_128_hexdigest(content).encode())
+    write_arrays(
+        folder / PROMPTS,
+        {
+            "tokens": tokens,
+            "pooled": pooled,
+            "digests": digests,
+            "prompts": np.frombuffer(content, np.uint8),
+        },
+        {
+            "identity": _identity(fingerprint).encode(),
+            "prompts_digest": xxhash.xxh3_128_hexdigest(content).encode(),
+        },
+    )
 
 
 def encode_prompts(backbone: Backbone, texts: Iterable[str]) -> dict[str, Prompt]:

@@ -5,29 +5,30 @@
     pooled     [N, V, E]     float32
     sample_id  [N]           fixed-length UTF-8 bytes
     digests    [N, 16]       uint8: XXH3-128 of a row's id, tokens, scales and pooled bytes
-    records    [K]           uint8: JSON lines, one per planned image, failures included
+    records    [K]           uint8: JSON lines: {"settings": ...}, then one per planned image
 
 Every data set is contiguous and unfiltered, so a reader may map its byte range. The root's
 attributes are ``schema_version``, ``fingerprint``, ``index`` and ``records_digest``. A shard is
-written once, under a temporary name, and carries all that is needed to rebuild samples.parquet.
+written once, under a temporary name, and carries all that is needed to rebuild samples.parquet
+and cache.json: records of all images, failures included, and the cache's settings.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 import xxhash
 
-from featcache.durable import committed
 from featcache.errors import CacheFormatError
 from featcache.fingerprint import SCHEMA_VERSION, canonical_json
+from featcache.hdf5 import Region, read_regions, write_arrays, wrong
+from featcache.manifest import FileEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -81,26 +82,6 @@ class ShardContent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Region:
-    """Where a contiguous data set lies in its file."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the data set."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-
-    def map(self, path: Path) -> NDArray[Any]:
-        """Map the region read-only."""
-        if not self.num_bytes:
-            return np.empty(self.shape, self.dtype)
-        return np.memmap(path, self.dtype, "r", self.offset, self.shape)
-
-
-@dataclass(frozen=True, kw_only=True)
 class ShardIndex:
     """A checked shard: where its data sets lie. Nothing stays open."""
 
@@ -117,6 +98,22 @@ class ShardIndex:
 
     def records(self) -> list[SampleRecord]:
         """Read the records; raises CacheFormatError where they are damaged."""
+        names = {field.name for field in fields(SampleRecord)}
+        try:
+            return [
+                SampleRecord(**{key: value for key, value in line.items() if key in names})
+                for line in self._lines()
+                if "settings" not in line
+            ]
+        except (TypeError, AttributeError) as error:
+            raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
+
+    def settings(self) -> dict[str, Any] | None:
+        """Read the settings of the cache that the shard was made for; None where it has none."""
+        first = next(iter(self._lines()), {})
+        return first.get("settings")
+
+    def _lines(self) -> list[dict[str, Any]]:
         content = self.map("records").tobytes()
         found = xxhash.xxh3_128_hexdigest(content)
         if found != self.records_digest:
@@ -124,11 +121,9 @@ class ShardIndex:
                 f"{self.path}: the records' digest is {found}, stored {self.records_digest}; "
                 "the file is damaged: run `featcache verify`, then `featcache repair`"
             )
-        names = {field.name for field in fields(SampleRecord)}
         try:
-            lines = [json.loads(line) for line in content.decode().splitlines()]
-            return [SampleRecord(**{k: v for k, v in x.items() if k in names}) for x in lines]
-        except (ValueError, TypeError, AttributeError) as error:
+            return [json.loads(line) for line in content.splitlines()]  # bytes: at \\n alone
+        except ValueError as error:
             raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
 
     def damaged_rows(self) -> list[int]:
@@ -151,15 +146,33 @@ def row_digest(sample_id: NDArray[Any], *arrays: NDArray[Any]) -> bytes:
     return state.digest()
 
 
-def write_shard(path: Path, content: ShardContent, *, index: int, fingerprint: str) -> None:
-    """Write a shard: temporary name, flush, fsync, rename, fsync of the folder.
+def write_shard(
+    path: Path,
+    content: ShardContent,
+    *,
+    index: int,
+    fingerprint: str,
+    settings: Mapping[str, Any] | None = None,
+) -> FileEntry:
+    """Write a shard, atomically and durably; the bytes depend on the arguments alone.
 
-    The bytes depend on the arguments alone.
+    Args:
+        path: The shard's final name.
+        content: Records and features.
+        index: The shard's number.
+        fingerprint: Digest of what determines the features.
+        settings: ``Manifest.settings()``, from which a lost cache.json can be rebuilt.
+
+    Returns:
+        The entry of cache.json that describes the file.
+
+    Raises:
+        DiskSpaceError, WriteError: As `featcache.durable.committed`.
     """
     ids = np.array([r.sample_id.encode() for r in content.records if r.ok], dtype=np.bytes_)
     if not len(ids):
         ids = np.empty(0, "S1")
-    arrays = {"tokens": content.tokens, "pooled": content.pooled}
+    arrays: dict[str, NDArray[Any]] = {"tokens": content.tokens, "pooled": content.pooled}
     if content.scales is not None:
         arrays["scales"] = content.scales
     for name, array in arrays.items():
@@ -173,25 +186,29 @@ def write_shard(path: Path, content: ShardContent, *, index: int, fingerprint: s
         ],
         np.uint8,
     ).reshape(len(ids), DIGEST_BYTES)
-    records = "".join(canonical_json(asdict(record)) + "\n" for record in content.records).encode()
-    with committed(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-        for name, array in arrays.items():
-            file.create_dataset(name, data=array)
-        file.create_dataset("sample_id", data=ids)
-        file.create_dataset("digests", data=digests)
-        file.create_dataset("records", data=np.frombuffer(records, np.uint8))
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs["fingerprint"] = np.bytes_(fingerprint.encode())
-        file.attrs["index"] = index
-        file.attrs["records_digest"] = np.bytes_(xxhash.xxh3_128_hexdigest(records).encode())
+    lines: list[Any] = [{"settings": settings}] if settings else []
+    lines += [asdict(record) for record in content.records]
+    records = "".join(canonical_json(line) + "\n" for line in lines).encode()
+    size, digest = write_arrays(
+        path,
+        {
+            **arrays,
+            "sample_id": ids,
+            "digests": digests,
+            "records": np.frombuffer(records, np.uint8),
+        },
+        {
+            "schema_version": SCHEMA_VERSION,
+            "fingerprint": fingerprint.encode(),
+            "index": index,
+            "records_digest": xxhash.xxh3_128_hexdigest(records).encode(),
+        },
+    )
+    return FileEntry(bytes=size, xxh3_128=digest, rows=len(ids))
 
 
 def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> ShardIndex:
     """Check a shard's structure against what the cache says, before any data is touched.
-
-    Only hard links to contiguous, unfiltered data sets of the expected names, types and shapes
-    are accepted, and only where the file is large enough to hold them: no external links or
-    storage, no virtual data sets, no soft links, no filters.
 
     Raises:
         CacheFormatError: With the file, what was found and what was expected.
@@ -207,11 +224,11 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
     expected["records"] = (np.dtype("uint8"), ())
     regions, attributes = read_regions(path, expected, ATTRIBUTES)
     if attributes["schema_version"] != SCHEMA_VERSION:
-        raise _wrong(path, "schema_version", attributes["schema_version"], SCHEMA_VERSION)
+        raise wrong(path, "schema_version", attributes["schema_version"], SCHEMA_VERSION)
     num_rows = regions["sample_id"].shape[0]
     for name, region in regions.items():
         if name != "records" and region.shape[0] != num_rows:
-            raise _wrong(path, name, f"{region.shape[0]} rows", f"{num_rows}")
+            raise wrong(path, name, f"{region.shape[0]} rows", f"{num_rows}")
     return ShardIndex(
         path=path,
         index=attributes["index"],
@@ -223,78 +240,3 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
 
 
 ATTRIBUTES = {"schema_version": int, "index": int, "fingerprint": bytes, "records_digest": bytes}
-
-Kinds = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
-
-
-def read_regions(
-    path: Path, kinds: Kinds, attributes: Mapping[str, type]
-) -> tuple[dict[str, Region], dict[str, Any]]:
-    """Locate the data sets of an HDF5 file, refusing all that could be more than plain bytes.
-
-    Args:
-        path: The file.
-        kinds: For each data set its dtype and its shape after the first axis; no other member
-            may be there. The dtype ``S`` stands for bytes of any fixed length.
-        attributes: For each attribute ``int`` or ``bytes``.
-
-    Raises:
-        CacheFormatError: With the file, what was found and what was expected.
-    """
-    try:
-        size = path.stat().st_size
-        with h5py.File(path, "r") as file:
-            if (names := sorted(file.keys())) != sorted(kinds):
-                raise _wrong(path, "members", names, sorted(kinds))
-            values = {name: _attribute(path, file, name, kind) for name, kind in attributes.items()}
-            regions = {name: _region(path, file, name, size) for name in names}
-    except FileNotFoundError as error:
-        raise CacheFormatError(f"{path}: missing; run `featcache repair`") from error
-    except (OSError, RuntimeError, KeyError) as error:
-        raise CacheFormatError(f"{path}: not a readable HDF5 file: {error}") from error
-    for name, (dtype, tail) in kinds.items():
-        region = regions[name]
-        same = region.dtype.kind == "S" if dtype == np.dtype("S") else region.dtype == dtype
-        if not same or len(region.shape) != 1 + len(tail) or region.shape[1:] != tail:
-            found = f"{region.dtype} {list(region.shape)}"
-            raise _wrong(path, name, found, f"{dtype} {['N', *tail]}")
-    return regions, values
-
-
-def _attribute(path: Path, file: h5py.File, name: str, kind: type) -> Any:
-    """Read one small scalar attribute of a known type."""
-    if name not in file.attrs:
-        raise _wrong(path, f"attribute {name}", "none", "one")
-    stored = file.attrs.get_id(name)
-    if stored.shape != () or stored.dtype.kind not in "iuS" or stored.dtype.itemsize > 64:
-        raise _wrong(path, f"attribute {name}", stored.dtype, "a short scalar")
-    if (kind is bytes) != (stored.dtype.kind == "S"):
-        raise _wrong(path, f"attribute {name}", stored.dtype, kind.__name__)
-    value = file.attrs[name]
-    return int(value) if kind is int else bytes(value).decode("ascii", "replace")
-
-
-def _region(path: Path, file: h5py.File, name: str, size: int) -> Region:
-    """Locate a data set, refusing everything that is not plain bytes inside this file."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise _wrong(path, name, "a soft or external link", "a data set in this file")
-    data = file.get(name)
-    if not isinstance(data, h5py.Dataset):
-        raise _wrong(path, name, type(data).__name__, "a data set")
-    plan = data.id.get_create_plist()
-    if plan.get_nfilters():
-        raise _wrong(path, name, f"{plan.get_nfilters()} filters", "none")
-    if data.is_virtual or plan.get_layout() != h5py.h5d.CONTIGUOUS:
-        raise _wrong(path, name, "a chunked, compact or virtual layout", "a contiguous one")
-    if plan.get_external_count():
-        raise _wrong(path, name, "external storage", "data in this file")
-    region = Region(offset=data.id.get_offset() or 0, shape=data.shape, dtype=data.dtype)
-    if region.num_bytes and (region.offset <= 0 or region.offset + region.num_bytes > size):
-        raise _wrong(
-            path, name, f"{region.num_bytes} bytes at {region.offset}", f"inside {size} bytes"
-        )
-    return region
-
-
-def _wrong(path: Path, what: str, found: Any, expected: Any) -> CacheFormatError:
-    return CacheFormatError(f"{path}: {what}: found {found}, expected {expected}")

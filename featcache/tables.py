@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featcache.datasets.records import Label
-from featcache.durable import committed
+from featcache.durable import write_pieces
 from featcache.errors import CacheFormatError
 
 if TYPE_CHECKING:
@@ -18,35 +18,33 @@ if TYPE_CHECKING:
 
     from featcache.shard import SampleRecord
 
-SAMPLES_SCHEMA = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("sha256", pa.string()),
-        pa.field("bytes", pa.int64()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("error", pa.string()),
-        pa.field("shard", pa.int32()),
-        pa.field("row", pa.int32()),
-        pa.field("brightness", pa.float64()),
-        pa.field("contrast", pa.float64()),
-        pa.field("colourfulness", pa.float64()),
-    ]
-)
+_SAMPLES: list[pa.Field[Any]] = [
+    pa.field("sample_id", pa.string(), nullable=False),
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("sha256", pa.string()),
+    pa.field("bytes", pa.int64()),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("error", pa.string()),
+    pa.field("shard", pa.int32()),
+    pa.field("row", pa.int32()),
+    pa.field("brightness", pa.float64()),
+    pa.field("contrast", pa.float64()),
+    pa.field("colourfulness", pa.float64()),
+]
 
-LABELS_SCHEMA = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("task", pa.string(), nullable=False),
-        pa.field("query", pa.string(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("fold", pa.int32()),
-        ("distribution", pa.list_(pa.float32())),
-    ]
-)
+_LABELS: list[pa.Field[Any]] = [
+    pa.field("sample_id", pa.string(), nullable=False),
+    pa.field("task", pa.string(), nullable=False),
+    pa.field("query", pa.string(), nullable=False),
+    pa.field("value", pa.float64(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("fold", pa.int32()),
+    pa.field("distribution", pa.list_(pa.float32())),
+]
+SAMPLES_SCHEMA = pa.schema(_SAMPLES)
+LABELS_SCHEMA = pa.schema(_LABELS)
 
 
 def samples_table(shards: Iterable[tuple[int, Sequence[SampleRecord]]]) -> pa.Table:
@@ -108,8 +106,9 @@ def ok_samples(samples: pa.Table) -> pa.Table:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file atomically; the bytes depend on the table alone."""
-    with committed(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+    write_pieces(path, [content.getvalue()])
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,219 @@
+"""Plain HDF5: files of contiguous, unfiltered data sets, written by us and located for mapping.
+
+Reading: a file may come from a stranger, so only hard links to contiguous data sets of the
+expected names, types and shapes are accepted, and only where the file is large enough to hold
+them: no external links or storage, no virtual data sets, no soft links, no filters.
+
+Writing: the HDF5 library lays the file out in memory, a few kilobytes without the arrays; then
+one pass of plain writes puts everything on the disk. So a full disk is an ordinary error of an
+ordinary write, and arrays go to the disk at its own speed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from featcache.durable import write_pieces
+from featcache.errors import CacheFormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+ALIGNMENT = 4096  # bytes, of every array of that size or more: pages, and direct I/O
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Where a contiguous data set lies in its file."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the data set."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def map(self, path: Path) -> NDArray[Any]:
+        """Map the region read-only."""
+        if not self.num_bytes:
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(path, self.dtype, "r", self.offset, self.shape)
+
+
+Kinds = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+
+
+def read_regions(
+    path: Path, kinds: Kinds, attributes: Mapping[str, type]
+) -> tuple[dict[str, Region], dict[str, Any]]:
+    """Locate the data sets of an HDF5 file, refusing all that could be more than plain bytes.
+
+    Args:
+        path: The file.
+        kinds: For each data set its dtype and its shape after the first axis; no other member
+            may be there. The dtype ``S`` stands for bytes of any fixed length.
+        attributes: For each attribute ``int`` or ``bytes``.
+
+    Raises:
+        CacheFormatError: With the file, what was found and what was expected.
+    """
+    try:
+        size = path.stat().st_size
+        with h5py.File(path, "r") as file:
+            if (names := sorted(file.keys())) != sorted(kinds):
+                raise wrong(path, "members", names, sorted(kinds))
+            values = {name: _attribute(path, file, name, kind) for name, kind in attributes.items()}
+            regions = {name: _region(path, file, name, size) for name in names}
+    except FileNotFoundError as error:
+        raise CacheFormatError(f"{path}: missing; run `featcache repair`") from error
+    except (OSError, RuntimeError, KeyError) as error:
+        raise CacheFormatError(f"{path}: not a readable HDF5 file: {error}") from error
+    for name, (dtype, tail) in kinds.items():
+        region = regions[name]
+        same = region.dtype.kind == "S" if dtype == np.dtype("S") else region.dtype == dtype
+        if not same or len(region.shape) != 1 + len(tail) or region.shape[1:] != tail:
+            found = f"{region.dtype} {list(region.shape)}"
+            raise wrong(path, name, found, f"{dtype} {['N', *tail]}")
+    return regions, values
+
+
+def write_arrays(
+    path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, int | bytes]
+) -> tuple[int, str]:
+    """Write an HDF5 file of contiguous data sets, atomically and durably.
+
+    The bytes depend on the arguments alone (and on the HDF5 library's choice of metadata).
+
+    Returns:
+        The file's size in bytes and its XXH3-128.
+
+    Raises:
+        DiskSpaceError, WriteError: As `featcache.durable.committed`.
+    """
+    layout = _Layout()
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    pieces: list[tuple[int, Any]] = []
+    with h5py.File(
+        layout,
+        "w",
+        libver=("v110", "v110"),
+        alignment_threshold=ALIGNMENT,
+        alignment_interval=ALIGNMENT,
+    ) as file:
+        for name, array in arrays.items():
+            offset = _reserve(file, name, array)
+            if array.size:
+                pieces.append((offset, array.reshape(-1).view(np.uint8)))
+        for name, value in attributes.items():
+            file.attrs[name] = np.bytes_(value) if isinstance(value, bytes) else value
+    return write_pieces(
+        path, _sequence(sorted([*layout.pieces.items(), *pieces], key=lambda p: p[0]))
+    )
+
+
+def _reserve(file: h5py.File, name: str, array: NDArray[Any]) -> int:
+    """Make a contiguous data set whose bytes are written by someone else; returns its offset."""
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_layout(h5py.h5d.CONTIGUOUS)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    kind = h5py.h5t.py_create(array.dtype, logical=True)
+    space = h5py.h5s.create_simple(array.shape)
+    data = h5py.h5d.create(file.id, name.encode(), kind, space, plan)
+    return int(data.get_offset() or 0)
+
+
+def _sequence(pieces: list[tuple[int, Any]]) -> Iterator[Any]:
+    """Yield buffers in the order of the file, with zeros where nothing was put."""
+    position = 0
+    for offset, piece in pieces:
+        if offset < position:
+            raise RuntimeError(f"HDF5 laid two things over each other at byte {offset}")
+        if offset > position:
+            yield bytes(offset - position)
+        yield piece
+        position = offset + len(piece)
+
+
+class _Layout(io.RawIOBase):
+    """A file that keeps what the HDF5 library writes, and nothing in between.
+
+    The library never reads a new file's metadata back from the disk; should it ever, the base
+    class raises.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: dict[int, bytes] = {}
+        self.position = 0
+        self.size = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        self.position = base + offset
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def write(self, data: Any) -> int:
+        self.pieces[self.position] = bytes(data)
+        self.position += len(data)
+        self.size = max(self.size, self.position)
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self.position if size is None else size
+        return self.size
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+
+def _attribute(path: Path, file: h5py.File, name: str, kind: type) -> Any:
+    """Read one small scalar attribute of a known type."""
+    if name not in file.attrs:
+        raise wrong(path, f"attribute {name}", "none", "one")
+    stored = file.attrs.get_id(name)
+    if stored.shape != () or stored.dtype.kind not in "iuS" or stored.dtype.itemsize > 64:
+        raise wrong(path, f"attribute {name}", stored.dtype, "a short scalar")
+    if (kind is bytes) != (stored.dtype.kind == "S"):
+        raise wrong(path, f"attribute {name}", stored.dtype, kind.__name__)
+    value = file.attrs[name]
+    return int(value) if kind is int else bytes(value).decode("ascii", "replace")
+
+
+def _region(path: Path, file: h5py.File, name: str, size: int) -> Region:
+    """Locate a data set, refusing everything that is not plain bytes inside this file."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise wrong(path, name, "a soft or external link", "a data set in this file")
+    data = file.get(name)
+    if not isinstance(data, h5py.Dataset):
+        raise wrong(path, name, type(data).__name__, "a data set")
+    plan = data.id.get_create_plist()
+    if plan.get_nfilters():
+        raise wrong(path, name, f"{plan.get_nfilters()} filters", "none")
+    if data.is_virtual or plan.get_layout() != h5py.h5d.CONTIGUOUS:
+        raise wrong(path, name, "a chunked, compact or virtual layout", "a contiguous one")
+    if plan.get_external_count():
+        raise wrong(path, name, "external storage", "data in this file")
+    region = Region(offset=data.id.get_offset() or 0, shape=data.shape, dtype=data.dtype)
+    if region.num_bytes and (region.offset <= 0 or region.offset + region.num_bytes > size):
+        raise wrong(
+            path, name, f"{region.num_bytes} bytes at {region.offset}", f"inside {size} bytes"
+        )
+    return region
+
+
+def wrong(path: Path, what: str, found: Any, expected: Any) -> CacheFormatError:
+    """Say where a file differs from what it should be."""
+    return CacheFormatError(f"{path}: {what}: found {found}, expected {expected}")
