@@ -93,10 +93,8 @@ def prepare(
         selections.append(selection)
         validation += [held] if held is not None else []
     sampler = Sampler(selections, [c.views for c in caches], config.sampling, config.seed)
-    for at, (cache, held) in enumerate(
-        zip(caches, validation or [None] * len(caches), strict=True)
-    ):
-        prompts = [q.query for q in held.queries] if held is not None else []
+    for at, cache in enumerate(caches):
+        prompts = [q.query for held in validation[at : at + 1] for q in held.queries]
         require_prompts(cache, [*sampler.prompts(at), *prompts], cache_name(cache))
     fitted = match_widths(model, caches[0], sampler.prompts(0)[0])
     architecture, loss = match_heads(fitted, loss)

@@ -62,7 +62,7 @@ class SamplingConfig:
     balance: Literal["values", "none"] = "values"
     value_bins: int = 32
     negative_ratio: float = 0.2
-    counting_tasks: tuple[str, ...] = ("*count*",)
+    counting_tasks: tuple[str, ...] = ("count", "count-*", "counting")
     false_negatives: Literal["excluded", "released"] = "excluded"
     weights: tuple[float, ...] = ()
     views: tuple[str, ...] = ()

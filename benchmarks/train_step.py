@@ -92,7 +92,7 @@ class Timer:
 
     def __init__(self, cache: Cache, args: argparse.Namespace, out: Path) -> None:
         self.device = pick_device(args.device)
-        self.steps = args.steps
+        self.steps: int = args.steps
         config = TrainConfig(
             steps=10**6,
             device=args.device,
@@ -105,7 +105,7 @@ class Timer:
         self.run = prepare([cache], model, LossConfig(), config, self.device)
         self.trainer = Trainer(self.run, out, world, None)
         self.trainer.model.train()
-        self.feeds = {}
+        self.feeds: dict[str, Feed] = {}
         rows, views = self.run.sampler.image_rows(0), self.run.sampler.view_indices(0)
         for kind in ("disk", "ram", "device"):
             _, source = open_source(kind, cache, rows, views, self.device, reads=10**9)
