@@ -1,0 +1,253 @@
+"""The two command lines, used as a user would: results, files, messages, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import cli.adapter
+import cli.featcache
+from featcache.cache import Cache
+
+BACKBONE = ["--backbone", "demo-seeded-vit", "--pretrained", "seed:0"]
+
+
+def run(module, *arguments, capsys=None):
+    """Run a command in this process; returns (exit code, standard output, standard error)."""
+    old, sys.argv = sys.argv, ["command", *map(str, arguments)]
+    try:
+        module.main()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code or 0
+    finally:
+        sys.argv = old
+    found = capsys.readouterr()
+    return code, found.out, found.err
+
+
+@pytest.fixture
+def featcache(capsys):
+    return lambda *arguments: run(cli.featcache, *arguments, capsys=capsys)
+
+
+@pytest.fixture
+def adapter(capsys):
+    return lambda *arguments: run(cli.adapter, *arguments, capsys=capsys)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A small demo cache, made by the command: its folder, with images and cache in it."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [
+        *(sys.executable, "-m", "cli.featcache", "extract", "--dataset", "demo", *BACKBONE),
+        *("--root", folder / "images", "--out", folder / "cache", "--shard-size", 16),
+        *("--option", "count=48"),
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "48 images" in done.stderr
+    assert "free" in done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(demo):
+    """A run of a few steps on it."""
+    command = [
+        *(sys.executable, "-m", "cli.adapter", "train", "--shards", demo / "cache"),
+        *("--out", demo / "run", "--steps", 4, "--width", 32, "--batch-size", 8),
+        *("--set", "model.prompt_tokens=2", "--set", "train.log_every=1"),
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 steps" in done.stderr
+    return demo / "run"
+
+
+@pytest.mark.parametrize("module", ["cli.featcache", "cli.adapter"])
+def test_help_does_not_import_torch(module):
+    code = (
+        f"import sys; sys.argv = ['x', '--help']; import {module} as m\n"
+        "try: m.main()\nexcept SystemExit as e: assert not e.code\n"
+        "heavy = {'torch', 'numpy', 'pyarrow', 'h5py'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("app", "command"),
+    [
+        *((cli.featcache, name) for name in ("extract", "info", "prompts", "labels", "datasets")),
+        *((cli.adapter, name) for name in ("train", "eval", "rank", "report", "convert")),
+    ],
+)
+def test_every_command_has_help_with_an_example(app, command, capsys):
+    code, out, _ = run(app, command, "--help", capsys=capsys)
+    assert code == 0
+    assert "Example" in out
+
+
+def test_extract_resumes_and_says_so(featcache, demo):
+    arguments = ["extract", "--dataset", "demo", "--root", demo / "images", *BACKBONE]
+    before = (demo / "cache/shards/00000.h5").stat()
+    code, _, err = featcache(*arguments, "--out", demo / "cache", "--shard-size", 16)
+    assert code == 0
+    assert "48 from an earlier run" in err
+    assert (demo / "cache/shards/00000.h5").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_extract_refuses_a_changed_setting_by_name(featcache, demo):
+    code, _, err = featcache(
+        *("extract", "--dataset", "demo", "--root", demo / "images", "--out", demo / "cache"),
+        *(*BACKBONE, "--shard-size", 16, "--token-pool", 2),
+    )
+    assert code == 1
+    assert "backbone.token_pool: 1 and 2" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "--dataset", "nope", "--root", "."], "no data set 'nope'"),
+        (["extract", "--dataset", "folder", "--root", "missing", *BACKBONE], "no folder missing"),
+        (["info", "missing"], "no cache here"),
+        (["prompts", "missing", "--add", "x"], "no cache here"),
+    ],
+)
+def test_bad_input_gets_one_message(featcache, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = featcache(*arguments)
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in out + err
+
+
+def test_extract_refuses_what_does_not_fit(featcache, demo, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})()
+    monkeypatch.setattr("cli.extract.shutil.disk_usage", lambda _: usage)
+    code, _, err = featcache(
+        *("extract", "--dataset", "demo", "--root", demo / "images", "--out", tmp_path / "c"),
+        *BACKBONE,
+    )
+    assert code == 1
+    assert "needs" in err
+    assert "1.0 kB are free" in err
+    assert not (tmp_path / "c").exists()
+
+
+def test_info_tells_scripts_what_a_cache_holds(featcache, demo):
+    code, out, _ = featcache("info", demo / "cache", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["images"] == 48
+    assert facts["shards"] == 3
+    assert facts["fingerprint_digest"] == Cache.open(demo / "cache").fingerprint.digest
+    assert {query["task"] for query in facts["queries"]} >= {"brightness", "contrast"}
+
+
+def test_prompts_are_added_once(featcache, demo):
+    text = "sort images by the number of [odd] words."
+    code, _, _ = featcache("prompts", demo / "cache", "--add", text)
+    assert code == 0
+    _, out, _ = featcache("prompts", demo / "cache")
+    assert out.splitlines().count(text) == 1
+    assert Cache.open(demo / "cache").prompt(text).tokens.shape == (77, 192)
+
+
+def test_labels_are_replaced_without_extracting(featcache, demo, tmp_path):
+    cache = Cache.open(demo / "cache")
+    rows = cache.samples.select(["path", "sample_id"]).to_pylist()
+    table = tmp_path / "scores.csv"
+    lines = [f"{row['path']},sort images by taste.,{n},test" for n, row in enumerate(rows)]
+    table.write_text("\n".join(["path,query,value,split", *lines]))
+    before = cache.labels.num_rows
+    arguments = ["--dataset", "table", "--root", demo / "images", "--option", f"table={table}"]
+    code, _, err = featcache("labels", demo / "cache", *arguments, "--append")
+    assert code == 0, err
+    labels = Cache.open(demo / "cache").labels
+    assert labels.num_rows == before + len(rows)
+    assert "sort images by taste." in labels["query"].to_pylist()
+
+
+def test_datasets_checks_a_folder(featcache, tmp_path):
+    code, out, _ = featcache("datasets", "hci", "--check", tmp_path)
+    assert code == 1
+    assert "missing" in out
+    code, out, _ = featcache("datasets")
+    assert code == 0
+    assert "koniq10k" in out
+
+
+def test_train_logs_and_eval_writes_metrics(adapter, trained):
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
+    code, out, err = adapter("eval", trained)
+    assert code == 0, err
+    assert "SRCC" in out
+    result = json.loads((trained / "eval.json").read_text())
+    assert result["mean"]["score"]["mean"]["srcc"] is not None
+
+
+def test_report_is_one_self_contained_page(adapter, trained, demo):
+    code, _, err = adapter("report", trained, "--root", demo / "images")
+    assert code == 0, err
+    page = (trained / "report.html").read_text()
+    assert "ridge on mean tokens" in page
+    assert "data:image/jpeg;base64," in page
+    assert "<svg" in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_rank_new_photos_with_the_same_backbone(adapter, trained, demo, tmp_path):
+    query = "sort images by the image quality of brightness."
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for path in sorted((demo / "images").rglob("*.png"))[:5]:
+        (photos / path.name).write_bytes(path.read_bytes())
+    (photos / "broken.jpg").write_bytes(b"no image")
+    gallery, table = tmp_path / "ranked.html", tmp_path / "ranked.csv"
+    arguments = ["rank", trained, "--images", photos, "--query", query, "--out"]
+    code, _, err = adapter(*arguments, gallery)
+    assert code == 0, err
+    assert "broken.jpg" in err
+    assert gallery.read_text().count("<figure>") == 5
+    code, _, err = adapter(*arguments, table, "--by", "comparison")
+    assert code == 0, err
+    scores = [float(line.split(",")[2]) for line in table.read_text().splitlines()[1:]]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "nonsense"], "expected SECTION.FIELD=VALUE"),
+        (["--set", "optim.nope=1"], "no such field"),
+        (["--set", "model.nope=1"], "unknown nope"),
+        (["--preset", "other"], "released or paper"),
+        (["--query", "no such query"], "no such query"),
+    ],
+)
+def test_train_names_what_is_wrong(adapter, demo, tmp_path, arguments, message):
+    out = tmp_path / "run"
+    code, _, err = adapter("train", "--shards", demo / "cache", "--out", out, *arguments)
+    assert code == 1
+    assert message in err
+    assert not (out / "adapter.safetensors").exists()
+
+
+def test_eval_refuses_other_features(adapter, featcache, trained, demo, tmp_path):
+    code, _, err = featcache(
+        *("extract", "--dataset", "demo", "--root", demo / "images", "--out", tmp_path / "other"),
+        *("--backbone", "demo-seeded-vit", "--pretrained", "seed:1"),
+    )
+    assert code == 0, err
+    code, _, err = adapter("eval", trained, "--shards", tmp_path / "other")
+    assert code == 1
+    assert "backbone.weights" in err
