@@ -72,8 +72,12 @@ class Fingerprint:
         return digest(self.to_dict())
 
     def prompt_identity(self) -> dict[str, Json]:
-        """Return the part that determines prompt tokens: the text tower, not the images."""
-        return {"architecture": self.backbone["architecture"], "weights": self.backbone["weights"]}
+        """Return the part that determines prompt tokens: the text tower, not the images.
+
+        ``text_weights`` belongs to it where the text tower's weights came from a file of their own.
+        """
+        names = ("architecture", "weights", "text_weights")
+        return {name: self.backbone[name] for name in names if name in self.backbone}
 
 
 def digest(value: Json) -> str:
