@@ -4,15 +4,19 @@
     tokens = cache.tokens([3, 1, 2], view="hflip")        # float16 [3, P, C]
     prompt = cache.prompt("sort images by the number of cats.")
 
-Rows are numbered 0 ... len(cache)-1 in the order of the data set, failed images left out. Shards
-are mapped when they are first touched; at most `MAX_MAPPED` stay mapped, so that thousands of
-shards do not exhaust file descriptors. A cache may be read from many threads, and be pickled to
-or inherited by other processes: what crosses is its path.
+Rows are numbered 0 ... len(cache)-1 in the order of the data set, failed images left out.
+
+A shard is checked when it is first touched, then mapped as a whole: reading a row is one memory
+copy, without the interpreter lock, out of the page cache. Nothing stays open, so hundreds of
+shards cost no file descriptors, and the pages belong to the kernel, which takes them back at will.
+
+A cache may be read from many threads, inherited by forked processes (the mappings are shared, and
+nobody is forked while a shard is being opened), and pickled to others (what crosses is its path).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import os
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -22,9 +26,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featcache.errors import CacheFormatError, CacheNotFoundError
+from featcache.durable import file_digest
+from featcache.errors import CacheFormatError
 from featcache.layout import LABELS, SAMPLES, Shapes, shard_name
 from featcache.manifest import Manifest
+from featcache.mapping import map_file
 from featcache.prompts import Prompt, PromptIndex, open_prompts
 from featcache.quantise import dequantise
 from featcache.shard import open_shard, row_digest
@@ -36,8 +42,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from featcache.fingerprint import Fingerprint
+    from featcache.shard import ShardIndex
 
-MAX_MAPPED = 256  # a mapping holds a file descriptor; the usual limit of a process is 1,024
+    Arrays = dict[str, NDArray[Any]]
+
+# One lock for every cache, held while a shard is checked and mapped, and taken around a fork: so
+# a child never inherits it taken, nor an HDF5 file half-opened by a thread that it does not have.
+_OPENING = Lock()
+os.register_at_fork(
+    before=_OPENING.acquire, after_in_parent=_OPENING.release, after_in_child=_OPENING.release
+)
 
 
 class Cache:
@@ -55,10 +69,14 @@ class Cache:
         self.verify_rows = verify_rows
         entries = manifest.shards()
         self._names = list(entries)
+        if self._names != [shard_name(n) for n in range(len(entries))]:
+            raise CacheFormatError(
+                f"{path}: cache.json does not list shards 0 ... {len(entries) - 1}: "
+                f"{', '.join(self._names[:8])} ...; run `featcache repair`"
+            )
         counts = [entry.rows or 0 for entry in entries.values()]
         self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # [shards + 1]
-        self._mapped: OrderedDict[int, dict[str, NDArray[Any]]] = OrderedDict()
-        self._lock = Lock()
+        self._mapped: dict[int, Arrays] = {}
         self._verified = np.zeros(len(self) if verify_rows else 0, bool)
 
     @classmethod
@@ -75,16 +93,12 @@ class Cache:
         """
         path = Path(path)
         manifest = Manifest.read(path)
-        if not manifest.complete:
-            raise CacheNotFoundError(
-                f"{path}: the extraction has not finished; run the same "
-                "`featcache extract` command again to go on"
-            )
+        manifest.require_complete(path)
         return cls(path, manifest, verify_rows=verify_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let another process open the cache by its path."""
-        return (_reopen, (self.path, self.verify_rows))
+        return (_reopen, (self.path.absolute(), self.verify_rows))
 
     def __len__(self) -> int:
         """Return the number of images with features."""
@@ -117,17 +131,39 @@ class Cache:
     @cached_property
     def labels(self) -> pa.Table:
         """labels.parquet."""
-        return read_table(self.path / LABELS, LABELS_SCHEMA)
+        return self._table(LABELS, LABELS_SCHEMA)
 
     @cached_property
     def samples(self) -> pa.Table:
         """samples.parquet, failed images included."""
-        return read_table(self.path / SAMPLES, SAMPLES_SCHEMA)
+        return self._table(SAMPLES, SAMPLES_SCHEMA)
 
     @cached_property
     def sample_ids(self) -> pa.Array[Any]:
         """Ids of the rows, in order."""
-        return ok_samples(self.samples)["sample_id"].combine_chunks()
+        ids = ok_samples(self.samples)["sample_id"].combine_chunks()
+        if len(ids) != len(self):
+            raise CacheFormatError(
+                f"{self.path / SAMPLES}: {len(ids)} images with features, the shards have "
+                f"{len(self)}; run `featcache repair`"
+            )
+        return ids
+
+    def _table(self, name: str, schema: pa.Schema) -> pa.Table:
+        """Read a table, and make sure that it is the one that cache.json means.
+
+        A table of another cache would read well, and its rows would belong to other images.
+        """
+        table = read_table(self.path / name, schema)
+        entry = self.manifest.files.get(name)
+        found = file_digest(self.path / name)
+        if entry is None or found != entry.xxh3_128:
+            raise CacheFormatError(
+                f"{self.path / name}: its digest is {found}, cache.json says "
+                f"{entry.xxh3_128 if entry else 'nothing'}; run `featcache verify`, or open the "
+                "cache again if it was changed just now"
+            )
+        return table
 
     @cached_property
     def _prompts(self) -> PromptIndex:
@@ -227,9 +263,13 @@ class Cache:
             if view not in self.views:
                 raise IndexError(f"{self.path} has no view {view!r}; it has {self.views}")
             view = self.views.index(view)
-        views = np.broadcast_to(np.asarray(view, np.int64), numbers.shape)
+        chosen = np.asarray(view)
+        if chosen.dtype.kind not in "iu" and chosen.size:
+            raise IndexError(f"view must be a name, an index, or indices, not {view!r}")
+        views = np.broadcast_to(chosen.astype(np.int64), numbers.shape)
         if views.size and (views.min() < 0 or views.max() >= len(self.views)):
-            raise IndexError(f"{self.path} has {len(self.views)} views, found index {views.max()}")
+            wrong = views[(views < 0) | (views >= len(self.views))][0]
+            raise IndexError(f"{self.path} has {len(self.views)} views, found index {wrong}")
         return numbers, views
 
     def _by_shard(
@@ -244,22 +284,29 @@ class Cache:
             for group in groups
         ]
 
-    def _shard(self, number: int, verify: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
-        """Return a shard's mapped arrays, mapping it when it is first touched."""
-        with self._lock:
-            arrays = self._mapped.get(number)
-            if arrays is None:
-                arrays = self._map(number)
-                while len(self._mapped) >= MAX_MAPPED:
-                    self._mapped.popitem(last=False)
-                self._mapped[number] = arrays
-            self._mapped.move_to_end(number)
+    def _shard(self, number: int, verify: NDArray[np.int64] | None) -> Arrays:
+        """Return a shard's arrays, mapping it where it is not."""
+        arrays = self._mapped.get(number)
+        if arrays is None:
+            with _OPENING:
+                arrays = self._mapped.get(number) or self._map(number)
         if verify is not None:
             self._verify(number, arrays, verify)
         return arrays
 
-    def _map(self, number: int) -> dict[str, NDArray[Any]]:
-        """Check a shard and map it."""
+    def _map(self, number: int) -> Arrays:
+        """Check a shard, and map it for as long as the cache lives."""
+        index = self._check(number)
+        content = map_file(index.path)
+        arrays: Arrays = {}
+        for name, region in index.regions.items():
+            flat = content[region.offset : region.offset + region.num_bytes]
+            arrays[name] = flat.view(region.dtype).reshape(region.shape)
+        self._mapped[number] = arrays
+        return arrays
+
+    def _check(self, number: int) -> ShardIndex:
+        """Open a shard and make sure that it is the one that cache.json means."""
         name = self._names[number]
         index = open_shard(
             self.path / name,
@@ -275,7 +322,7 @@ class Cache:
             )
         if index.num_rows != expected:
             raise CacheFormatError(f"{index.path}: {index.num_rows} rows, expected {expected}")
-        return {key: index.map(key) for key in index.regions if key != "records"}
+        return index
 
     def _verify(
         self, number: int, arrays: dict[str, NDArray[Any]], rows: NDArray[np.int64]
