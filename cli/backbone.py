@@ -37,6 +37,13 @@ ProjectionOption = Annotated[
     str, typer.Option(help="Token projection: clip, random:SEED, checkpoint:FILE or none.")
 ]
 TokenPool = Annotated[int, typer.Option(help="K: average K x K neighbouring patch tokens.")]
+TextWeights = Annotated[
+    str | None,
+    typer.Option(
+        help="Other weights for the text tower: text_tower.safetensors of `adapter convert`.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
 PrecisionOption = Annotated[
     str, typer.Option(help="fp32, bf16, fp16, or auto: mixed precision on a GPU, fp32 on a CPU.")

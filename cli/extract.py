@@ -15,6 +15,7 @@ from cli.backbone import (
     PrecisionOption,
     Pretrained,
     ProjectionOption,
+    TextWeights,
     TokenPool,
     load,
 )
@@ -38,6 +39,10 @@ EXAMPLES = """Run the frozen backbone over a data set once, and keep the feature
 `featcache extract --dataset folder --root photos --out cache/photos
 --model-config my-vit.json --pretrained my-vit.safetensors --token-pool 2`
 
+`featcache extract --dataset ava --root /data/ava
+--projection checkpoint:released/token_projection.safetensors
+--text-weights released/text_tower.safetensors`
+
 A stopped run goes on where it was when the same command is given again.
 """
 
@@ -57,6 +62,7 @@ def extract(
     model_config: ModelConfig = None,
     projection: ProjectionOption = "clip",
     token_pool: TokenPool = 1,
+    text_weights: TextWeights = None,
     views: Annotated[str, typer.Option(help="Views to store: original, or original,hflip.")] = (
         "original"
     ),
@@ -102,6 +108,7 @@ def extract(
         model_config=model_config,
         projection=projection,
         token_pool=token_pool,
+        text_weights=text_weights,
     )
     reader = open_dataset(dataset, root, **options(option or [], "--option"))
     reader.require()  # a wrong folder is told before the backbone is loaded

@@ -188,7 +188,7 @@ def _create_pretrained(spec: BackboneSpec, name: str) -> torch.nn.Module:
     except (*UNREADABLE, RuntimeError, OSError, AssertionError) as error:
         if "loading state_dict" in str(error):
             raise BackboneError(
-                f"the weights of {source} do not fit {name}: {_misfits(str(error))}"
+                f"the weights of {source} do not fit {name}: {misfits(str(error))}"
             ) from error
         if Path(spec.pretrained).is_file():
             raise BackboneError(
@@ -214,7 +214,7 @@ def _unreachable(source: str, error: Exception) -> BackboneError:
     return BackboneError(f"{source} could not be fetched ({first_sentence(cause)}); {LOCAL_HINT}")
 
 
-def _misfits(message: str) -> str:
+def misfits(message: str) -> str:
     """Condense torch's report of a strict load to one line, naming at most five of a kind."""
     parts = []
     for label, words in (("missing", "Missing key"), ("unexpected", "Unexpected key")):

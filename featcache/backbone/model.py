@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from featcache.backbone.checkpoint import load_text_weights
 from featcache.backbone.digest import weights_digest
 from featcache.backbone.loading import load_model
 from featcache.backbone.projection import check_token_pool, make_projection, pool_tokens
@@ -47,7 +49,8 @@ class Backbone:
         spec: What was asked for.
         preprocessing: The model's own size, mean and std, squashed bicubic.
         identity: What determines the features, as JSON values: ``architecture``, its ``config``,
-            the digest of all ``weights``, ``projection``, ``token_pool``.
+            the digest of all ``weights``, ``projection``, ``token_pool``; and ``text_weights``,
+            the digest of the text tower's, where a file of its own was given for them.
         model: The OpenCLIP module, in eval mode, without gradients.
         device: Where it is.
         precision: ``fp32``, or the dtype of mixed precision; weights stay float32.
@@ -78,6 +81,9 @@ class Backbone:
             "projection": projection,
             "token_pool": spec.token_pool,
         }
+        if spec.text_weights is not None:
+            # After the digest above, which so stays that of the public model.
+            self.identity["text_weights"] = load_text_weights(model, Path(spec.text_weights))
         self.preprocessing = _preprocessing(model)
         self.model: nn.Module = model.to(self.device)
         if self._linear is not None:

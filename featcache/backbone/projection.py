@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
+from featcache.backbone.checkpoint import read_weights
 from featcache.backbone.digest import weights_digest
-from featcache.backbone.loading import UNREADABLE, first_sentence
 from featcache.backbone.spec import Projection
 from featcache.errors import BackboneError
 
@@ -102,12 +101,12 @@ def _random_linear(width: int, out: int, seed: int) -> nn.Linear:
 
 
 def _checkpoint_linear(path: Path, width: int) -> nn.Linear:
-    tensors = _read_fc(path)
+    tensors = read_weights(path, "--projection checkpoint:")
     try:
-        weight, bias = tensors["weight"].float(), tensors["bias"].float()
+        weight, bias = tensors[f"{_FC}.weight"].float(), tensors[f"{_FC}.bias"].float()
     except KeyError as error:
         raise BackboneError(
-            f"checkpoint {path} holds no {_FC}.{error.args[0]}: for --projection checkpoint:FILE "
+            f"checkpoint {path} holds no {error.args[0]}: for --projection checkpoint:FILE "
             "give a released checkpoint of a ConvNeXt backbone"
         ) from error
     if weight.ndim == 4 and weight.shape[2:] == (1, 1):  # a 1x1 convolution is a linear map
@@ -120,33 +119,3 @@ def _checkpoint_linear(path: Path, width: int) -> nn.Linear:
     linear = _empty_linear(width, weight.shape[0])
     linear.load_state_dict({"weight": weight, "bias": bias})
     return linear
-
-
-def _read_fc(path: Path) -> dict[str, Tensor]:
-    """Return the tensors whose names end in visual.trunk.head.fc.*, by their last part."""
-    if not path.is_file():
-        raise BackboneError(f"--projection checkpoint:{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return {
-                    suffix: file.get_tensor(name)
-                    for name in file.keys()  # noqa: SIM118 - the handle is not a mapping
-                    if (suffix := _fc_suffix(name))
-                }
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, RuntimeError, OSError) as error:
-        raise BackboneError(
-            f"checkpoint {path} cannot be read as weights alone: {first_sentence(error)}"
-        ) from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    return {
-        suffix: value
-        for name, value in state.items()
-        if isinstance(value, Tensor) and (suffix := _fc_suffix(str(name)))
-    }
-
-
-def _fc_suffix(name: str) -> str | None:
-    prefix, _, suffix = name.removeprefix("module.").rpartition(".")
-    return suffix if prefix == _FC else None

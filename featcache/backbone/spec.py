@@ -63,6 +63,8 @@ class BackboneSpec:
         projection: ``clip``, ``random:SEED``, ``checkpoint:FILE`` or ``none``: what makes patch
             tokens of the tower's last map; see `featcache.backbone.projection`.
         token_pool: K: patch tokens are averages over K x K neighbours.
+        text_weights: A file with other weights for the text tower: ``text_tower.safetensors`` of
+            ``adapter convert``, or a whole released checkpoint.
     """
 
     name: str = ""
@@ -70,6 +72,7 @@ class BackboneSpec:
     model_config: str | None = None
     projection: str = "clip"
     token_pool: int = 1
+    text_weights: str | None = None
 
     def __post_init__(self) -> None:
         """Fill in what follows from the other fields, and check all of them."""
