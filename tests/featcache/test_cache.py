@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from featcache import Cache
 from featcache.errors import CacheFormatError, CacheNotFoundError, PromptNotFoundError
 from featcache.manifest import Manifest
+from featcache.shard import row_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,7 @@ def test_prompts(small_cache: Path) -> None:
     with h5py.File(small_cache / "prompts.h5") as file:
         np.testing.assert_array_equal(prompt.tokens, file["tokens"][0])
         np.testing.assert_array_equal(prompt.pooled, file["pooled"][0])
-    with pytest.raises(PromptNotFoundError, match="featcache prompts .* --add"):
+    with pytest.raises(PromptNotFoundError, match=r"featcache prompts .* --add"):
         cache.prompt("dogs")
 
 
@@ -145,7 +146,7 @@ def test_swapped_shards_are_refused(cache_copy: Path) -> None:
     (cache_copy / "shards/00000.h5").rename(cache_copy / "x")
     (cache_copy / "shards/00001.h5").rename(cache_copy / "shards/00000.h5")
     (cache_copy / "x").rename(cache_copy / "shards/00001.h5")
-    with pytest.raises(CacheFormatError, match="this is shard 1 .* expected shards/00000.h5"):
+    with pytest.raises(CacheFormatError, match=r"this is shard 1 .* expected shards/00000.h5"):
         Cache.open(cache_copy).tokens([0])
 
 
@@ -180,11 +181,13 @@ def test_verify_rows_finds_a_flipped_bit_at_first_touch(cache_copy: Path, name: 
 
 
 def test_rows_are_verified_once(small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featcache import cache as module
-
     calls = []
-    digest = module.row_digest
-    monkeypatch.setattr(module, "row_digest", lambda *a: calls.append(1) or digest(*a))
+
+    def counted(*arrays: NDArray[Any]) -> bytes:
+        calls.append(1)
+        return row_digest(*arrays)
+
+    monkeypatch.setattr("featcache.cache.row_digest", counted)
     cache = Cache.open(small_cache, verify_rows=True)
     for _ in range(3):
         cache.tokens([1, 5, 1])
