@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -97,12 +98,15 @@ class LabelSelection:
     states_zeros: frozenset[str]
     left_out: int
 
-    @property
+    @cached_property
+    def task_images(self) -> dict[str, NDArray[np.int64]]:
+        """Per task, the images that are labelled within it, sorted, once."""
+        return {task: np.unique(rows) for task, rows in self.task_rows.items()}
+
+    @cached_property
     def image_rows(self) -> NDArray[np.int64]:
-        """Every image that a batch may hold, sorted, once."""
-        parts = [q.rows for q in self.queries]
-        parts += [self.task_rows[task] for task in {q.task for q in self.queries}]
-        return np.unique(np.concatenate(parts))
+        """Every image that is labelled within a chosen task, sorted, once."""
+        return np.unique(np.concatenate(list(self.task_images.values())))
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -69,6 +69,7 @@ class Preparation:
                 "path": cache_name(cache),
                 "dataset": cache.dataset,
                 "fingerprint": cache.fingerprint.to_dict(),
+                "backbone": _backbone(cache),
                 "queries": len(selection.queries),
                 "images": len(selection.image_rows),
                 "labels": sum(len(q.rows) for q in selection.queries),
@@ -116,6 +117,12 @@ def prepare(
         ),
         sampler=sampler,
     )
+
+
+def _backbone(cache: FeatureCache) -> dict[str, Any] | None:
+    """Return how a cache's backbone is loaded, if the cache says so."""
+    manifest = getattr(cache, "manifest", None)
+    return None if manifest is None else dict(manifest.backbone)
 
 
 def match_widths(model: AdapterConfig | Preset, cache: FeatureCache, prompt: str) -> AdapterConfig:

@@ -40,14 +40,15 @@ class Run:
         folder: Where it is.
         model: The adapter, on the CPU, in evaluation mode.
         scales: Units of its scores.
-        fingerprint: The features that it was trained on.
+        fingerprint: The features that it was trained on; None for a converted checkpoint, of
+            which only what ``requires`` in the record says is known.
         record: All of ``run.json``.
     """
 
     folder: Path
     model: RankingAdapter
     scales: TargetScales
-    fingerprint: Fingerprint
+    fingerprint: Fingerprint | None
     record: Mapping[str, Any]
 
     @classmethod
@@ -66,7 +67,9 @@ class Run:
                 folder=folder,
                 model=model,
                 scales=TargetScales.from_list(record["scales"]),
-                fingerprint=Fingerprint.from_dict(record["shards"][0]["fingerprint"]),
+                fingerprint=None
+                if "requires" in record
+                else Fingerprint.from_dict(record["shards"][0]["fingerprint"]),
                 record=record,
             )
         except (KeyError, IndexError, TypeError) as error:
@@ -78,13 +81,16 @@ class Run:
         Raises:
             FingerprintMismatchError: They differ; the message says in what.
         """
-        require_same(
-            self.fingerprint,
-            cache.fingerprint,
-            f"the run {self.folder}",
-            f"the cache {cache_name(cache)}",
-            ignore=("views",),
-        )
+        self.require_fingerprint(cache.fingerprint, f"the cache {cache_name(cache)}")
+
+    def require_fingerprint(self, found: Fingerprint, what: str) -> None:
+        """The same for a fingerprint; ``what`` names in the message what it belongs to."""
+        if self.fingerprint is None:
+            from adapter.convert import require_features  # which itself writes runs
+
+            require_features(self.record["requires"], found.backbone, what)
+        else:
+            require_same(self.fingerprint, found, f"the run {self.folder}", what, ignore=("views",))
 
 
 def open_caches(shards: Sequence[str | Path | FeatureCache]) -> list[FeatureCache]:
@@ -95,7 +101,7 @@ def open_caches(shards: Sequence[str | Path | FeatureCache]) -> list[FeatureCach
         FingerprintMismatchError: They differ; views may.
     """
     if not shards:
-        raise ConfigError("at least one cache is needed")
+        raise ConfigError("at least one cache is needed: --shards CACHE")
     caches = [_open(s) if isinstance(s, (str, Path)) else s for s in shards]
     for other in caches[1:]:
         require_same(

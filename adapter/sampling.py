@@ -27,7 +27,7 @@ from adapter.errors import ConfigError, LabelsError
 from adapter.labels import LabelSelection, QueryLabels, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -127,6 +127,7 @@ class QueryPool:
     Attributes:
         labels: The query's own labels.
         weights: float64 [n], probability of each label; sums to 1.
+        cumulative: float64 [n], their running sum.
         counting: Whether zeros are added.
         zeros: int64, images for negatives.
         replace: Whether negatives are drawn with replacement (the released way).
@@ -134,6 +135,7 @@ class QueryPool:
 
     labels: QueryLabels
     weights: NDArray[np.float64]
+    cumulative: NDArray[np.float64]
     counting: bool
     zeros: NDArray[np.int64]
     replace: bool
@@ -240,13 +242,13 @@ def make_pool(
     adds_zeros = counts and config.negative_ratio > 0
     zeros = np.empty(0, np.int64)
     if adds_zeros:
-        task_rows = selection.task_rows[labels.task]
         if config.false_negatives == "released":
-            zeros = task_rows
+            zeros = selection.task_rows[labels.task]
         elif labels.task in selection.states_zeros:
             zeros = labels.rows[values == 0]
         else:
-            zeros = np.setdiff1d(task_rows, labels.containing)
+            images = selection.task_images[labels.task]
+            zeros = images[~np.isin(images, labels.containing, kind="table")]
         keep = values > 0  # zeros come at their own ratio
         labels = replace(labels, rows=labels.rows[keep], values=values[keep])
     if config.balance == "values":
@@ -256,6 +258,7 @@ def make_pool(
     return QueryPool(
         labels=labels,
         weights=weights,
+        cumulative=np.cumsum(weights),
         counting=adds_zeros,
         zeros=zeros,
         replace=config.false_negatives == "released",
@@ -290,7 +293,7 @@ def draw(
         positives = min(int(size * (1 - config.negative_ratio)), own)
         available = size if pool.replace else len(pool.zeros)
         positives = min(own, max(positives, size - available))
-    chosen = weighted_choice(pool.weights, positives, generator)
+    chosen = weighted_choice(pool.weights, pool.cumulative, positives, generator)
     rows, values = pool.labels.rows[chosen], pool.labels.values[chosen]
     missing = size - positives if pool.counting else 0
     if missing and len(pool.zeros):
@@ -299,8 +302,7 @@ def draw(
             others = others if len(others) else pool.zeros
             zeros = others[_integers(generator, len(others), missing)]
         else:
-            flat = np.ones(len(pool.zeros))
-            zeros = pool.zeros[weighted_choice(flat, min(missing, len(flat)), generator)]
+            zeros = pool.zeros[uniform_choice(len(pool.zeros), missing, generator)]
         rows = np.concatenate([rows, zeros])
         values = np.concatenate([values, np.zeros(len(zeros))])
     # Each process takes a slice of the batch; shuffled, every slice sees positives and zeros.
@@ -309,18 +311,53 @@ def draw(
 
 
 def weighted_choice(
-    weights: NDArray[np.float64], count: int, generator: np.random.Generator
+    weights: NDArray[np.float64],
+    cumulative: NDArray[np.float64],
+    count: int,
+    generator: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Draw indices without replacement, each next one with probability in proportion to weight.
 
-    The ``count`` smallest of independent exponential times with rates ``weights`` are such a
-    draw (Efraimidis and Spirakis, 2006): one pass, no rejection.
+    Where few of many are wanted, indices are drawn with replacement by bisection and repeated
+    ones dropped, which is the same distribution in O(count log n). Where most are wanted, that
+    would repeat too often: then the smallest ``count`` of independent exponential times with
+    rates ``weights`` are taken (Efraimidis and Spirakis, 2006), in O(n).
+
+    Args:
+        weights: float64 [n], positive.
+        cumulative: ``np.cumsum(weights)``.
+        count: How many; all n when there are no more.
+        generator: Source of uniform numbers.
+
+    Returns:
+        int64 [min(count, n)].
     """
-    times = -np.log1p(-generator.random(len(weights))) / weights
-    if count < len(times):
-        first = np.argpartition(times, count)[:count] if count else np.empty(0, np.int64)
-        return first[np.argsort(times[first], kind="stable")]
-    return np.argsort(times, kind="stable")
+    n = len(weights)
+    if count * 8 > n:
+        times = -np.log1p(-generator.random(n)) / weights
+        return np.argsort(times, kind="stable")[:count]
+
+    def draw(m: int) -> NDArray[np.int64]:
+        points = generator.random(m) * cumulative[-1]
+        at: NDArray[np.int64] = np.searchsorted(cumulative, points, side="right")
+        return at.clip(max=n - 1)  # rounding may reach the end of the last interval
+
+    return _first_distinct(draw, count)
+
+
+def uniform_choice(n: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Draw min(count, n) of n indices without replacement, all equally likely."""
+    if count * 8 > n:
+        return np.argsort(generator.random(n), kind="stable")[:count]
+    return _first_distinct(lambda m: _integers(generator, n, m), count)
+
+
+def _first_distinct(draw: Callable[[int], NDArray[np.int64]], count: int) -> NDArray[np.int64]:
+    """Repeat draws until ``count`` different indices have come, in the order of their coming."""
+    chosen: dict[int, None] = {}
+    while len(chosen) < count:
+        chosen.update(dict.fromkeys(draw(count).tolist()))
+    return np.array(list(chosen)[:count], np.int64)
 
 
 def counting(task: str, patterns: Sequence[str]) -> bool:

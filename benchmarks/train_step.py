@@ -8,7 +8,11 @@ Writes a cache of random features into a temporary folder (``--images`` of them,
 it once so that it is warm, and runs the real training step. ``memory`` steps on batches that were
 gathered before the clock started; every source prepares its batches while the clock runs, as in
 training. Rounds alternate between the sources, so that a slow minute hits all of them; times are
-medians over rounds, and a ratio is the median of each round's ratio to ``memory``.
+medians over rounds, and a ratio is the median of each round's ratio to ``memory``. The last column
+is what preparing one batch takes by itself: drawing it, gathering its tokens, sending it.
+
+Run it on an idle machine. On a CPU that other programs share, the compute threads spin while they
+wait for each other and drown the difference; there, OMP_NUM_THREADS=1 or OMP_WAIT_POLICY=passive.
 """
 
 from __future__ import annotations
@@ -128,6 +132,15 @@ class Timer:
         elapsed = time.perf_counter() - started
         return elapsed / self.steps
 
+    def gather_seconds(self, source: str) -> float:
+        """Time one batch's way to the device alone, with nothing beside it."""
+        self._synchronise()
+        started = time.perf_counter()
+        for step in range(20):
+            self.feeds[source]._build(step)
+        self._synchronise()
+        return (time.perf_counter() - started) / 20
+
     def _synchronise(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -166,13 +179,15 @@ def main() -> None:
             f"{args.batch}, tokens {args.patches} x {args.channels}, width {args.width}, "
             f"peak memory {peak_memory(timer.device) / 2**30:.1f} GiB"
         )
-        print("| source | ms a step | to memory | lowest to highest |\n|---|---:|---:|---|")
+        print("| source | ms a step | to memory | lowest to highest | ms to gather |")
+        print("|---|---:|---:|---|---:|")
         for source in sources:
             ratios = [r[source] / r["memory"] for r in rounds]
             median = 1000 * statistics.median(r[source] for r in rounds)
+            gather = 0.0 if source == "memory" else 1000 * timer.gather_seconds(source)
             print(
                 f"| {source} | {median:.1f} | {statistics.median(ratios):.3f} | "
-                f"{min(ratios):.3f} to {max(ratios):.3f} |"
+                f"{min(ratios):.3f} to {max(ratios):.3f} | {gather:.2f} |"
             )
 
 

@@ -13,6 +13,7 @@ from adapter.sampling import (
     balanced_weights,
     relevance_prompt,
     require_prompts,
+    uniform_choice,
     weighted_choice,
 )
 
@@ -163,20 +164,26 @@ def test_weights_of_continuous_labels_use_bins():
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**32), st.integers(1, 20), st.integers(0, 25))
+@given(st.integers(0, 2**32), st.integers(1, 400), st.integers(0, 25))
 def test_weighted_choice_draws_distinct_indices(seed, n, count):
     generator = np.random.Generator(np.random.Philox(key=seed))
-    chosen = weighted_choice(np.full(n, 1 / n), count, generator)
-    assert len(set(chosen.tolist())) == len(chosen) == min(n, count)
-    assert set(chosen.tolist()) <= set(range(n))
+    weights = np.full(n, 1 / n)
+    for chosen in (
+        weighted_choice(weights, np.cumsum(weights), count, generator),
+        uniform_choice(n, count, generator),
+    ):
+        assert len(set(chosen.tolist())) == len(chosen) == min(n, count)
+        assert set(chosen.tolist()) <= set(range(n))
 
 
-def test_weighted_choice_has_the_right_probabilities():
-    weights = np.array([0.6, 0.3, 0.1])
+@pytest.mark.parametrize("unused", [0, 30], ids=["most", "few"])
+def test_weighted_choice_has_the_right_probabilities(unused):
+    # With many nearly impossible items beside, two are "few of many": the other algorithm.
+    weights = np.array([0.6, 0.3, 0.1, *[1e-12] * unused])
     pairs = np.zeros((3, 3))
-    for k in range(20_000):
+    for k in range(10_000):
         generator = np.random.Generator(np.random.Philox(key=k))
-        first, second = weighted_choice(weights, 2, generator)
+        first, second = weighted_choice(weights, np.cumsum(weights), 2, generator)
         pairs[first, second] += 1
     expected = np.array(
         [[0 if i == j else weights[i] * weights[j] / (1 - weights[i]) for j in range(3)]

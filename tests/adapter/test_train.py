@@ -121,6 +121,15 @@ def test_mixed_precision_is_close_to_full(tmp_path, train_fake, precision):
     )
 
 
+@pytest.mark.slow
+def test_a_compiled_step_is_the_same_step(tmp_path, train_fake):
+    train_fake(tmp_path / "plain", steps=3, dropout=0.0)
+    train_fake(tmp_path / "compiled", steps=3, dropout=0.0, compile=True)
+    np.testing.assert_allclose(
+        losses_of(tmp_path / "compiled"), losses_of(tmp_path / "plain"), rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "heads"),
     [
