@@ -123,7 +123,11 @@ def remove_temporaries(folder: Path) -> list[str]:
 
 
 def file_digest(
-    path: Path, chunk: int = 1 << 22, on_bytes: Callable[[int], None] | None = None
+    path: Path,
+    chunk: int = 1 << 22,
+    on_bytes: Callable[[int], None] | None = None,
+    *,
+    from_disk: bool = False,
 ) -> str:
     """XXH3-128 of a whole file, in hexadecimal.
 
@@ -131,10 +135,14 @@ def file_digest(
         path: The file.
         chunk: Bytes per read.
         on_bytes: Called with the number of bytes after each read.
+        from_disk: Drop the file from the page cache first, where the system can: what is in
+            memory says nothing about what is on the disk.
     """
     state = xxhash.xxh3_128()
     buffer = memoryview(bytearray(chunk))
     with path.open("rb", buffering=0) as stream:
+        if from_disk and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         while count := stream.readinto(buffer):
             state.update(buffer[:count])
             if on_bytes:

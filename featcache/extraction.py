@@ -42,6 +42,7 @@ from featcache.layout import (
 from featcache.lock import writing
 from featcache.manifest import FileEntry, Manifest, Part
 from featcache.pipeline import make_shards
+from featcache.recovery import shard_numbers
 from featcache.shard import SampleRecord, ShardIndex, open_shard
 
 if TYPE_CHECKING:
@@ -289,12 +290,6 @@ def split_chunks(
     """Split the planned images into those of each shard; of a part, only its own shards."""
     chunks = {n: images[n * size : (n + 1) * size] for n in range(-(-len(images) // size))}
     return {number: chunk for number, chunk in chunks.items() if not part or part.has(number)}
-
-
-def shard_numbers(out: Path) -> list[int]:
-    """List the numbers of the shards that are on the disk."""
-    names = (path.stem for path in (out / SHARDS).glob("*.h5"))
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 class Kept(NamedTuple):

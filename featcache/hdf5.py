@@ -54,15 +54,16 @@ Kinds = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
 
 def read_regions(
-    path: Path, kinds: Kinds, attributes: Mapping[str, type]
+    path: Path, kinds: Kinds, attributes: Mapping[str, type], *, others: bool = False
 ) -> tuple[dict[str, Region], dict[str, Any]]:
     """Locate the data sets of an HDF5 file, refusing all that could be more than plain bytes.
 
     Args:
         path: The file.
-        kinds: For each data set its dtype and its shape after the first axis; no other member
-            may be there. The dtype ``S`` stands for bytes of any fixed length.
+        kinds: For each data set its dtype and its shape after the first axis. The dtype ``S``
+            stands for bytes of any fixed length.
         attributes: For each attribute ``int`` or ``bytes``.
+        others: Whether other members may be there; they are not looked at.
 
     Raises:
         CacheFormatError: With the file, what was found and what was expected.
@@ -70,8 +71,9 @@ def read_regions(
     try:
         size = path.stat().st_size
         with h5py.File(path, "r") as file:
-            if (names := sorted(file.keys())) != sorted(kinds):
-                raise wrong(path, "members", names, sorted(kinds))
+            names = sorted(kinds)
+            if (members := sorted(file.keys())) != names and not others:
+                raise wrong(path, "members", members, names)
             values = {name: _attribute(path, file, name, kind) for name, kind in attributes.items()}
             regions = {name: _region(path, file, name, size) for name in names}
     except FileNotFoundError as error:

@@ -41,7 +41,7 @@ def append_history(folder: Path, command: str, summary: Any, device: str = "cpu"
     there = path.read_bytes() if path.exists() else b""
     if there and not there.endswith(b"\n"):
         there += b"\n"  # whatever the last line is, it stays one of its own
-    write_bytes(path, there + canonical_json({**line, "digest": digest(line)}).encode() + b"\n")
+    write_bytes(path, there + _serialise(line))
 
 
 def read_history(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
@@ -52,13 +52,21 @@ def read_history(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
     for number, line in enumerate(content.splitlines(keepends=True), 1):
         try:
             value = json.loads(line)
-            stored = value.pop("digest")
-            whole = canonical_json({**value, "digest": stored}).encode() + b"\n"
+            value.pop("digest")
+            intact = line == _serialise(value)
         except (ValueError, KeyError, AttributeError, TypeError):
-            damaged.append(number)
-            continue
-        if stored == digest(value) and line == whole:
+            intact = False
+        if intact:
             entries.append(value)
         else:
             damaged.append(number)
     return entries, damaged
+
+
+def rewrite_history(folder: Path) -> None:
+    """Keep the intact lines of history.jsonl alone."""
+    write_bytes(folder / HISTORY, b"".join(map(_serialise, read_history(folder)[0])))
+
+
+def _serialise(line: dict[str, Any]) -> bytes:
+    return canonical_json({**line, "digest": digest(line)}).encode() + b"\n"

@@ -36,7 +36,7 @@ def writing(cache: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CacheLockedError(
-                f"{cache}: {_owner(descriptor)} is writing to this cache; wait for it, or stop it"
+                f"{cache}: {_owner(descriptor)} is using this cache; wait for it, or stop it"
             ) from error
         except OSError as error:
             raise WriteError(
@@ -50,6 +50,30 @@ def writing(cache: Path) -> Iterator[None]:
             yield
         finally:
             os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def reading(cache: Path) -> Iterator[None]:
+    """Keep writers out while a cache is checked; others may read. Needs no right to write.
+
+    Raises:
+        CacheLockedError: A process is writing to the cache.
+    """
+    try:
+        descriptor = os.open(cache / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:  # a copy without its lock file
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CacheLockedError(
+                f"{cache}: {_owner(descriptor)} is writing to this cache; wait for it, or stop it"
+            ) from error
+        yield
     finally:
         os.close(descriptor)
 

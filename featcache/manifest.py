@@ -7,19 +7,21 @@ So an interrupted and resumed extraction ends with the same bytes as one that ra
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from featcache.durable import write_bytes
 from featcache.errors import CacheFormatError, CacheNotFoundError
 from featcache.fingerprint import SCHEMA_VERSION, Fingerprint, digest
-from featcache.layout import MANIFEST, Shapes
+from featcache.layout import LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 FORMAT = "featcache"
+_SHARD = re.compile(rf"{SHARDS}/[0-9]{{5,9}}\.h5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +192,7 @@ class Manifest:
             return replace(
                 cls.from_settings(value),
                 complete=value["complete"],
-                files={name: FileEntry(**entry) for name, entry in value["files"].items()},
+                files={name: _entry(name, entry) for name, entry in value["files"].items()},
                 part=Part(**value["part"]) if "part" in value else None,
             )
         except CacheFormatError:
@@ -201,6 +203,19 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write cache.json atomically and durably."""
         write_bytes(folder / MANIFEST, self.to_bytes())
+
+
+def _entry(name: str, value: Mapping[str, Any]) -> FileEntry:
+    """Read the entry of a file; its name is one of ours, so that no path leads elsewhere."""
+    entry = FileEntry(**value)
+    is_shard = bool(_SHARD.fullmatch(name))
+    if not is_shard and name not in (SAMPLES, LABELS, PROMPTS):
+        raise ValueError(f"{name!r} is not a file of a cache")
+    if is_shard != (entry.rows is not None) or not all(
+        isinstance(n, int) and n >= 0 for n in (entry.bytes, entry.rows or 0)
+    ):
+        raise ValueError(f"{name}: impossible entry {value}")
+    return entry
 
 
 def _serialise(value: Mapping[str, Any]) -> bytes:

@@ -240,3 +240,23 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
 
 
 ATTRIBUTES = {"schema_version": int, "index": int, "fingerprint": bytes, "records_digest": bytes}
+
+
+def shard_settings(path: Path) -> dict[str, Any] | None:
+    """Read the settings in a shard of a cache that nothing is known of; None where it has none.
+
+    Raises:
+        CacheFormatError: The shard is damaged or unsafe.
+    """
+    regions, attributes = read_regions(
+        path, {"records": (np.dtype("uint8"), ())}, ATTRIBUTES, others=True
+    )
+    shard = ShardIndex(
+        path=path,
+        index=attributes["index"],
+        fingerprint=attributes["fingerprint"],
+        num_rows=0,
+        records_digest=attributes["records_digest"],
+        regions=regions,
+    )
+    return shard.settings()

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featcache.datasets.records import Label
-from featcache.durable import write_pieces
+from featcache.durable import write_bytes
 from featcache.errors import CacheFormatError
 
 if TYPE_CHECKING:
@@ -71,6 +71,14 @@ def labels_table(labels: Iterable[Label]) -> pa.Table:
     return pa.table(columns, schema=LABELS_SCHEMA)
 
 
+def labels_from(table: pa.Table) -> list[Label]:
+    """Return the rows of a labels table."""
+    rows = table.to_pylist()
+    for row in rows:
+        row["distribution"] = row["distribution"] and tuple(row["distribution"])
+    return [Label(**row) for row in rows]
+
+
 def measured_labels(
     samples: pa.Table, labels: Sequence[Label], queries: Mapping[str, str]
 ) -> list[Label]:
@@ -104,11 +112,19 @@ def ok_samples(samples: pa.Table) -> pa.Table:
     return samples.filter(pc.field("status") == "ok")
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file atomically; the bytes depend on the table alone."""
-    content = pa.BufferOutputStream()
-    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
-    write_pieces(path, [content.getvalue()])
+def write_table(path: Path, table: pa.Table) -> bool:
+    """Write a Parquet file atomically; the bytes depend on the table alone.
+
+    Returns:
+        Whether anything was written: a file that has the same bytes already stays.
+    """
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+    content = stream.getvalue().to_pybytes()
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    write_bytes(path, content)
+    return True
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,187 @@
+"""`featcache verify`, `repair`, `merge` and `export`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.backbone import Device, load_again
+from cli.caches import CacheFolder, ConfigAgain, PretrainedAgain
+from cli.console import duration, progress, say, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress
+
+    from featcache.manifest import Manifest
+    from featcache.repair import RepairProgress
+    from featcache.verify import VerifyProgress
+
+Root = Annotated[Path | None, typer.Option(help="The data set's folder.")]
+NewFolder = Annotated[Path, typer.Option(help="A new folder.")]
+
+
+def verify(
+    cache: CacheFolder,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Sizes, fingerprints and tables only.")
+    ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="The data set's folder: find images that changed since the extraction."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
+) -> None:
+    """Read a cache and name each damaged file and row; exit code 1 where there is one.
+
+    **Examples**
+
+    `featcache verify cache/ava`
+
+    `featcache verify cache/ava --quick`
+
+    `featcache verify cache/ava --root /data/ava`
+    """
+    from featcache.verify import verify_cache
+
+    with progress("read") as bar:
+        task = bar.add_task("verifying", total=None, read="")
+
+        def show(event: VerifyProgress) -> None:
+            bar.update(task, completed=event.done, total=event.total, read=size(event.done))
+
+        report = verify_cache(cache, quick, root, show)
+    if as_json:
+        print(json.dumps({**asdict(report), "ok": report.ok}, indent=2, ensure_ascii=False))
+    else:
+        for line in report.lines():
+            print(line)
+        speed = f", {size(report.bytes / report.seconds)}/s" if report.seconds else ""
+        say(
+            f"{'intact' if report.ok else 'not intact'}: {report.files:,} files, "
+            f"{size(report.bytes)} read in {duration(report.seconds)}{speed}"
+        )
+        if report.damages:
+            say(f"`featcache repair {cache} --root DIR` makes again what is damaged")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def repair(
+    cache: CacheFolder,
+    root: Root = None,
+    accept_changed: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changed", help="Make features of images that changed since the extraction."
+        ),
+    ] = False,
+    device: Device = "auto",
+    pretrained: PretrainedAgain = None,
+    model_config: ConfigAgain = None,
+    workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per processor.")] = 0,
+) -> None:
+    """Make again just what is damaged or failed earlier; the rest stays as it is.
+
+    Lost tables and cache.json are rebuilt from the shards. Images are read, and the backbone is
+    loaded, only where features are lost.
+
+    **Examples**
+
+    `featcache repair cache/ava --root /data/ava`
+    """
+    from featcache.repair import repair_cache
+
+    def load(manifest: Manifest) -> Any:
+        precision = manifest.provenance["precision"]
+        return load_again(
+            manifest, device, pretrained=pretrained, model_config=model_config, precision=precision
+        )
+
+    with progress("phase") as bar:
+        task = bar.add_task("repairing", total=None, phase="")
+
+        def show(event: RepairProgress) -> None:
+            bar.update(task, completed=event.done, total=event.total, phase=event.phase)
+
+        report = repair_cache(
+            cache,
+            root,
+            backbone=load,
+            accept_changed=accept_changed,
+            workers=workers,
+            on_progress=show,
+        )
+    for damage in report.damages:
+        print(f"was damaged: {damage}")
+    for name in report.remade:
+        different = " (not the same bytes as before)" if name in report.different else ""
+        print(f"made again from its images: {name}{different}")
+    for name in report.rewritten:
+        print(f"written anew: {name}")
+    for path in report.recovered:
+        print(f"readable now: {path}")
+    say("repaired and verified" if report.changed else "nothing to repair")
+    if report.failed:
+        say(f"{report.failed:,} images still have no features")
+
+
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="Folders made with `extract --part I/N`.")],
+    out: NewFolder,
+) -> None:
+    """Put the parts that several machines made together into one cache.
+
+    **Examples**
+
+    `featcache extract ... --part 1/2 --out part1` on one machine, `--part 2/2 --out part2` on
+    another, then
+
+    `featcache merge part1 part2 --out cache/ava`
+    """
+    from featcache.merge import merge_caches
+
+    with progress() as bar:
+        summary = merge_caches(parts, out, on_progress=_steps(bar, "merging"))
+    say(
+        f"{summary.images:,} images, {summary.failed:,} failed, {summary.labels:,} labels and "
+        f"{summary.prompts:,} prompts of {summary.parts} parts in {out} "
+        f"({summary.linked:,} shards linked, {summary.copied:,} copied)"
+    )
+
+
+def export(
+    cache: CacheFolder,
+    out: NewFolder,
+    to: Annotated[str, typer.Option("--format", help="safetensors or webdataset.")] = "safetensors",
+) -> None:
+    """Write the features in another format: safetensors and Parquet, or WebDataset tar files.
+
+    **Examples**
+
+    `featcache export cache/ava --out ava-safetensors`
+
+    `featcache export cache/ava --out ava-wds --format webdataset`
+    """
+    from featcache import exporting
+
+    formats = {
+        "safetensors": exporting.export_safetensors,
+        "webdataset": exporting.export_webdataset,
+    }
+    if to not in formats:
+        raise typer.BadParameter(f"--format {to}: expected {' or '.join(formats)}")
+    with progress() as bar:
+        summary = formats[to](cache, out, on_progress=_steps(bar, "exporting"))
+    say(f"{summary.images:,} images in {summary.files:,} files, {size(summary.bytes)}, in {out}")
+
+
+def _steps(bar: Progress, what: str) -> Callable[[int, int], None]:
+    """Return a callback that shows how many shards are done."""
+    task = bar.add_task(what, total=None)
+    return lambda done, total: bar.update(task, completed=done, total=total)
