@@ -10,10 +10,11 @@ The image trunk was frozen: it is the public OpenCLIP model's. ``convert_checkpo
 
     adapter.safetensors, adapter.json   the adapter, in the released form
     token_projection.safetensors        for --projection checkpoint:FILE
-    text_tower.safetensors              the text tower's weights
+    text_tower.safetensors              the text tower's weights, for --text-weights FILE
+    run.json                            a run, for ``adapter eval`` and ``adapter rank``
 
-with digests of the last two in ``adapter.json``; :func:`require_features` refuses any cache that
-was made with others.
+with digests of the projection and the text tower in ``run.json``; :func:`require_features` refuses
+any cache that was made with others.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from adapter.config import AdapterConfig
-from adapter.errors import CheckpointError, CheckpointNotFoundError
+from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from adapter.model import RankingAdapter
+from adapter.run import RUN_FILE, read_record, versions, write_record
+from adapter.settings import TrainConfig
+from featcache.backbone.spec import DEFAULT_NAME, DEFAULT_PRETRAINED, BackboneSpec
 from featcache.durable import write_bytes
 from featcache.errors import FingerprintMismatchError
 
@@ -57,7 +61,7 @@ class Conversion:
     Attributes:
         config: The adapter's architecture, from the shapes.
         requirements: What a cache's backbone must have (JSON values): ``projection`` and
-            ``text_weights`` with digests; also kept as ``extra`` in ``adapter.json``.
+            ``text_weights`` with digests; also kept as ``requires`` in ``run.json``.
         settings: Arguments of ``featcache extract`` that give such a cache.
     """
 
@@ -79,12 +83,15 @@ def convert_checkpoint(file: str | Path, out: str | Path) -> Conversion:
 
     Raises:
         CheckpointNotFoundError: There is no such file.
+        ConfigError: ``out`` holds a run that was trained.
         CheckpointError: It cannot be read as weights, or is not a released checkpoint; the
             message names what is missing or of another shape.
     """
     from featcache.backbone.digest import weights_digest
 
     file, out = Path(file), Path(out)
+    if (out / RUN_FILE).exists() and "requires" not in read_record(out):
+        raise ConfigError(f"{out} holds a trained run: convert into another folder")
     state = _read(file)
     adapter_state = {
         name.removeprefix("adapter."): tensor.float()
@@ -123,26 +130,83 @@ def convert_checkpoint(file: str | Path, out: str | Path) -> Conversion:
         "text_weights": weights_digest(text),
         "token_pool": 1,
     }
-    settings = {"--projection": f"checkpoint:{out / PROJECTION}"}
-    settings["--text-weights"] = str(out / TEXT_TOWER)
+    backbone: dict[str, str] = {}
+    settings = {
+        "--projection": f"checkpoint:{out / PROJECTION}",
+        "--text-weights": str(out / TEXT_TOWER),
+    }
     if weight.shape == (768, 1536) and config.width == 768:
         # The one published model of these widths; at 224 pixels, Table 12 used another.
-        settings |= {"--backbone": "convnext_large_d_320"}
-        settings |= {"--pretrained": "laion2b_s29b_b131k_ft_soup"}
+        backbone = {"name": DEFAULT_NAME, "pretrained": DEFAULT_PRETRAINED}
+        settings |= {"--backbone": DEFAULT_NAME, "--pretrained": DEFAULT_PRETRAINED}
 
     out.mkdir(parents=True, exist_ok=True)
     write_bytes(out / PROJECTION, save({n: t.contiguous() for n, t in projection.items()}))
     write_bytes(out / TEXT_TOWER, save({n: t.contiguous() for n, t in text.items()}))
-    adapter.save(out, extra={"requires": requirements, "converted_from": file.name})
+    adapter.save(out, extra={"converted_from": file.name})
+    write_record(out, _record(config, requirements, backbone, file.name))
     return Conversion(config=config, requirements=requirements, settings=settings)
 
 
-def require_features(requirements: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+def _record(
+    config: AdapterConfig,
+    requirements: Mapping[str, Any],
+    backbone: Mapping[str, str],
+    source: str,
+) -> dict[str, Any]:
+    """Return a run record; how the checkpoint was trained is unknown, but for raw targets.
+
+    Without scales, scores are the network's own, which is the unit of the authors' labels.
+    The training settings are the defaults, for what evaluation reads there: any fold and query.
+    """
+    return {
+        "converted_from": source,
+        "requires": dict(requirements),
+        "backbone": dict(backbone),
+        "settings": {
+            "model": config.to_dict(),
+            "loss": {},
+            "train": TrainConfig(steps=0, target_scale="none").to_dict(),
+        },
+        "shards": [],
+        "scales": [],
+        "versions": versions(),
+        "outcome": None,
+    }
+
+
+def converted_backbone(folder: Path, fields: Mapping[str, Any]) -> BackboneSpec:
+    """Return how the backbone of a converted adapter is loaded.
+
+    Args:
+        folder: Of the conversion.
+        fields: ``backbone`` of its ``run.json``, and the fields that a user adds to it.
+
+    Raises:
+        CheckpointError: Neither says which model it is.
+    """
+    if not (fields.get("name") or fields.get("model_config")):
+        raise CheckpointError(
+            f"{folder}: the checkpoint does not tell which model its backbone is; give --shards "
+            "a cache that was extracted as `adapter convert` said, or --model-config and "
+            "--pretrained"
+        )
+    own = {
+        "projection": f"checkpoint:{folder / PROJECTION}",
+        "text_weights": str(folder / TEXT_TOWER),
+    }
+    return BackboneSpec.from_dict({**fields, **own})
+
+
+def require_features(
+    requirements: Mapping[str, Any], identity: Mapping[str, Any], what: str = "the cache"
+) -> None:
     """Refuse a cache whose features are not those that a converted adapter was trained on.
 
     Args:
-        requirements: ``requires`` of the adapter's ``extra`` (``Conversion.requirements``).
+        requirements: ``requires`` of ``run.json`` (``Conversion.requirements``).
         identity: ``cache.fingerprint.backbone``.
+        what: Whose identity it is, for the message.
 
     Raises:
         FingerprintMismatchError: They differ; every difference is named with both values.
@@ -151,12 +215,12 @@ def require_features(requirements: Mapping[str, Any], identity: Mapping[str, Any
 
     found = {name: identity.get(name) for name in requirements}
     lines = [
-        f"  {name}: needs {needed!r}, the cache has {there!r}"
+        f"  {name}: needs {needed!r}, {what} has {there!r}"
         for name, needed, there in differences(dict(requirements), found)
     ]
     if lines:
         raise FingerprintMismatchError(
-            "the cache was not made for this converted adapter:\n"
+            f"{what} was not made for this converted adapter:\n"
             + "\n".join(lines)
             + f"\nExtract with --projection checkpoint:{PROJECTION} and --text-weights "
             f"{TEXT_TOWER}, both written by the conversion."

@@ -8,15 +8,15 @@ the fingerprint that the run holds, so a photo is seen exactly as the training i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from adapter.convert import converted_backbone
 from adapter.errors import CheckpointError
 from adapter.evaluate import By, predict
 from featcache.cache import Cache
-from featcache.fingerprint import require_same
 from featcache.tables import ok_samples
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ def backbone_of(run: Run, **changes: str | None) -> BackboneSpec:
     from featcache.backbone import BackboneSpec
     from featcache.errors import CacheNotFoundError
 
+    given = {name: value for name, value in changes.items() if value is not None}
+    if run.fingerprint is None:
+        return converted_backbone(run.folder, run.record["backbone"] | given)
     shard = run.record["shards"][0]
     try:
         spec = shard.get("backbone") or dict(Cache.open(shard["path"]).manifest.backbone)
@@ -99,7 +102,7 @@ def backbone_of(run: Run, **changes: str | None) -> BackboneSpec:
             f"{run.folder} does not say how its backbone is loaded, and its cache "
             f"{shard['path']} is not there; give --shards a cache with the images"
         ) from error
-    return BackboneSpec.from_dict({**spec, **{k: v for k, v in changes.items() if v is not None}})
+    return BackboneSpec.from_dict({**spec, **given})
 
 
 def extract_images(
@@ -136,12 +139,10 @@ def extract_images(
     dataset.require()
     spec = backbone_of(run, **changes)
     backbone = load_backbone(spec, device=device, precision=cast("Any", precision))
-    config = ExtractConfig(
-        views=run.fingerprint.views[:1], dtype=run.fingerprint.dtype, prompts=(query,)
-    )
-    planned = plan_manifest(dataset, backbone, config).fingerprint
-    require_same(
-        run.fingerprint, planned, f"the run {run.folder}", "this backbone", ignore=("views",)
-    )
+    config = ExtractConfig(prompts=(query,))
+    if run.fingerprint is not None:
+        trained = run.fingerprint
+        config = replace(config, views=trained.views[:1], dtype=trained.dtype)
+    run.require_fingerprint(plan_manifest(dataset, backbone, config).fingerprint, "this backbone")
     extract(dataset, out, backbone, config)
     return Cache.open(out)

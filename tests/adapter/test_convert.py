@@ -12,8 +12,9 @@ from torch import nn
 
 from adapter import AdapterConfig, RankingAdapter, convert_checkpoint
 from adapter.convert import require_features
-from adapter.errors import CheckpointError, CheckpointNotFoundError
+from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from adapter.model import read_settings
+from adapter.run import Run, write_record
 from featcache.backbone.digest import weights_digest
 from featcache.errors import FingerprintMismatchError
 
@@ -70,7 +71,11 @@ def test_conversion_keeps_the_adapter_projection_and_text_tower(tmp_path: Path, 
     assert sorted(tower) == sorted(n for n in state if not n.startswith(("adapter.", "visual.")))
     for name, tensor in (projection | tower).items():
         assert torch.equal(tensor, state[name])
-    assert read_settings(tmp_path / "out")[1]["requires"] == found.requirements
+    assert read_settings(tmp_path / "out")[1] == {"converted_from": "a.pt"}
+    run = Run.load(tmp_path / "out")
+    assert run.fingerprint is None
+    assert run.record["requires"] == found.requirements
+    assert run.scales.find("any").restore(3.0) == 3.0
 
 
 def test_the_required_projection_is_the_one_a_cache_reports(tmp_path: Path) -> None:
@@ -149,6 +154,17 @@ def test_what_is_missing_is_named(tmp_path: Path, without: str, message: str) ->
     with pytest.raises(CheckpointError, match=message):
         convert_checkpoint(write(tmp_path / "a.pt", state, "nested"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_trained_run_is_not_overwritten(tmp_path: Path) -> None:
+    checkpoint = write(tmp_path / "a.pt", whole_model(released_adapter()), "nested")
+    (tmp_path / "run").mkdir()
+    write_record(tmp_path / "run", {"shards": []})
+    with pytest.raises(ConfigError, match="holds a trained run"):
+        convert_checkpoint(checkpoint, tmp_path / "run")
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["run.json"]
+    convert_checkpoint(checkpoint, tmp_path / "out")
+    convert_checkpoint(checkpoint, tmp_path / "out")  # an earlier conversion is replaced
 
 
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
