@@ -131,19 +131,38 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     """Read a Parquet file and check its columns.
 
     Raises:
-        CacheFormatError: It is missing, damaged or has other columns.
+        CacheFormatError: It is missing, damaged, has other columns, or paths that lead elsewhere.
     """
     try:
+        if not path.is_file() and path.exists():  # to open a pipe would wait for ever
+            raise CacheFormatError(f"{path}: a folder, pipe or device, expected a file")
         table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+        found = _columns(table.schema)  # decodes names, which may be damaged
     except FileNotFoundError as error:
         raise CacheFormatError(f"{path}: missing; `featcache repair` rebuilds it") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CacheFormatError(f"{path}: unreadable: {error}") from error
     if not table.schema.equals(schema):
-        raise CacheFormatError(
-            f"{path}: columns are {_columns(table.schema)}, expected {_columns(schema)}"
-        )
+        raise CacheFormatError(f"{path}: columns are {found}, expected {_columns(schema)}")
+    if "path" in table.column_names:
+        _require_relative(path, table)
     return table
+
+
+# Absolute paths of any system, drives, a component "..", no file name at all, and NUL. The same
+# that `featcache.datasets.paths.safe_relative` refuses when an image is opened.
+_UNSAFE = r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|^\.?$|\x00"
+
+
+def _require_relative(path: Path, table: pa.Table) -> None:
+    """Refuse paths that lead outside the data set's folder; failed images keep theirs as text."""
+    paths = ok_samples(table)["path"]
+    unsafe = paths.filter(pc.match_substring_regex(paths, _UNSAFE))
+    if len(unsafe):
+        raise CacheFormatError(
+            f"{path}: {len(unsafe)} unsafe paths, the first {unsafe[0].as_py()!r}; "
+            "expected a relative path without '..'"
+        )
 
 
 def _columns(schema: pa.Schema) -> str:
