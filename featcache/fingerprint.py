@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featcache.errors import FingerprintMismatchError
+from featcache.layout import DTYPES
 
 SCHEMA_VERSION = 1
 
@@ -44,6 +45,16 @@ class Fingerprint:
     views: tuple[str, ...]
     dtype: str
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """Refuse values of other types, as a damaged or hostile file may hold them."""
+        if not isinstance(self.backbone, Mapping) or not isinstance(self.preprocessing, Mapping):
+            raise ValueError("backbone and preprocessing must be mappings")  # noqa: TRY004
+        names = [name for name in self.views if isinstance(name, str) and name]
+        if not names or len(set(names)) < len(self.views):
+            raise ValueError(f"views must be one or more different names, not {self.views!r}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
 
     def to_dict(self) -> dict[str, Json]:
         """Return the value as JSON types."""

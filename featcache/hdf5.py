@@ -12,6 +12,8 @@ ordinary write, and arrays go to the disk at its own speed.
 from __future__ import annotations
 
 import io
+import math
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,7 +43,7 @@ class Region:
     @property
     def num_bytes(self) -> int:
         """Size of the data set."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize  # Python's integers do not overflow
 
     def map(self, path: Path) -> NDArray[Any]:
         """Map the region read-only."""
@@ -69,8 +71,13 @@ def read_regions(
         CacheFormatError: With the file, what was found and what was expected.
     """
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+            raise wrong(path, "kind", "a folder, pipe or device", "a file")
+        size = status.st_size
         with h5py.File(path, "r") as file:
+            if file.userblock_size:
+                raise wrong(path, "user block", f"{file.userblock_size} bytes", "none")
             names = sorted(kinds)
             if (members := sorted(file.keys())) != names and not others:
                 raise wrong(path, "members", members, names)
@@ -86,6 +93,12 @@ def read_regions(
         if not same or len(region.shape) != 1 + len(tail) or region.shape[1:] != tail:
             found = f"{region.dtype} {list(region.shape)}"
             raise wrong(path, name, found, f"{dtype} {['N', *tail]}")
+    ends = 0
+    for name, region in sorted(regions.items(), key=lambda item: item[1].offset):
+        if region.num_bytes:
+            if region.offset < ends:
+                raise wrong(path, name, f"bytes from {region.offset}", f"bytes from {ends} on")
+            ends = region.offset + region.num_bytes
     return regions, values
 
 
@@ -188,7 +201,7 @@ def _attribute(path: Path, file: h5py.File, name: str, kind: type) -> Any:
     stored = file.attrs.get_id(name)
     if stored.shape != () or stored.dtype.kind not in "iuS" or stored.dtype.itemsize > 64:
         raise wrong(path, f"attribute {name}", stored.dtype, "a short scalar")
-    if (kind is bytes) != (stored.dtype.kind == "S"):
+    if (kind is bytes) != (stored.dtype.kind == "S") or stored.get_type().committed():
         raise wrong(path, f"attribute {name}", stored.dtype, kind.__name__)
     value = file.attrs[name]
     return int(value) if kind is int else bytes(value).decode("ascii", "replace")
@@ -208,6 +221,8 @@ def _region(path: Path, file: h5py.File, name: str, size: int) -> Region:
         raise wrong(path, name, "a chunked, compact or virtual layout", "a contiguous one")
     if plan.get_external_count():
         raise wrong(path, name, "external storage", "data in this file")
+    if data.id.get_type().committed() or data.shape is None:
+        raise wrong(path, name, "a named type, or no shape", "a data set of its own")
     region = Region(offset=data.id.get_offset() or 0, shape=data.shape, dtype=data.dtype)
     if region.num_bytes and (region.offset <= 0 or region.offset + region.num_bytes > size):
         raise wrong(

@@ -48,6 +48,12 @@ class Shapes:
     context_length: int
     text_dim: int
 
+    def __post_init__(self) -> None:
+        """Refuse what is no size."""
+        for name, size in self.to_dict().items():
+            if type(size) is not int or not 1 <= size < 1 << 31:
+                raise ValueError(f"{name} must be a positive integer, not {size!r}")
+
     def to_dict(self) -> dict[str, int]:
         """Return the fields as JSON values."""
         return {

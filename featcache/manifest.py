@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ from featcache.fingerprint import SCHEMA_VERSION, Fingerprint, digest
 from featcache.layout import LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, Shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 FORMAT = "featcache"
 _SHARD = re.compile(rf"{SHARDS}/[0-9]{{5,9}}\.h5")
+_DIGEST = re.compile("[0-9a-f]{32}")
+MAX_BYTES = 1 << 28  # of cache.json: a shard takes 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,12 @@ class Part:
     index: int
     count: int
     images: int
+
+    def __post_init__(self) -> None:
+        """Refuse impossible parts."""
+        counts = (self.index, self.count, self.images)
+        if not all(_is_count(n) for n in counts) or not 1 <= self.index <= self.count:
+            raise ValueError(f"there is no part {self.index!r} of {self.count!r}")
 
     def has(self, shard: int) -> bool:
         """Whether a shard belongs to this part."""
@@ -91,6 +99,20 @@ class Manifest:
     complete: bool = False
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     part: Part | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values of other types, as a damaged or hostile file may hold them."""
+        for name in ("dataset", "backbone", "provenance"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} must be an object")  # noqa: TRY004
+        if not isinstance(self.dataset.get("name"), str):
+            raise ValueError(f"dataset must have a name, not {self.dataset!r}")  # noqa: TRY004
+        if not _is_count(self.shard_size) or not self.shard_size:
+            raise ValueError(f"shard_size must be a positive integer, not {self.shard_size!r}")
+        if self.fingerprint.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"these are features of schema {self.fingerprint.schema_version!r}")
+        if not isinstance(self.complete, bool):
+            raise ValueError(f"complete must be true or false, not {self.complete!r}")  # noqa: TRY004
 
     def shards(self) -> dict[str, FileEntry]:
         """Return the entries of the shards, in the order of rows."""
@@ -164,7 +186,8 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CacheNotFoundError(
                 f"{folder}: no cache here ({MANIFEST} is missing); make one with "
@@ -176,6 +199,8 @@ class Manifest:
     def from_bytes(cls, content: bytes, path: Path) -> Manifest:
         """Parse what ``to_bytes`` gave, and refuse what it cannot have given."""
         damaged = f"{path}: damaged; `featcache repair` rebuilds it from the shards"
+        if len(content) > MAX_BYTES:
+            raise CacheFormatError(f"{damaged} (it has more than {MAX_BYTES} bytes)")
         try:
             value = json.loads(content)
             version = value["schema_version"]
@@ -189,7 +214,7 @@ class Manifest:
             stored = value.pop("digest")
             if stored != digest(value) or content != _serialise({**value, "digest": stored}):
                 raise CacheFormatError(f"{damaged} (its digest does not match)")
-            return replace(
+            manifest = replace(
                 cls.from_settings(value),
                 complete=value["complete"],
                 files={name: _entry(name, entry) for name, entry in value["files"].items()},
@@ -197,8 +222,11 @@ class Manifest:
             )
         except CacheFormatError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CacheFormatError(f"{damaged} ({type(error).__name__}: {error})") from error
+        if manifest.to_bytes() != content:
+            raise CacheFormatError(f"{damaged} (it is not what its own content gives)")
+        return manifest
 
     def write(self, folder: Path) -> None:
         """Write cache.json atomically and durably."""
@@ -211,11 +239,19 @@ def _entry(name: str, value: Mapping[str, Any]) -> FileEntry:
     is_shard = bool(_SHARD.fullmatch(name))
     if not is_shard and name not in (SAMPLES, LABELS, PROMPTS):
         raise ValueError(f"{name!r} is not a file of a cache")
-    if is_shard != (entry.rows is not None) or not all(
-        isinstance(n, int) and n >= 0 for n in (entry.bytes, entry.rows or 0)
+    counts = (entry.bytes, 0 if entry.rows is None else entry.rows)
+    if (
+        is_shard != (entry.rows is not None)
+        or not all(_is_count(count) for count in counts)
+        or not _DIGEST.fullmatch(entry.xxh3_128)
     ):
         raise ValueError(f"{name}: impossible entry {value}")
     return entry
+
+
+def _is_count(value: Any) -> bool:
+    """Tell whether a value is an integer that fits where numbers of rows and bytes are summed."""
+    return type(value) is int and 0 <= value < 1 << 48
 
 
 def _serialise(value: Mapping[str, Any]) -> bytes:

@@ -105,7 +105,16 @@ def open_prompts(folder: Path, *, shapes: Shapes, fingerprint: Fingerprint) -> P
     content = regions["prompts"].map(path).tobytes()
     if xxhash.xxh3_128_hexdigest(content) != attributes["prompts_digest"]:
         raise CacheFormatError(f"{path}: the list of prompts is damaged; run `featcache repair`")
-    texts = json.loads(content)
+    try:
+        texts = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CacheFormatError(f"{path}: the list of prompts is not JSON: {error}") from error
+    if (
+        not isinstance(texts, list)
+        or not all(isinstance(text, str) for text in texts)
+        or len(set(texts)) < len(texts)
+    ):
+        raise CacheFormatError(f"{path}: prompts must be a JSON list of different texts")
     if any(regions[name].shape[0] != len(texts) for name in ("tokens", "pooled", "digests")):
         raise CacheFormatError(f"{path}: {len(texts)} prompts, but other numbers of rows")
     return PromptIndex(path=path, rows={text: n for n, text in enumerate(texts)}, regions=regions)

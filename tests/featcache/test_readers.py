@@ -278,7 +278,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     large = make_cache(tmp_path / "large", num_shards=10, rows=1, shapes=shapes)
     stretch(large, 100_000)
     assert sum(p.stat().st_size for p in (large / "shards").iterdir()) > 153e9
-    rows, shards, kibibytes = run(MEMORY, large, small, 20)
+    rows, shards, kibibytes = run(MEMORY, large, small, 8)
     assert (rows, shards) == (1_000_000, 10)
     assert kibibytes < 24 * 1024  # the batch itself is 9.6 MiB
 
