@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from adapter.losses import LossConfig
     from adapter.model import AdapterOutput, RankingAdapter
     from adapter.ranking import PairSummary
+    from adapter.run import Run
+    from adapter.sampling import SamplingConfig
+    from adapter.settings import OptimConfig, TrainConfig
 
 __all__ = [
     "AdapterConfig",
@@ -32,6 +35,10 @@ _MODULE_OF = {
     "LossConfig": "losses",
     "PairSummary": "ranking",
     "RankingAdapter": "model",
+    "OptimConfig": "settings",
+    "Run": "run",
+    "SamplingConfig": "sampling",
+    "TrainConfig": "settings",
     "convert_checkpoint": "convert",
     "rank_by_comparison": "comparison",
 }

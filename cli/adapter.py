@@ -1,6 +1,6 @@
 """The `adapter` command."""
 
-from cli import convert, evaluate, rank, train
+from cli import convert, evaluate, rank, reproduce, train
 from cli.console import make_app, run
 
 app = make_app(
@@ -11,6 +11,7 @@ app.command(help=train.EXAMPLES)(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command()(rank.rank)
 app.command()(rank.report)
+app.command()(reproduce.reproduce)
 app.command()(convert.convert)
 
 

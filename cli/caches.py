@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.backbone import Device, load_again
-from cli.console import fail, options, out, say, size, table
+from cli.console import options, out, say, size, table
 
 if TYPE_CHECKING:
     from featcache.cache import Cache
@@ -213,12 +213,5 @@ def labels(
     def load(manifest: Manifest) -> Any:
         return load_again(manifest, device, pretrained=pretrained, model_config=model_config)
 
-    found = reader.labels()
-    written, left_out = relabel(cache, found, reader.measured_queries, load, append=append)
-    if left_out == len(found) and found:
-        fail(
-            f"none of the {len(found):,} labels of {root} belongs to an image of {cache}: "
-            f"sample ids there look like {found[0].sample_id!r}, here like "
-            f"{opened.samples['sample_id'][0].as_py()!r}"
-        )
+    written, left_out = relabel(cache, reader, load, append=append)
     say(f"{written:,} labels written to {cache}; {left_out:,} of images that it does not hold")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from featcache.errors import DatasetError
 from featcache.finish import add_prompts, complete
 from featcache.layout import LABELS, SAMPLES
 from featcache.lock import writing
@@ -18,17 +20,16 @@ from featcache.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from featcache.backbone import Backbone
-    from featcache.datasets.records import Label
+    from featcache.datasets.base import Dataset
 
 
 def relabel(
     folder: Path,
-    labels: Sequence[Label],
-    measured_queries: Mapping[str, str],
+    dataset: Dataset,
     load: Callable[[Manifest], Backbone],
     *,
     append: bool = False,
@@ -37,21 +38,36 @@ def relabel(
 
     Args:
         folder: A finished cache.
-        labels: The new labels; those of images that the cache does not know are left out.
-        measured_queries: Measure name to prompt.
+        dataset: Reads the new labels. An image is found by its id or, where the cache was made
+            with another reader, by its path; labels of unknown images are left out.
         load: Loads the backbone of a manifest; called only when a prompt is missing.
         append: Keep the labels that are there.
 
     Returns:
         Number of label rows written, and of labels left out.
     """
+    labels = dataset.labels()
+    paths = {image.sample_id: image.path for image in dataset.images()}
     with writing(folder):
         manifest = Manifest.read(folder)
         samples = read_table(folder / SAMPLES, SAMPLES_SCHEMA)
-        known = set(samples["sample_id"].to_pylist())
-        rows = [label for label in labels if label.sample_id in known]
+        ids = samples["sample_id"].to_pylist()
+        known, by_path = set(ids), dict(zip(samples["path"].to_pylist(), ids, strict=True))
+        rows = []
+        for label in labels:
+            name = (
+                label.sample_id if label.sample_id in known else by_path.get(paths[label.sample_id])
+            )
+            if name is not None:
+                rows.append(replace(label, sample_id=name))
         left_out = len(labels) - len(rows)
-        rows += measured_labels(samples, rows, measured_queries)
+        if labels and not rows:
+            raise DatasetError(
+                f"none of the {len(labels):,} labels of {dataset.root} belongs to an image of "
+                f"{folder}: paths there look like {next(iter(paths.values()))!r}, here like "
+                f"{next(iter(by_path), None)!r}"
+            )
+        rows += measured_labels(samples, rows, dataset.measured_queries)
         table = labels_table(rows)
         _add(folder, manifest, {row.query for row in rows}, load)
         if append:
