@@ -23,8 +23,12 @@ __all__ = [
     "AdapterConfig",
     "AdapterOutput",
     "LossConfig",
+    "OptimConfig",
     "PairSummary",
     "RankingAdapter",
+    "Run",
+    "SamplingConfig",
+    "TrainConfig",
     "convert_checkpoint",
     "rank_by_comparison",
 ]

@@ -135,7 +135,8 @@ def _ridge(
         mean, scale = standardiser(x)
         fit = fit_ridge((x - mean) / scale, labels.values)
         test = (vectors.of(features, found.rows) - mean) / scale  # [m, F]
-        metrics[name] = measure(found.values, test @ fit.weights + fit.intercept, (low, high))
+        predicted = test @ fit.weights + fit.intercept
+        metrics[name] = measure(found.values, predicted, label_range=(low, high))
     return metrics
 
 
