@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +28,7 @@ from adapter.tables import write_tables
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adapter.baselines.method import Method
+    from adapter.baselines.method import FoldData, Method
     from adapter.recipes.base import Recipe, Row, Task
     from featcache.backbone import BackboneSpec
 
@@ -148,17 +148,21 @@ class _Run:
         self.choice = BackboneChoice(spec=backbone, device=self.device, precision=options.precision)
         self.emit = on_event
         self.results = Results(recipe, device=self.device, note=options.note)
-        self.computed = self.reused = 0
+        self.running: frozenset[str] = frozenset()
+        self.computed = self.reused = self.finished = self.total = 0
 
     def run(self) -> Reproduction:
         """Run all tasks; write the tables whatever happens."""
         tasks, missing = self._find()
         files: tuple[Path, ...] = ()
-        rows = [(r, r.method) for r in self.recipe.rows if r.method is not None and self._runs(r)]
-        total = len(rows) * len(self.recipe.seeds) * sum(len(t.folds) for t, _ in tasks)
+        rows = [(row, row.method) for row in self.recipe.rows if row.method is not None]
+        self.running = frozenset(row.key for row, method in rows if self._runs(row, method))
+        self.total = (
+            len(self.running) * len(self.recipe.seeds) * sum(len(t.folds) for t, _ in tasks)
+        )
         try:
             for task, task_data in tasks:
-                self._run_task(task, task_data, rows, total)
+                self._run_task(task, task_data, rows)
         finally:
             files = write_tables(self.results.to_dict(), self.out / "results")
         return Reproduction(
@@ -191,18 +195,18 @@ class _Run:
                 self.emit(Event(kind="note", text=f"{task.title}: not there"))
         return found, missing
 
-    def _runs(self, row: Row) -> bool:
+    def _runs(self, row: Row, method: Method) -> bool:
         """Whether a row is run; if it is not, the table says why."""
         if self.options.only and row.key not in self.options.only:
             self.results.left_out(row, NOT_CHOSEN)
             return False
-        if self.options.unaligned_text and row.method is not None and row.method.needs_text:
+        if self.options.unaligned_text and method.needs_text:
             self.results.left_out(row, UNALIGNED)
             return False
         return True
 
     def _run_task(
-        self, task: Task, task_data: TaskData, rows: Sequence[tuple[Row, Method]], total: int
+        self, task: Task, task_data: TaskData, rows: Sequence[tuple[Row, Method]]
     ) -> None:
         """Extract, then compute what is not finished."""
         task_data.prepare(
@@ -215,10 +219,7 @@ class _Run:
         for row, method in rows:
             for fold in task.folds:
                 for seed in self.recipe.seeds:
-                    result = self._cell(task, task_data, row, method, fold, seed)
-                    self.results.add(task, row, fold, seed, result)
-                    done = self.computed + self.reused
-                    self.emit(Event(kind="finished", text=row.title, done=done, total=total))
+                    self._cell(task, task_data, row, method, fold, seed)
 
     def _cell(
         self,
@@ -228,8 +229,8 @@ class _Run:
         method: Method,
         fold: int | None,
         seed: int,
-    ) -> CellResult:
-        """Read a finished cell, or compute and keep it."""
+    ) -> None:
+        """Read a finished cell, or compute and keep it; of a row that is not run, only read."""
         where = task.title if fold is None else f"{task.title} fold {fold}"
         name = f"{row.title}, {where}"
 
@@ -238,25 +239,28 @@ class _Run:
 
         data = task_data.fold_data(fold, seed, self.out, self.device, show)
         cell = make_cell(self.out / "cells", task, row.key, method, data)
-        finished = cell.read()
-        if finished is not None:
+        result = cell.read()
+        if result is not None:
             self.reused += 1
-            return finished
-        show(0, 1)
-        data = task_data.fold_data(fold, seed, cell.state, self.device, show)
+        elif row.key in self.running:
+            show(0, 1)
+            result = self._compute(method, replace(data, folder=cell.state))
+            cell.write(result)
+            if cell.state.exists() and not self.options.keep_runs:
+                shutil.rmtree(cell.state)
+            self.computed += 1
+        if result is not None:
+            self.results.add(task, row, fold, seed, result)
+        if row.key in self.running:
+            self.finished += 1
+            self.emit(Event(kind="finished", text=row.title, done=self.finished, total=self.total))
+
+    def _compute(self, method: Method, data: FoldData) -> CellResult:
+        """Fit on one fold, predict its test part, and time both."""
         started = time.monotonic()
         prediction = method.fit(data)(data.test.rows)
-        result = CellResult.of(
-            prediction,
-            data,
-            seconds=round(time.monotonic() - started, 3),
-            device=self.results.device,
-        )
-        cell.write(result)
-        if cell.state.exists() and not self.options.keep_runs:
-            shutil.rmtree(cell.state)
-        self.computed += 1
-        return result
+        seconds = round(time.monotonic() - started, 3)
+        return CellResult.of(prediction, data, seconds=seconds, device=self.results.device)
 
 
 def _check_rows(recipe: Recipe, options: Options) -> None:

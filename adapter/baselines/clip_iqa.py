@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from adapter.baselines.method import (
     Array,
     FoldData,
@@ -16,10 +14,11 @@ from adapter.baselines.method import (
     softmax,
     unit_rows,
 )
-from adapter.baselines.tuning import random_tokens, tune
 
 if TYPE_CHECKING:
     from typing import Any
+
+    import torch
 
 
 def antonym_score(images: Array, prompts: Array, scale: float) -> Array:
@@ -99,6 +98,10 @@ class ClipIqaPlus:
 
     def fit(self, data: FoldData) -> AntonymScale:
         """Learn the vectors around the pair."""
+        import torch
+
+        from adapter.baselines.tuning import random_tokens, tune
+
         text = data.text()
         half = self.context // 2
         template = text.template(half, [prompt.rstrip(".") for prompt in data.antonyms], half)

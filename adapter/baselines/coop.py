@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
 
 from adapter.baselines.method import FoldData, require, unit_rows
-from adapter.baselines.tuning import random_tokens, tune
 from adapter.baselines.zero_shot import CosineClassifier
 
 
@@ -39,6 +41,10 @@ class CoOp:
 
     def fit(self, data: FoldData) -> CosineClassifier:
         """Learn the context."""
+        import torch
+
+        from adapter.baselines.tuning import random_tokens, tune
+
         text = data.text()
         template = text.template(self.context, [name.rstrip(".") for name in data.class_names])
         context = random_tokens((self.context, text.width), data.seed, text.device)  # [M, D]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from adapter.baselines.method import Array, FoldData, require, unit_rows
-from adapter.baselines.tuning import random_tokens, tune
 from adapter.baselines.zero_shot import CosineClassifier
+
+if TYPE_CHECKING:
+    import torch
 
 Interpolation = Literal["linear", "inverse"]
 
@@ -71,6 +72,10 @@ class OrdinalClip:
 
     def fit(self, data: FoldData) -> CosineClassifier:
         """Learn context and base ranks."""
+        import torch
+
+        from adapter.baselines.tuning import random_tokens, tune
+
         text = data.text()
         ranks = len(data.class_values)
         base_ranks = min(self.base_ranks, ranks)

@@ -64,14 +64,20 @@ class Adapter:
         return AdapterPredictor(data, folder, config)
 
     def quick(self) -> Adapter:
-        """Return a narrow adapter with few steps."""
-        sampling = replace(self.train.sampling, batch_size=min(32, self.train.sampling.batch_size))
-        optim = replace(self.train.optim, lr=max(self.train.optim.lr, 1e-3))
+        """Return a small adapter with few steps."""
+        sampling = replace(self.train.sampling, batch_size=min(16, self.train.sampling.batch_size))
+        optim = replace(self.train.optim, lr=max(self.train.optim.lr, 2e-3))
         return replace(
             self,
-            model=self.model.replace(width=min(64, self.model.width), prompt_tokens=4),
+            model=self.model.replace(
+                width=min(32, self.model.width),
+                blocks=min(1, self.model.blocks),
+                post_blocks=min(1, self.model.post_blocks),
+                prompt_tokens=min(4, self.model.prompt_tokens),
+                relation_tokens=min(4, self.model.relation_tokens),
+            ),
             train=replace(
-                self.train, steps=min(self.train.steps, 150), sampling=sampling, optim=optim
+                self.train, steps=min(self.train.steps, 80), sampling=sampling, optim=optim
             ),
         )
 

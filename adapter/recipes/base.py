@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 Metric = Literal["accuracy", "mae", "plcc", "srcc"]
 
 # name -> module; `adapter reproduce --list` shows them.
-RECIPES = {"table1": "adapter.recipes.table1", "utkface": "adapter.recipes.utkface"}
+RECIPES = {
+    "table1": "adapter.recipes.table1",
+    "utkface": "adapter.recipes.utkface",
+    "utkface-sample": "adapter.recipes.utkface_sample",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,7 @@ class TaskData:
     def __init__(self, task: Task, reader: Dataset, folder: Path, choice: BackboneChoice) -> None:
         self.task, self.reader, self.folder, self.choice = task, reader, folder, choice
         self._backbone: Backbone | None = None
+        self._parts: dict[int | None, dict[str, Part]] = {}
 
     def prepare(self, recipe: Recipe, on_progress: Callable[[int, int], None]) -> None:
         """Extract what is missing, and bring the labels of an older cache up to date.
@@ -143,7 +144,7 @@ class TaskData:
         columns = (cache.labels[name].to_pylist() for name in names)
         queries = {label.query for label in labels}
         if {row for row in zip(*columns, strict=True) if row[1] in queries} != wanted:
-            relabel(self.folder, labels, self.reader.measured_queries, self._load)
+            relabel(self.folder, self.reader, self._load)
 
     def _load(self, manifest: Manifest) -> Backbone:
         """Load the cache's backbone, once."""
@@ -186,7 +187,9 @@ class TaskData:
 
     def parts(self, fold: int | None) -> dict[str, Part]:
         """Choose the labels of one fold: ``train``, ``val`` (perhaps empty) and ``test``."""
-        return {split: self._part(split, fold) for split in ("train", "val", "test")}
+        if fold not in self._parts:
+            self._parts[fold] = {s: self._part(s, fold) for s in ("train", "val", "test")}
+        return self._parts[fold]
 
     def _part(self, split: str, fold: int | None) -> Part:
         task = self.task

@@ -153,16 +153,17 @@ class Results:
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
+        tasks = self.recipe.tasks
         kind = "printed" if row.method is None else "run"
-        if row.key in self._left_out:
+        if row.key in self._left_out and not any(self._cells[t.key, row.key] for t in tasks):
             kind = "left out"
         return {
             "key": row.key,
             "title": row.title,
             "kind": kind,
-            "reason": self._left_out.get(row.key, ""),
+            "reason": self._left_out.get(row.key, "") if kind == "left out" else "",
             "settings": None if row.method is None else describe(row.method),
-            "tasks": {task.key: self._entry(task, row) for task in self.recipe.tasks},
+            "tasks": {task.key: self._entry(task, row) for task in tasks},
         }
 
     def _entry(self, task: Task, row: Row) -> dict[str, Any]:
