@@ -215,38 +215,46 @@ class Cache:
             IndexError: A row or a view is not in the cache.
             CacheFormatError: A shard is missing, damaged or not of this cache.
         """
-        rows, views = self._resolve(rows, view)
+        places = self._places(rows, view)
         stored = self.fingerprint.dtype
         dtype = np.dtype("float16" if stored == "int8" else stored)
-        shape = (len(rows), self.shapes.num_tokens, self.shapes.token_dim)
+        shape = (len(places), self.shapes.num_tokens, self.shapes.token_dim)
         if out is None:
             out = np.empty(shape, dtype)
         elif out.shape != shape or out.dtype != dtype:
             raise ValueError(
                 f"out is {out.dtype} {list(out.shape)}, expected {dtype} {list(shape)}"
             )
-        for positions, shard, local in self._by_shard(rows):
-            arrays = self._shard(shard, rows[positions] if self.verify_rows else None)
-            tokens = arrays["tokens"]  # [N, V, P, C]
-            for position, row, number in zip(
-                positions.tolist(), local.tolist(), views[positions].tolist(), strict=True
-            ):
-                if stored == "int8":
-                    dequantise(tokens[row, number], arrays["scales"][row, number], out[position])
-                else:
-                    out[position] = tokens[row, number]
+        if stored == "int8":
+            for number, (arrays, place) in enumerate(places):
+                dequantise(arrays["tokens"][place], arrays["scales"][place], out[number])
+        elif places:
+            np.concatenate([arrays["tokens"][at : at + 1] for arrays, at in places], out=out)
         return out
 
     def pooled(
         self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]] = "original"
     ) -> NDArray[np.float32]:
         """Gather pooled embeddings, float32 [n, E]; arguments and errors as in `tokens`."""
-        rows, views = self._resolve(rows, view)
-        out = np.empty((len(rows), self.shapes.pooled_dim), np.float32)
-        for positions, shard, local in self._by_shard(rows):
-            arrays = self._shard(shard, rows[positions] if self.verify_rows else None)
-            out[positions] = arrays["pooled"][local, views[positions]]
+        places = self._places(rows, view)
+        out = np.empty((len(places), self.shapes.pooled_dim), np.float32)
+        if places:
+            np.concatenate([arrays["pooled"][at : at + 1] for arrays, at in places], out=out)
         return out
+
+    def _places(
+        self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]]
+    ) -> list[tuple[Arrays, int]]:
+        """Return for each row its shard's arrays and its place on their first axis."""
+        rows, views = self._resolve(rows, view)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        places = (rows - self._starts[shards]) * len(self.views) + views
+        found = [
+            (self._shard(n), at) for n, at in zip(shards.tolist(), places.tolist(), strict=True)
+        ]
+        if self.verify_rows:
+            self._verify(rows)
+        return found
 
     def _resolve(
         self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]]
@@ -272,36 +280,28 @@ class Cache:
             raise IndexError(f"{self.path} has {len(self.views)} views, found index {wrong}")
         return numbers, views
 
-    def _by_shard(
-        self, rows: NDArray[np.int64]
-    ) -> list[tuple[NDArray[np.int64], int, NDArray[np.int64]]]:
-        """Group rows by shard: (positions in rows, shard, rows within the shard)."""
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
-        order = np.argsort(shards, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1) if len(rows) else []
-        return [
-            (group, int(shards[group[0]]), rows[group] - self._starts[shards[group[0]]])
-            for group in groups
-        ]
-
-    def _shard(self, number: int, verify: NDArray[np.int64] | None) -> Arrays:
+    def _shard(self, number: int) -> Arrays:
         """Return a shard's arrays, mapping it where it is not."""
         arrays = self._mapped.get(number)
         if arrays is None:
             with _OPENING:
                 arrays = self._mapped.get(number) or self._map(number)
-        if verify is not None:
-            self._verify(number, arrays, verify)
         return arrays
 
     def _map(self, number: int) -> Arrays:
-        """Check a shard, and map it for as long as the cache lives."""
+        """Check a shard, and map it for as long as the cache lives.
+
+        Images and views share the first axis of features: tokens [N * V, P, C], scales
+        [N * V, P], pooled [N * V, E].
+        """
         index = self._check(number)
         content = map_file(index.path)
         arrays: Arrays = {}
         for name, region in index.regions.items():
-            flat = content[region.offset : region.offset + region.num_bytes]
-            arrays[name] = flat.view(region.dtype).reshape(region.shape)
+            flat = content[region.offset : region.offset + region.num_bytes].view(region.dtype)
+            by_view = name in ("tokens", "scales", "pooled")
+            shape = (-1, *region.shape[2:]) if by_view else region.shape
+            arrays[name] = flat.reshape(shape)
         self._mapped[number] = arrays
         return arrays
 
@@ -324,21 +324,23 @@ class Cache:
             raise CacheFormatError(f"{index.path}: {index.num_rows} rows, expected {expected}")
         return index
 
-    def _verify(
-        self, number: int, arrays: dict[str, NDArray[Any]], rows: NDArray[np.int64]
-    ) -> None:
+    def _verify(self, rows: NDArray[np.int64]) -> None:
         """Compare rows that were not read before with their digests."""
-        for row in rows[~self._verified[rows]].tolist():
-            local = row - int(self._starts[number])
+        views = len(self.views)
+        for row in np.unique(rows[~self._verified[rows]]).tolist():
+            number = int(np.searchsorted(self._starts, row, side="right")) - 1
+            arrays, local = self._shard(number), row - int(self._starts[number])
             features = [
-                arrays[key][local] for key in ("tokens", "scales", "pooled") if key in arrays
+                arrays[name][local * views : (local + 1) * views]
+                for name in ("tokens", "scales", "pooled")
+                if name in arrays
             ]
-            digest = row_digest(arrays["sample_id"][local : local + 1], *features)
-            if digest != arrays["digests"][local].tobytes():
+            found = row_digest(arrays["sample_id"][local : local + 1], *features)
+            stored = arrays["digests"][local].tobytes()
+            if found != stored:
                 raise CacheFormatError(
                     f"{self.path / self._names[number]}: row {local} is damaged: its digest is "
-                    f"{digest.hex()}, stored {arrays['digests'][local].tobytes().hex()}; "
-                    "run `featcache repair`"
+                    f"{found.hex()}, stored {stored.hex()}; run `featcache repair`"
                 )
             self._verified[row] = True
 
