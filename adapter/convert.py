@@ -131,9 +131,10 @@ def convert_checkpoint(file: str | Path, out: str | Path) -> Conversion:
         "token_pool": 1,
     }
     backbone: dict[str, str] = {}
+    # Absolute, because a cache remembers them.
     settings = {
-        "--projection": f"checkpoint:{out / PROJECTION}",
-        "--text-weights": str(out / TEXT_TOWER),
+        "--projection": f"checkpoint:{out.absolute() / PROJECTION}",
+        "--text-weights": str(out.absolute() / TEXT_TOWER),
     }
     if weight.shape == (768, 1536) and config.width == 768:
         # The one published model of these widths; at 224 pixels, Table 12 used another.
@@ -192,8 +193,8 @@ def converted_backbone(folder: Path, fields: Mapping[str, Any]) -> BackboneSpec:
             "--pretrained"
         )
     own = {
-        "projection": f"checkpoint:{folder / PROJECTION}",
-        "text_weights": str(folder / TEXT_TOWER),
+        "projection": f"checkpoint:{folder.absolute() / PROJECTION}",
+        "text_weights": str(folder.absolute() / TEXT_TOWER),
     }
     return BackboneSpec.from_dict({**fields, **own})
 

@@ -16,18 +16,22 @@ def convert(
 ) -> None:
     """Convert a checkpoint of the paper's authors.
 
-    Reads tensors only (`weights_only`), writes safetensors and JSON, and says which backbone
-    settings a cache for it needs.
+    Reads tensors only (`weights_only`), writes a run's folder (safetensors and JSON) for
+    `adapter eval` and `adapter rank`, and says which backbone settings a cache for it needs.
 
-    **Example**
+    **Examples**
 
-    `adapter convert epoch_40.pt --out released/`
+    `adapter convert epoch_40.pt --out runs/published`
+
+    `adapter rank runs/published --images photos --query "Rank the numbers of oranges."
+    --out ranked.html`
     """
     from adapter.convert import convert_checkpoint
 
     found = convert_checkpoint(checkpoint, out)
     say(f"adapter of width {found.config.width} written to {out}")
     say("a cache for it needs: featcache extract " + " ".join(_flags(found.settings)))
+    say(f"next: adapter eval {out} --shards CACHE, or adapter rank {out} --images DIR --query TEXT")
 
 
 def _flags(settings: dict[str, str]) -> list[str]:
