@@ -26,9 +26,9 @@ _TEMPORARY_NAME = re.compile(r".+\.[0-9]+\.tmp")  # name, pid, ending: ours and 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def fsync_path(path: Path) -> None:
+    """Make the content of a file, or the entries of a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -41,7 +41,7 @@ def make_folders(folder: Path) -> None:
         return
     make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
-    fsync_folder(folder.parent)
+    fsync_path(folder.parent)
 
 
 @contextmanager
@@ -58,13 +58,9 @@ def committed(path: Path) -> Iterator[Path]:
     try:
         temporary.unlink(missing_ok=True)  # of a killed process that had the same pid
         yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        fsync_path(temporary)
         temporary.replace(path)
-        fsync_folder(path.parent)
+        fsync_path(path.parent)
     except BaseException as error:
         with suppress(OSError):  # on a broken disk this may fail too; the first failure is told
             temporary.unlink(missing_ok=True)

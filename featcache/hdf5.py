@@ -139,6 +139,7 @@ def write_arrays(
 def _reserve(file: h5py.File, name: str, array: NDArray[Any]) -> int:
     """Make a contiguous data set whose bytes are written by someone else; returns its offset."""
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_obj_track_times(False)  # the same content has the same bytes
     plan.set_layout(h5py.h5d.CONTIGUOUS)
     plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.durable import write_bytes
 from featcache.errors import CacheFormatError, CacheNotFoundError
-from featcache.fingerprint import SCHEMA_VERSION, Fingerprint, digest
+from featcache.fingerprint import SCHEMA_VERSION, Fingerprint, canonical_json, digest
 from featcache.layout import LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, Shapes
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ class Manifest:
         }
         if self.part:
             body["part"] = self.part.to_dict()
+        body = {key: _sorted(value) for key, value in body.items()}
         return _serialise({**body, "digest": digest(body)})
 
     @classmethod
@@ -252,6 +253,11 @@ def _entry(name: str, value: Mapping[str, Any]) -> FileEntry:
 def _is_count(value: Any) -> bool:
     """Tell whether a value is an integer that fits where numbers of rows and bytes are summed."""
     return type(value) is int and 0 <= value < 1 << 48
+
+
+def _sorted(value: Any) -> Any:
+    """Sort keys at every depth: the same values have the same bytes, wherever they came from."""
+    return json.loads(canonical_json(value))
 
 
 def _serialise(value: Mapping[str, Any]) -> bytes:

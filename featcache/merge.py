@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from featcache.datasets import reader
 from featcache.durable import (
-    fsync_folder,
+    fsync_path,
     make_folders,
     remove_temporaries,
     write_pieces,
@@ -209,7 +209,7 @@ def _take(folder: Path, out: Path, number: int, entry: FileEntry, whole: Manifes
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             raise
     else:
-        fsync_folder(target.parent)
+        fsync_path(target.parent)
         return True
     if write_pieces(target, _blocks(source)) != (entry.bytes, entry.xxh3_128):
         target.unlink()

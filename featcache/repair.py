@@ -161,6 +161,12 @@ class _Repair:
         expected = expected_files(self.path, self.manifest)
         damages += self._verify(expected)
         damaged = {damage.file for damage in damages}
+        samples = None if SAMPLES in damaged else self._samples()
+        if MANIFEST in damaged and samples:  # it may know of shards that are lost, too
+            last = -(-len(samples) // self.manifest.shard_size)
+            lost = {shard_name(n) for n in range(last)} - expected.keys()
+            expected |= dict.fromkeys(lost)
+            damaged |= lost
         numbers = sorted(int(Path(n).stem) for n in expected if n.startswith(f"{SHARDS}/"))
 
         entries: dict[int, FileEntry] = {}  # of the shards that need no image
@@ -172,7 +178,6 @@ class _Repair:
             if entry:
                 entries[number] = entry
         records = dict(read_records(self.path, self.manifest, sorted(entries)))
-        samples = None if damaged & {SAMPLES, MANIFEST} else self._samples()
         before = {record.sample_id: record for chunk in records.values() for record in chunk}
         before = {record.sample_id: record for record in samples or ()} | before
         chunks = {n: self._planned(n, numbers, samples) for n in numbers if n not in entries}
@@ -248,10 +253,13 @@ class _Repair:
             settings=settings,
         )
 
-    def _samples(self) -> list[SampleRecord]:
-        """Read the old samples table, whose digest is that of cache.json."""
-        rows = read_table(self.path / SAMPLES, SAMPLES_SCHEMA).drop_columns(["shard", "row"])
-        return [SampleRecord(**row) for row in rows.to_pylist()]
+    def _samples(self) -> list[SampleRecord] | None:
+        """Read the old samples table, where it is readable."""
+        try:
+            rows = read_table(self.path / SAMPLES, SAMPLES_SCHEMA)
+        except CacheFormatError:
+            return None
+        return [SampleRecord(**row) for row in rows.drop_columns(["shard", "row"]).to_pylist()]
 
     def _planned(
         self, number: int, numbers: Sequence[int], samples: list[SampleRecord] | None

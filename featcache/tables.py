@@ -41,7 +41,8 @@ _LABELS: list[pa.Field[Any]] = [
     pa.field("value", pa.float64(), nullable=False),
     pa.field("split", pa.string(), nullable=False),
     pa.field("fold", pa.int32()),
-    pa.field("distribution", pa.list_(pa.float32())),
+    # "element" is Parquet's own name; with another one, a table would change by being read.
+    pa.field("distribution", pa.list_(pa.field("element", pa.float32()))),
 ]
 SAMPLES_SCHEMA = pa.schema(_SAMPLES)
 LABELS_SCHEMA = pa.schema(_LABELS)

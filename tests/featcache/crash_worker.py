@@ -1,0 +1,78 @@
+"""A process with torch and the tiny backbone loaded; it forks extractions that get killed.
+
+    python crash_worker.py CONFIG IMAGES
+
+Each line of standard input is ``{"out": folder, "at": k | null, "after": seconds | null}``: extract
+into the folder, with SIGKILL in the middle of the k-th call that changes the disk, or after some
+time. Each line of standard output is ``{"status": exit status, "calls": number or null}``.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from itertools import count
+
+CHANGES = ("write", "fsync", "replace", "unlink", "mkdir")
+
+
+def extract_into(out: str, images: str, backbone: object) -> None:
+    from featcache.datasets import open_dataset
+    from featcache.extraction import ExtractConfig, extract
+
+    config = ExtractConfig(views=("original", "hflip"), batch_size=2, workers=1, shard_size=3)
+    extract(open_dataset("table", images), out, backbone, config)
+
+
+def kill_at(number: int | None) -> count:
+    """Count calls that change the disk, and be killed in the middle of one."""
+    calls = count()
+
+    def killing(name, function):
+        def call(*args, **kwargs):
+            if next(calls) == number:
+                if name == "write":
+                    function(args[0], args[1][: len(args[1]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in CHANGES:
+        setattr(os, name, killing(name, getattr(os, name)))
+    return calls
+
+
+def main() -> None:
+    from featcache.backbone import BackboneSpec, load_backbone
+
+    config, images = sys.argv[1:]
+    backbone = load_backbone(BackboneSpec(model_config=config, pretrained="seed:0"))
+    import featcache.extraction  # noqa: F401  so that the children need not
+
+    for line in sys.stdin:
+        order = json.loads(line)
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            calls = kill_at(order["at"])
+            extract_into(order["out"], images, backbone)
+            with contextlib.suppress(BrokenPipeError), os.fdopen(write, "w") as stream:
+                stream.write(str(next(calls)))
+            os._exit(0)
+        os.close(write)
+        if order["after"] is not None:
+            time.sleep(order["after"])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        with os.fdopen(read) as stream:
+            calls_made = stream.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        answer = {"status": status, "calls": int(calls_made) if calls_made else None}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
