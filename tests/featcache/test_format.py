@@ -1,0 +1,96 @@
+"""docs/cache-format.md, held against the files that featcache writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xxhash
+
+from featcache import Cache
+from featcache.fingerprint import canonical_json, digest
+from featcache.tables import LABELS_SCHEMA, SAMPLES_SCHEMA
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/cache-format.md").read_text()
+
+
+def test_the_reader_in_the_document(small_cache: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert "featcache" not in code
+    space: dict[str, Any] = {}
+    exec(code, space)
+    plain, cache = space["PlainCache"](small_cache), Cache.open(small_cache)
+    assert plain.ids == cache.sample_ids.to_pylist()
+    for row, sample_id in enumerate(plain.ids):
+        for view in cache.views:
+            found = plain.read(sample_id, view)
+            np.testing.assert_array_equal(found, cache.tokens([row], view=view)[0])
+
+
+def test_row_digests_as_documented(small_cache: Path) -> None:
+    for path in sorted((small_cache / "shards").glob("*.h5")):
+        content = path.read_bytes()
+        with h5py.File(path) as file:
+            at = {name: file[name].id.get_offset() for name in file}
+            size = {name: file[name].nbytes // max(1, len(file[name])) for name in file}
+            for row in range(len(file["sample_id"])):
+                covered = b"".join(
+                    content[at[name] + row * size[name] :][: size[name]]
+                    for name in ("sample_id", "tokens", "scales", "pooled")
+                    if name in file
+                )
+                assert xxhash.xxh3_128(covered).digest() == file["digests"][row].tobytes()
+            stated = file.attrs["records_digest"].decode()
+            assert xxhash.xxh3_128(file["records"][()].tobytes()).hexdigest() == stated
+
+
+def test_manifest_as_documented(small_cache: Path) -> None:
+    text = (small_cache / "cache.json").read_text("utf-8")
+    value = json.loads(text)
+    table = DOCUMENT.split("## cache.json")[1].split("\n`files` may name")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert [key for key in documented if key != "part"] == list(value)
+    assert value["fingerprint_digest"] == digest(value["fingerprint"])
+    for name, entry in value["files"].items():
+        content = (small_cache / name).read_bytes()
+        assert entry["bytes"] == len(content)
+        assert entry["xxh3_128"] == xxhash.xxh3_128(content).hexdigest()
+    assert text == json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def test_large_data_sets_are_aligned(tmp_path: Path) -> None:
+    from featcache.hdf5 import write_arrays
+
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "small": np.zeros(4095, np.uint8), "one": np.zeros(4096, np.uint8),
+        "two": np.zeros(5000, np.float16),
+    }  # fmt: skip
+    write_arrays(tmp_path / "x.h5", arrays, {})
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert [file[name].id.get_offset() % 4096 for name in ("one", "two")] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"b": 1, "a": [1.0, 0.1, 1e-5]}, '{"a":[1.0,0.1,1e-05],"b":1}'),
+        ({"é": 'a"\\\n\x01'}, '{"é":"a\\"\\\\\\n\\u0001"}'),
+        ([True, None, -3], "[true,null,-3]"),
+    ],
+)
+def test_canonical_json_as_documented(value: Any, text: str) -> None:
+    assert canonical_json(value) == text
+
+
+@pytest.mark.parametrize("kind", ["samples", "labels"])
+def test_every_column_is_documented(kind: str) -> None:
+    schema = {"samples": SAMPLES_SCHEMA, "labels": LABELS_SCHEMA}[kind]
+    start = DOCUMENT.index(f"**{kind}.parquet**")
+    text = DOCUMENT[start : DOCUMENT.index("\n\n", start)].split("\n- **")[0]
+    documented = [word for word in re.findall(r"`(\w+)`", text) if word in schema.names]
+    assert documented == schema.names
