@@ -139,5 +139,7 @@ class ClipIqaPlus:
             return AntonymScale(data, prompts().cpu().numpy(), text.logit_scale)
 
     def quick(self) -> ClipIqaPlus:
-        """Return the same with few steps."""
-        return replace(self, steps=min(self.steps, 60), lr=50 * self.lr)
+        """Return the same with few steps and learnt vectors."""
+        return replace(
+            self, context=min(self.context, 4), steps=min(self.steps, 60), lr=50 * self.lr
+        )

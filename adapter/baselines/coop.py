@@ -78,5 +78,7 @@ class CoOp:
             return CosineClassifier(data, prompts().cpu().numpy(), text.logit_scale)
 
     def quick(self) -> CoOp:
-        """Return the same with few steps."""
-        return replace(self, steps=min(self.steps, 60), lr=10 * self.lr)
+        """Return the same with few steps and learnt vectors."""
+        return replace(
+            self, context=min(self.context, 4), steps=min(self.steps, 60), lr=10 * self.lr
+        )
