@@ -86,7 +86,9 @@ def read_regions(
     except FileNotFoundError as error:
         raise CacheFormatError(f"{path}: missing; run `featcache repair`") from error
     except (OSError, RuntimeError, KeyError) as error:
-        raise CacheFormatError(f"{path}: not a readable HDF5 file: {error}") from error
+        raise CacheFormatError(
+            f"{path}: not a readable HDF5 file: {error}; run `featcache repair`"
+        ) from error
     for name, (dtype, tail) in kinds.items():
         region = regions[name]
         same = region.dtype.kind == "S" if dtype == np.dtype("S") else region.dtype == dtype

@@ -95,6 +95,7 @@ def make_small_cache(tiny_backbone: Backbone, image_dataset: Dataset) -> Callabl
             "batch_size": 2,
             "workers": 1,
             "shard_size": 3,
+            "max_failures": 1.0,
         }
         extract(dataset, out, backbone, ExtractConfig(**(settings | changes)))
         return out
