@@ -8,9 +8,9 @@ made for streaming (WebDataset, MosaicML Streaming, LitData) stream, shuffled in
 All of them read in one process and one thread, into the page cache's speed when warm; cold means
 that the files' pages were dropped (`posix_fadvise(POSIX_FADV_DONTNEED)`) and the reader is new.
 
-Rounds go around all readers, and the best round of each counts: on a shared machine, noise only
-slows down. The first batch of each reader is compared with the data, bit for bit. Formats that are
-not installed (`pip install 'featcache[bench]'`) are named and left out.
+Rounds go around all readers in random order, and the best round of each counts: on a shared
+machine, noise only slows down. The first batch of each reader is compared with the data, bit for
+bit. Formats that are not installed (`pip install 'featcache[bench]'`) are named and left out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import io
 import json
 import os
 import platform
+import random
 import shutil
 import sys
 import time
@@ -378,6 +379,14 @@ def measure(batches: Batches, count: int) -> float:
     return count * BATCH * ROW_BYTES / (time.perf_counter() - start) / 1e9
 
 
+def warm_up(batches: Batches, count: int, seconds: float = 4) -> None:
+    """Read until most rows were seen, or for some seconds."""
+    end = time.perf_counter() + seconds
+    while count and time.perf_counter() < end:
+        next(batches)
+        count -= 1
+
+
 def write_speed(root: Path, data: Array, rounds: int) -> tuple[float, float]:
     """Return GB/s of shards, and of the same bytes by plain sequential writes, fsynced."""
     shard = content(data, "float16", 0)
@@ -474,11 +483,15 @@ def main() -> None:
             if "int8" not in reader.name:
                 check(batch, data)
         print("warm", file=sys.stderr, flush=True)
-        for round_ in range(options.rounds + 1):
-            for reader, batches in zip(used, opened, strict=True):
-                speed = measure(batches, options.batches)
-                if round_:  # the first brings the pages in
-                    reader.warm.append(speed)
+        for batches in opened:
+            warm_up(batches, 2 * options.images // BATCH)
+        shuffler = random.Random(0)
+        for _ in range(options.rounds):
+            turns = list(zip(used, opened, strict=True))
+            shuffler.shuffle(turns)
+            for reader, batches in turns:
+                time.sleep(0.5)  # the threads of the reader before fill their queues
+                reader.warm.append(measure(batches, options.batches))
         verify = verify_speed(folder_of(options.folder, used[0]), options.images, 3)
         opened.clear()
         print("cold", file=sys.stderr, flush=True)
