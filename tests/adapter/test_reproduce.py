@@ -29,7 +29,7 @@ DEMO = BackboneSpec(name="demo-seeded-vit", pretrained="seed:0")
 NOWHERE = BackboneSpec(name="ViT-B-32", pretrained="/no/such/file.safetensors")
 CPU = Options(device="cpu")
 
-COLUMNS = ("user_id", "original_image", "face_id", "age", "gender", *"x y dx dy".split())
+COLUMNS = ("user_id", "original_image", "face_id", "age", "gender", "x", "y", "dx", "dy")
 
 
 def draw(path: Path, level: float, generator: np.random.Generator) -> None:
