@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_a_full_disk_keeps_finished_shards(tmp_path, make_small_cache, small_cac
     out, real, writes = tmp_path / "c", os.write, []
 
     def write(descriptor, data):
-        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
         if "00002.h5" in name and len(writes) > 3:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         writes.append(name)
@@ -150,7 +151,7 @@ def test_signals_end_a_run_cleanly(tmp_path, image_dataset, tiny_backbone, small
     with pytest.raises(KeyboardInterrupt):
         extract(image_dataset, tmp_path / "c", tiny_backbone, ExtractConfig(**CONFIG), stop)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert not [path for path in (tmp_path / "c").rglob("*.tmp")]
+    assert not list((tmp_path / "c").rglob("*.tmp"))
     assert not [t for t in threading.enumerate() if t.name.startswith(("write", "decode"))]
     assert (tmp_path / "c/shards/00000.h5").exists()
     extract(image_dataset, tmp_path / "c", tiny_backbone, ExtractConfig(**CONFIG))
@@ -184,7 +185,7 @@ def test_two_runs_at_once(tmp_path, make_small_cache):
     ("name", "changes"),
     [
         ("backbone.weights", {"pretrained": "seed:1"}),
-        ("backbone.projection", {"projection": "random:3"}),
+        ("backbone.projection", {"projection": "none"}),
         ("backbone.token_pool", {"token_pool": 2}),
         ("views", {"views": ("original",)}),
         ("dtype", {"dtype": "int8"}),
