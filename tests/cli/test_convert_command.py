@@ -148,6 +148,8 @@ def test_from_the_checkpoint_to_ranked_images(released, tmp_path, featcache, ada
     assert "SRCC" in out
     evaluation = json.loads((run / "eval.json").read_text())
     assert len(evaluation["queries"]) > 5
+    code, _, message = adapter("report", run, "--shards", cache, "--root", folder / "images")
+    assert code == 0, message
     code, _, message = adapter("eval", run)
     assert code == 1
     assert "--shards" in message
