@@ -19,7 +19,7 @@ from adapter.config import AdapterConfig
 from adapter.recipes.utkface import RECIPE as FULL
 
 NARROW = AdapterConfig.released(width=256)
-TRAIN = settings(steps=1000, lr=5e-4, precision="bf16")
+TRAIN = settings(steps=500, lr=5e-4, batch_size=32, precision="bf16")
 
 RECIPE = replace(
     FULL,

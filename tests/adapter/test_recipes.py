@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,14 @@ def test_a_copied_and_edited_file_is_a_recipe(tmp_path):
     )
     recipe, docstring = load_module(str(path))
     assert (recipe.name, recipe.seeds, docstring) == ("mine", (0, 1, 2), "My table.")
+
+
+def test_the_example_of_the_documentation_is_a_recipe(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text("utf-8")
+    path = tmp_path / "example.py"
+    path.write_text(text.split("```python\n")[1].split("```")[0])
+    recipe = load_recipe(str(path))
+    assert {row.key: row.method for row in recipe.rows}["adapter"].train.steps == 50_000
 
 
 def test_what_is_no_recipe_is_refused(tmp_path):
