@@ -95,7 +95,8 @@ def changed(fingerprint, name):
     place = value
     for key in path:
         place = place[key]
-    place[last] = [*place[last], "x"] if isinstance(place[last], list) else f"other {place[last]}"
+    possible = {"views": ["original"], "dtype": "int8", "schema_version": 2}
+    place[last] = possible.get(name, f"other {place[last]}")
     return Fingerprint.from_dict(value)
 
 
