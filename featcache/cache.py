@@ -30,7 +30,7 @@ from featcache.durable import file_digest
 from featcache.errors import CacheFormatError
 from featcache.layout import LABELS, SAMPLES, Shapes, shard_name
 from featcache.manifest import Manifest
-from featcache.mapping import map_file
+from featcache.mapping import map_file, will_need
 from featcache.prompts import Prompt, PromptIndex, open_prompts
 from featcache.quantise import dequantise
 from featcache.shard import open_shard, row_digest
@@ -77,6 +77,7 @@ class Cache:
         counts = [entry.rows or 0 for entry in entries.values()]
         self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # [shards + 1]
         self._mapped: dict[int, Arrays] = {}
+        self._fetched = np.zeros(len(self) * len(self.views), bool)  # whose pages were asked for
         self._verified = np.zeros(len(self) if verify_rows else 0, bool)
 
     @classmethod
@@ -215,7 +216,7 @@ class Cache:
             IndexError: A row or a view is not in the cache.
             CacheFormatError: A shard is missing, damaged or not of this cache.
         """
-        places = self._places(rows, view)
+        places = self._places(rows, view, fetch=True)
         stored = self.fingerprint.dtype
         dtype = np.dtype("float16" if stored == "int8" else stored)
         shape = (len(places), self.shapes.num_tokens, self.shapes.token_dim)
@@ -243,15 +244,26 @@ class Cache:
         return out
 
     def _places(
-        self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]]
+        self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]], *, fetch: bool = False
     ) -> list[tuple[Arrays, int]]:
-        """Return for each row its shard's arrays and its place on their first axis."""
+        """Return for each row its shard's arrays and its place on their first axis.
+
+        With ``fetch``, the kernel is asked for the tokens that are read for the first time, all
+        of them at once; from a cold disk that is several times as fast as one page fault after
+        the other. Later they are in memory as a rule, and asking would only cost time.
+        """
         rows, views = self._resolve(rows, view)
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         places = (rows - self._starts[shards]) * len(self.views) + views
         found = [
             (self._shard(n), at) for n, at in zip(shards.tolist(), places.tolist(), strict=True)
         ]
+        if fetch:
+            numbers = rows * len(self.views) + views
+            for position in np.flatnonzero(~self._fetched[numbers]).tolist():
+                arrays, at = found[position]
+                will_need(arrays["tokens"][at])
+            self._fetched[numbers] = True
         if self.verify_rows:
             self._verify(rows)
         return found

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from featcache import Cache
 from featcache.errors import CacheFormatError, CacheNotFoundError, PromptNotFoundError
 from featcache.manifest import Manifest
+from featcache.mapping import will_need
 from featcache.shard import row_digest
 
 if TYPE_CHECKING:
@@ -194,6 +195,22 @@ def test_rows_are_verified_once(small_cache: Path, monkeypatch: pytest.MonkeyPat
     assert len(calls) == 2
     cache.tokens([0, 1])
     assert cache._verified.tolist() == [True, True, False, False, False, True, False, False]
+
+
+def test_pages_are_asked_for_once(small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(array: NDArray[Any]) -> None:
+        asked.append(array.shape)
+        will_need(array)
+
+    monkeypatch.setattr("featcache.cache.will_need", counted)
+    cache = Cache.open(small_cache)
+    cache.tokens([1, 5])
+    cache.tokens([5, 1, 2])
+    cache.tokens([5], view="hflip")
+    cache.pooled([7])
+    assert asked == [(4, 6)] * 4
 
 
 def test_shards_that_do_not_count_from_zero(cache_copy: Path) -> None:
