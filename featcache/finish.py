@@ -101,8 +101,6 @@ def complete(folder: Path, manifest: Manifest, shards: Mapping[str, FileEntry]) 
 
 def stored_prompts(folder: Path, manifest: Manifest) -> dict[str, Prompt]:
     """Read all prompts of a cache; none where there is no prompt file yet."""
-    if not (folder / PROMPTS).exists():
-        return {}
     index = open_prompts(folder, shapes=manifest.shapes, fingerprint=manifest.fingerprint)
     return {text: index.read(text) for text in index.rows}
 

@@ -71,6 +71,8 @@ class PromptIndex:
     def damaged(self, rows: Iterable[int] | None = None) -> list[int]:
         """Compare prompts with their digests; returns the rows that differ."""
         texts = list(self.rows)
+        if not texts:
+            return []
         arrays = [self.regions[name].map(self.path) for name in ("tokens", "pooled")]
         digests = self.regions["digests"].map(self.path)
         return [
@@ -82,13 +84,15 @@ class PromptIndex:
 
 
 def open_prompts(folder: Path, *, shapes: Shapes, fingerprint: Fingerprint) -> PromptIndex:
-    """Check the prompt file of a cache.
+    """Check the prompt file of a cache; a cache without labels has none, and holds no prompts.
 
     Raises:
-        CacheFormatError: It is missing, damaged or not of the documented format.
+        CacheFormatError: It is damaged or not of the documented format.
         FingerprintMismatchError: It was made with another text tower.
     """
     path = folder / PROMPTS
+    if not path.exists():
+        return PromptIndex(path=path, rows={}, regions={})
     tails: Kinds = {
         "tokens": (np.dtype("float32"), (shapes.context_length, shapes.text_dim)),
         "pooled": (np.dtype("float32"), (shapes.pooled_dim,)),

@@ -104,7 +104,8 @@ def test_each_difference_is_refused_by_name(manifest):
     fingerprint = manifest.fingerprint
     names = fields(fingerprint)
     expected = {
-        "backbone.architecture", "backbone.weights", "backbone.projection.kind", "backbone.token_pool",
+        "backbone.architecture", "backbone.weights", "backbone.projection.kind",
+        "backbone.token_pool",
         "preprocessing.size", "preprocessing.mean", "preprocessing.std", "preprocessing.resize",
         "preprocessing.interpolation", "preprocessing.orientation", "preprocessing.truncated",
         "views", "dtype", "schema_version",

@@ -72,13 +72,17 @@ def test_prompts_of_another_text_tower_are_refused(small_cache, manifest, open_i
     open_in(small_cache, fingerprint=other)  # prompts do not depend on how images are stored
 
 
-def test_damaged_lists_and_missing_files(cache_copy, open_in):
+def test_a_damaged_list(cache_copy, open_in):
     file = cache_copy / "prompts.h5"
     content = bytearray(file.read_bytes())
     content[open_in(cache_copy).regions["prompts"].offset] ^= 1
     file.write_bytes(content)
     with pytest.raises(CacheFormatError, match="list of prompts"):
         open_in(cache_copy)
-    file.unlink()
-    with pytest.raises(CacheFormatError, match="missing"):
-        open_in(cache_copy)
+
+
+def test_a_cache_without_a_prompt_file_holds_no_prompts(tmp_path, open_in):
+    index = open_in(tmp_path)
+    assert (index.rows, index.damaged()) == ({}, [])
+    with pytest.raises(PromptNotFoundError, match="featcache prompts"):
+        index.read("a.")

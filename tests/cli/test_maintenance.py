@@ -1,0 +1,95 @@
+"""`featcache verify`, `repair`, `merge` and `export` from the outside."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cli.console import make_app
+from cli.maintenance import export, merge, repair, verify
+
+TINY = {
+    "embed_dim": 6,
+    "vision_cfg": {
+        "image_size": 16, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8,
+    },
+    "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Images, a cache of them, and the two parts of it."""
+    from featcache.backbone import BackboneSpec, load_backbone
+    from featcache.datasets import open_dataset
+    from featcache.extraction import ExtractConfig, extract
+
+    folder = tmp_path_factory.mktemp("maintenance")
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    (folder / "images").mkdir()
+    generator = np.random.default_rng(0)
+    for n in range(5):
+        pixels = generator.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"images/{n}.png")
+    spec = BackboneSpec(model_config=str(folder / "tiny.json"), pretrained="seed:0")
+    backbone, dataset = load_backbone(spec), open_dataset("folder", folder / "images")
+    for name, part in {"cache": None, "part1": (1, 2), "part2": (2, 2)}.items():
+        config = ExtractConfig(shard_size=2, workers=1, part=part)
+        extract(dataset, folder / name, backbone, config)
+    return folder
+
+
+@pytest.fixture
+def cache(made, tmp_path):
+    return shutil.copytree(made / "cache", tmp_path / "cache")
+
+
+def run(*arguments):
+    app = make_app("test")
+    for command in (verify, repair, merge, export):
+        app.command()(command)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_verify_and_repair(made, cache):
+    assert run("verify", cache).exit_code == 0
+    shard = cache / "shards/00001.h5"
+    content = bytearray(shard.read_bytes())
+    content[content.index(b"2.png3.png")] ^= 1
+    shard.write_bytes(content)
+    assert run("verify", cache, "--quick").exit_code == 0
+    result = run("verify", cache)
+    assert result.exit_code == 1
+    assert "damaged: shards/00001.h5" in result.stdout
+    assert "rows 0" in result.stdout
+    report = json.loads(run("verify", cache, "--json").stdout)
+    assert not report["ok"]
+    assert report["damages"][0]["rows"] == [0]
+    result = run("repair", cache, "--root", made / "images", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "made again from its images: shards/00001.h5\n" in result.stdout
+    assert run("verify", cache, "--root", made / "images").exit_code == 0
+    assert shard.read_bytes() == (made / "cache/shards/00001.h5").read_bytes()
+
+
+def test_merge(made, tmp_path):
+    result = run("merge", made / "part1", made / "part2", "--out", tmp_path / "merged")
+    assert result.exit_code == 0, result.output
+    one, two = (folder / "cache.json" for folder in (tmp_path / "merged", made / "cache"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "webdataset"])
+def test_export(made, tmp_path, kind):
+    result = run("export", made / "cache", "--out", tmp_path / "out", "--format", kind)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out/export.json").read_text())["format"] == kind
+
+
+def test_an_unknown_format(made, tmp_path):
+    result = run("export", made / "cache", "--out", tmp_path / "out", "--format", "pickle")
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()
