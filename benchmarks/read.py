@@ -379,7 +379,7 @@ def measure(batches: Batches, count: int) -> float:
     return count * BATCH * ROW_BYTES / (time.perf_counter() - start) / 1e9
 
 
-def warm_up(batches: Batches, count: int, seconds: float = 4) -> None:
+def warm_up(batches: Batches, count: int, seconds: float = 2) -> None:
     """Read until most rows were seen, or for some seconds."""
     end = time.perf_counter() + seconds
     while count and time.perf_counter() < end:
