@@ -109,7 +109,7 @@ def _query(
         dataset=found.dataset,
         task=found.task,
         query=found.query,
-        paths=paths.take(found.rows).to_pylist(),
+        paths=[str(path) for path in paths.take(found.rows).to_pylist()],
         values=found.values,
         scores=found.predictions[by],
         same_unit=by == "score",
