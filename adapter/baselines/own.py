@@ -14,7 +14,7 @@ from adapter.settings import OptimConfig, TrainConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adapter.settings import TrainEvent
+    from adapter.settings import Precision, TrainEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +110,12 @@ class AdapterPredictor:
 
 
 def settings(
-    steps: int, lr: float, *, batch_size: int = 64, precision: str = "auto"
+    steps: int, lr: float, *, batch_size: int = 64, precision: Precision = "auto"
 ) -> TrainConfig:
     """Return training settings with the few numbers that a recipe changes."""
     return TrainConfig(
         steps=steps,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
         sampling=SamplingConfig(batch_size=batch_size),
         optim=OptimConfig(lr=lr),
     )
