@@ -50,7 +50,7 @@ def test_intact(small_cache):
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(name=st.sampled_from(FILES), where=st.floats(0, 1, exclude_max=True))
 def test_any_flipped_bit_is_found(cache_copy, name, where):
