@@ -51,9 +51,15 @@ demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, a few 
 reproduce-table1: setup  ## the paper's Table 1: make reproduce-table1 DATA=DIR
 	$(BIN)/adapter reproduce table1 --data "$(DATA)" --out $(OUT)
 
+# The peers want older versions of what we use, so they get an environment of their own that sees
+# the tested packages through a path file.
 bench-read: setup  ## reading and writing the cache beside its peers
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python benchmarks/read.py
+	test -d .venv-bench || $(PYTHON) -m venv .venv-bench
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > \
+	  "$$(.venv-bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/tested.pth"
+	.venv-bench/bin/python -m pip install --quiet litdata mosaicml-streaming webdataset 'zarr>=3'
+	OMP_NUM_THREADS=1 PYTHONPATH=. .venv-bench/bin/python benchmarks/read.py \
+	  --folder "$${TMPDIR:-/tmp}/featcache-bench"
 
 bench-head: setup  ## the ranking head at linear cost beside the concatenated form
 	$(BIN)/python benchmarks/ranking_head.py
