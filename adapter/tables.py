@@ -109,6 +109,9 @@ def footnotes(doc: Doc) -> list[str]:
         ),
         *doc["notes"],
     ]
+    for reason in dict.fromkeys(row["reason"] for row in doc["rows"] if row["reason"]):
+        names = ", ".join(row["title"] for row in doc["rows"] if row["reason"] == reason)
+        lines.append(f"{names}: {reason}.")
     for task in doc["tasks"]:
         if task["status"] != "there" or not task["fingerprint"]:
             continue

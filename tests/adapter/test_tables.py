@@ -133,7 +133,15 @@ def test_markdown_table(doc):
     assert "**65.0 (1.0)** | 65.2 (2.9) | −0.2 | **0.37 (0.01)**" in lines[3]
     assert "5 of 5" in lines[3]
     assert "+0.08 | −0.01 to +0.17 | 5 | within noise" in text
-    for expected in ("a note", "leak: one", "f" * 32, "2 unreadable", "a device", "torch 2"):
+    for expected in (
+        "Method <other>: no text tower.",
+        "a note",
+        "leak: one",
+        "f" * 32,
+        "2 unreadable",
+        "a device",
+        "torch 2",
+    ):
         assert expected in text
 
 
