@@ -49,7 +49,8 @@ demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, a few 
 	@echo "open $(DEMO)/run/report.html"
 
 reproduce-table1: setup  ## the paper's Table 1: make reproduce-table1 DATA=DIR
-	$(BIN)/adapter reproduce table1 --data "$(DATA)" --out $(OUT)
+	@test -n "$(DATA)" || { echo "usage: make reproduce-table1 DATA=DIR [OUT=DIR]"; exit 2; }
+	$(BIN)/adapter reproduce table1 --data "$(DATA)" --out "$(OUT)"
 
 # The peers want older versions of what we use, so they get an environment of their own that sees
 # the tested packages through a path file.

@@ -11,7 +11,7 @@ app.command(help=train.EXAMPLES)(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command()(rank.rank)
 app.command()(rank.report)
-app.command()(reproduce.reproduce)
+app.command(help=reproduce.EXAMPLES)(reproduce.reproduce)
 app.command()(convert.convert)
 
 

@@ -34,9 +34,9 @@ COLORS = {
 }
 SHAPES = ("cube", "sphere", "cylinder")
 MATERIALS = ("rubber", "metal")
-SIZES = {"large": 0.125, "small": 0.08}  # half the side of the square, in image widths
+SIZES = {"large": 0.16, "small": 0.12}  # half the side of the square, in image widths
 
-MAX_OBJECTS = 9
+MAX_OBJECTS = 7
 MIN_VISIBLE = 0.5  # share of an object's pixels that no later object covers
 _SAMPLES = 3
 _LIGHT = (-0.48, -0.6, 0.64)  # unit vector towards the light; z towards the viewer
@@ -73,7 +73,7 @@ def draw_scene(seed: int, index: int, size: int) -> tuple[NDArray[np.uint8], lis
     """
     rng = np.random.default_rng([seed, index])
     image = _background(rng, size)  # [S, S, 3]
-    light = 0.75 + 0.4 * rng.random()
+    light = 0.95 + 0.15 * rng.random()
     favours = {
         kind: _cumulated(rng.random(len(values)))
         for kind, values in (("color", COLORS), ("shape", SHAPES), ("material", MATERIALS))
@@ -126,7 +126,8 @@ def _cumulated(weights: Array) -> list[float]:
     """Cumulated weights of a skewed choice, from uniform numbers; added one after the other."""
     out, total = [], 0.0
     for weight in weights.tolist():
-        total += weight * weight * weight + 0.02
+        square = weight * weight
+        total += square * square * weight + 0.005
         out.append(total)
     return out
 
@@ -143,7 +144,7 @@ def _background(rng: np.random.Generator, size: int) -> Array:
     colourfulness and contrast of the pictures follow them.
     """
     level = 0.08 + 0.84 * rng.random()
-    tint = (rng.random(3) - 0.5) * 0.7 * rng.random()
+    tint = (rng.random(3) - 0.5) * 0.3 * rng.random()
     y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1  # [S, S] each
     slope = (rng.random(2) - 0.5) * 0.5
     kind = int(rng.integers(3))
@@ -156,7 +157,7 @@ def _background(rng: np.random.Generator, size: int) -> Array:
         texture = np.floor((a * x + b * y) / width) % 2 * 2 - 1
         if kind == 2:
             texture *= np.floor((b * x - a * y) / width) % 2 * 2 - 1
-    grey = level + slope[0] * x + slope[1] * y + 0.3 * rng.random() ** 2 * texture
+    grey = level + slope[0] * x + slope[1] * y + 0.12 * rng.random() * texture
     return np.asarray(np.clip(grey[..., None] + tint, 0, 1))  # [S, S, 3]
 
 
