@@ -39,11 +39,12 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, a few minutes
+demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, under ten minutes
 	$(BIN)/featcache extract --dataset demo --root $(DEMO)/images --out $(DEMO)/cache \
-	  --backbone demo-seeded-vit --pretrained seed:0 --views original,hflip
+	  --backbone demo-seeded-vit --pretrained seed:0 --token-pool 2 --views original,hflip
 	$(BIN)/adapter train --shards $(DEMO)/cache --out $(DEMO)/run --resume \
-	  --width 128 --steps 1000 --lr 1e-3
+	  --steps 3000 --lr 5e-4 --width 128 --set model.blocks=1 --set model.post_blocks=0 \
+	  --set model.prompt_tokens=4 --set loss.regression_weight=1
 	$(BIN)/adapter eval $(DEMO)/run
 	$(BIN)/adapter report $(DEMO)/run --root $(DEMO)/images
 	@echo "open $(DEMO)/run/report.html"

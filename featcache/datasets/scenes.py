@@ -34,9 +34,9 @@ COLORS = {
 }
 SHAPES = ("cube", "sphere", "cylinder")
 MATERIALS = ("rubber", "metal")
-SIZES = {"large": 0.16, "small": 0.12}  # half the side of the square, in image widths
+SIZES = {"large": 0.145, "small": 0.115}  # half the side of the square, in image widths
 
-MAX_OBJECTS = 7
+MAX_OBJECTS = 9
 MIN_VISIBLE = 0.5  # share of an object's pixels that no later object covers
 _SAMPLES = 3
 _LIGHT = (-0.48, -0.6, 0.64)  # unit vector towards the light; z towards the viewer
@@ -126,8 +126,7 @@ def _cumulated(weights: Array) -> list[float]:
     """Cumulated weights of a skewed choice, from uniform numbers; added one after the other."""
     out, total = [], 0.0
     for weight in weights.tolist():
-        square = weight * weight
-        total += square * square * weight + 0.005
+        total += weight * weight * weight + 0.01
         out.append(total)
     return out
 
@@ -199,11 +198,11 @@ def _solid(
         spot *= spot
         spot *= spot
         spot *= spot  # lit ** 16
-        colours = base * (0.35 + 0.5 * lit + 0.45 * sky)[..., None] + (0.85 * spot)[..., None]
+        colours = base * (0.4 + 0.45 * lit + 0.5 * sky)[..., None] + (0.15 + 0.7 * spot)[..., None]
     else:
         # Rubber scatters light evenly; its surface is dimpled.
         dimples = (np.floor((x + y) * 5) + np.floor((x - y) * 5)) % 2
-        colours = base * ((0.45 + 0.6 * lit) * (0.84 + 0.16 * dimples))[..., None]
+        colours = base * ((0.2 + 0.7 * lit) * (0.76 + 0.24 * dimples))[..., None]
     cover = inside.astype(np.float64)
     return _average(np.clip(colours, 0, 1) * cover[..., None]), _average(cover)
 
@@ -224,7 +223,7 @@ def _sphere(x: Array, y: Array, tilt: float) -> tuple[NDArray[np.bool_], tuple[A
 def _cylinder(x: Array, y: Array, tilt: float) -> tuple[NDArray[np.bool_], tuple[Array, ...]]:
     """A standing cylinder seen from above: the lid and a rounded lower edge are ellipses."""
     del tilt
-    half, height, flat = 0.72, 0.68, 0.28  # half width, of the axis, and of the ellipses
+    half, height, flat = 0.55, 0.74, 0.24  # half width, of the axis, and of the ellipses
     u = x / half
     rim = flat * np.sqrt(np.maximum(1 - u * u, 0))
     lid = np.abs(y + height) <= rim
