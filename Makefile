@@ -43,7 +43,7 @@ demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, under 
 	$(BIN)/featcache extract --dataset demo --root $(DEMO)/images --out $(DEMO)/cache \
 	  --backbone demo-seeded-vit --pretrained seed:0 --token-pool 2 --views original,hflip
 	$(BIN)/adapter train --shards $(DEMO)/cache --out $(DEMO)/run --resume \
-	  --steps 3000 --lr 5e-4 --width 128 --set model.blocks=1 --set model.post_blocks=0 \
+	  --steps 3500 --lr 5e-4 --width 128 --set model.blocks=1 --set model.post_blocks=0 \
 	  --set model.prompt_tokens=4 --set loss.regression_weight=1
 	$(BIN)/adapter eval $(DEMO)/run
 	$(BIN)/adapter report $(DEMO)/run --root $(DEMO)/images

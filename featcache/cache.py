@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from featcache.durable import file_digest
 from featcache.errors import CacheFormatError
-from featcache.layout import LABELS, SAMPLES, Shapes, shard_name
+from featcache.layout import LABELS, PROMPTS, SAMPLES, Shapes, shard_name
 from featcache.manifest import Manifest
 from featcache.mapping import map_file, will_need
 from featcache.prompts import Prompt, PromptIndex, open_prompts
@@ -168,6 +168,9 @@ class Cache:
 
     @cached_property
     def _prompts(self) -> PromptIndex:
+        path = self.path / PROMPTS
+        if PROMPTS in self.manifest.files and not path.exists():
+            raise CacheFormatError(f"{path}: missing; `featcache repair` makes it again")
         return open_prompts(self.path, shapes=self.shapes, fingerprint=self.fingerprint)
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.baselines.method import ImageVectors
 from adapter.baselines.ridge import fit_ridge, standardiser
+from adapter.errors import LabelsError
 from adapter.evaluate import Evaluation, QueryEvaluation, evaluate
 from adapter.labels import select_labels
 from adapter.metrics import Metrics, average, measure
@@ -123,10 +124,11 @@ def _ridge(
     """Fit and measure ridge regression for one query; nothing where it has no training labels."""
     settings = run.record["settings"]["train"]
     names = [found.query]
-    training = select_labels(
-        vectors.cache, split=settings["split"], fold=fold, queries=names, tasks=[found.task]
-    ).queries
-    if not training:
+    try:
+        training = select_labels(
+            vectors.cache, split=settings["split"], fold=fold, queries=names, tasks=[found.task]
+        ).queries
+    except LabelsError:  # labelled for the test alone: there is nothing to fit
         return {}
     labels, metrics = training[0], {}
     low, high = float(labels.values.min()), float(labels.values.max())

@@ -198,11 +198,11 @@ def _solid(
         spot *= spot
         spot *= spot
         spot *= spot  # lit ** 16
-        colours = base * (0.4 + 0.45 * lit + 0.5 * sky)[..., None] + (0.15 + 0.7 * spot)[..., None]
+        colours = base * (0.15 + 0.7 * lit + 0.5 * sky)[..., None] + (0.15 + 0.7 * spot)[..., None]
     else:
         # Rubber scatters light evenly; its surface is dimpled.
         dimples = (np.floor((x + y) * 5) + np.floor((x - y) * 5)) % 2
-        colours = base * ((0.2 + 0.7 * lit) * (0.76 + 0.24 * dimples))[..., None]
+        colours = base * ((0.05 + 0.9 * lit) * (0.76 + 0.24 * dimples))[..., None]
     cover = inside.astype(np.float64)
     return _average(np.clip(colours, 0, 1) * cover[..., None]), _average(cover)
 

@@ -143,7 +143,13 @@ def test_errors_of_the_write_thread_end_the_run(tmp_path, make_small_cache, monk
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_end_a_run_cleanly(tmp_path, image_dataset, tiny_backbone, small_cache, number):
+def test_signals_end_a_run_cleanly(
+    tmp_path, image_dataset, tiny_backbone, small_cache, number, request
+):
+    # A shell starts background jobs with SIGINT ignored; Python then has no handler for it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def stop(event):
         if event.kind == "image" and event.done == 8:
             os.kill(os.getpid(), number)

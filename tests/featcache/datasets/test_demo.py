@@ -39,7 +39,7 @@ def test_scenes_are_the_same_everywhere():
     digest = hashlib.sha256()
     for index in range(20):
         digest.update(draw_scene(0, index, 128)[0].tobytes())
-    assert digest.hexdigest() == "1d724f735c980ad91c1d1b5bf130896c09d03315875b5a36bd1c23c31d11f607"
+    assert digest.hexdigest() == "3498c6e6f3d1d3ff943f925d349f9efeb3f68d796ea58d5ff9ee6606afb3a8bc"
 
 
 def test_generates_itself_once(tmp_path):
@@ -104,7 +104,7 @@ def test_photometric_queries_vary_widely():
     for name, low, high in (
         ("brightness", 0.25, 0.7),
         ("contrast", 0.13, 0.22),
-        ("colourfulness", 30, 65),
+        ("colourfulness", 30, 60),
     ):
         series = [value[name] for value in values]
         assert np.quantile(series, 0.1) < low
