@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.console import options, out, size, table
 
+if TYPE_CHECKING:
+    from featcache.datasets.base import DatasetInfo
+
 
 def datasets(
     name: Annotated[str, typer.Argument(help="A data set; all when left out.")] = "",
+    long: Annotated[
+        bool, typer.Option("--long", help="Also where to ask for each, its layout and options.")
+    ] = False,
     check: Annotated[
         Path | None, typer.Option(help="A folder: say what is found in it, and what is missing.")
     ] = None,
@@ -28,6 +34,8 @@ def datasets(
     **Examples**
 
     `featcache datasets`
+
+    `featcache datasets --long`
 
     `featcache datasets koniq10k --check /data/koniq10k`
     """
@@ -48,15 +56,22 @@ def datasets(
                 for one in names()
             ],
         )
+        for one in names() if long else ():
+            describe(info(one))
         return
-    facts = info(name)
     if check is not None:
         reader = open_dataset(name, check, **options(option or [], "--option"))
         report = reader.check(contents=contents)
         print("\n".join(report.lines()))
         sys.exit(0 if report.ok else 1)
+    describe(info(name))
+
+
+def describe(facts: DatasetInfo) -> None:
+    """Print all that is known of a data set."""
     out().print(
-        f"{facts.title}: {facts.task}\nlicence: {facts.licence}\nask for it: {facts.source}",
+        f"\n{facts.name}, {facts.title}: {facts.task}\n"
+        f"licence: {facts.licence}\nask for it: {facts.source}",
         markup=False,
     )
     out().print(f"expected layout:\n{facts.layout}", markup=False, highlight=False)
