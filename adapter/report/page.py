@@ -166,7 +166,8 @@ def _overview(queries: Sequence[QueryReport]) -> str:
         )
     head = "".join(f"<th>{html.escape(method)}</th>" for method in methods)
     return (
-        "<div class='wide'><table><thead><tr><th>query</th><th>data set / task</th><th>n</th>"
+        "<div class='wide'><table class='queries'><thead><tr><th>query</th>"
+        "<th>data set / task</th><th>n</th>"
         f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

@@ -85,7 +85,7 @@ def _ticks(bounds: tuple[float, float]) -> list[float]:
     power = 10.0 ** np.floor(np.log10(span))
     step = next(power * f for f in (1, 0.5, 0.2, 0.1) if span / (power * f) >= 3)
     first = np.ceil(bounds[0] / step)
-    return [float(step * n) for n in np.arange(first, np.floor(bounds[1] / step) + 1)]
+    return [float(step * n) + 0.0 for n in np.arange(first, np.floor(bounds[1] / step) + 1)]
 
 
 def _tick_x(value: float, bounds: tuple[float, float]) -> str:
