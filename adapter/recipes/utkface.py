@@ -7,7 +7,7 @@ the tables beside the images where there are some, else one face in five of each
 by seed.
 
 Known results: none yet with the paper's backbone and all faces. On a sample of 2,401 faces with a
-self-supervised ViT-S/14 that is not CLIP, see docs/results-utkface.md. The paper prints MAE 3.83
+self-supervised ViT-S/14 that is not CLIP, see docs/results.md. The paper prints MAE 3.83
 for its method after 20,000 steps at 5e-5.
 """
 

@@ -7,7 +7,7 @@ An example of editing a recipe: everything is that of :mod:`adapter.recipes.utkf
 adapter's width, its steps, its learning rate, and bfloat16, which a processor without a GPU
 computes several times as fast.
 
-Known results: docs/results-utkface.md.
+Known results: docs/results.md.
 """
 
 from __future__ import annotations
