@@ -20,7 +20,7 @@ from featcache.shard import open_shard
 from featcache.tables import labels_table, measured_labels, samples_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from featcache.backbone import Backbone
@@ -68,7 +68,7 @@ def finish(
     if not manifest.part:
         rows += measured_labels(samples, rows, measured_queries)
     write_table(folder / LABELS, labels_table(rows))
-    count = add_prompts(folder, manifest, texts, backbone)
+    count = add_prompts(folder, manifest, texts, lambda: backbone or load_backbone_of(manifest))
     complete(folder, manifest, {shard_name(n): shards[n] for n in sorted(shards)})
     ok = sum(e.rows or 0 for e in shards.values())
     return Finished(images=ok, failed=samples.num_rows - ok, prompts=count, labels=len(rows))
@@ -106,7 +106,7 @@ def stored_prompts(folder: Path, manifest: Manifest) -> dict[str, Prompt]:
 
 
 def add_prompts(
-    folder: Path, manifest: Manifest, texts: Iterable[str], backbone: Backbone | None
+    folder: Path, manifest: Manifest, texts: Iterable[str], load: Callable[[], Backbone]
 ) -> int:
     """Encode the prompts that are not there yet; returns how many there are in all.
 
@@ -114,13 +114,12 @@ def add_prompts(
         folder: The cache, locked by the caller.
         manifest: What the cache is.
         texts: Prompts that it has to hold.
-        backbone: Encodes them; None loads the cache's own, and only where one is missing.
+        load: Returns the backbone that encodes them; called only where one is missing.
     """
     there = stored_prompts(folder, manifest)
     missing = set(texts) - there.keys()
     if missing:
-        backbone = backbone or load_backbone_of(manifest)
-        write_prompts(folder, there | encode_prompts(backbone, missing), manifest.fingerprint)
+        write_prompts(folder, there | encode_prompts(load(), missing), manifest.fingerprint)
     return len(there) + len(missing)
 
 

@@ -69,7 +69,7 @@ def relabel(
             )
         rows += measured_labels(samples, rows, dataset.measured_queries)
         table = labels_table(rows)
-        _add(folder, manifest, {row.query for row in rows}, load)
+        add_prompts(folder, manifest, {row.query for row in rows}, lambda: load(manifest))
         if append:
             import pyarrow as pa
 
@@ -83,16 +83,6 @@ def add_texts(folder: Path, texts: Iterable[str], load: Callable[[Manifest], Bac
     """Keep tokens of more prompts; returns how many prompts there are now."""
     with writing(folder):
         manifest = Manifest.read(folder)
-        count = _add(folder, manifest, set(texts), load)
+        count = add_prompts(folder, manifest, texts, lambda: load(manifest))
         complete(folder, manifest, manifest.shards())
     return count
-
-
-def _add(
-    folder: Path, manifest: Manifest, texts: set[str], load: Callable[[Manifest], Backbone]
-) -> int:
-    """Encode the missing prompts; the backbone is loaded only when there is one."""
-    from featcache.finish import stored_prompts
-
-    missing = texts - stored_prompts(folder, manifest).keys()
-    return add_prompts(folder, manifest, texts, load(manifest) if missing else None)

@@ -45,7 +45,6 @@ def build_report(
     fold: int | None = None,
     device: str = "auto",
     max_images: int = 400,
-    made_by: Mapping[str, str] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Evaluate a run and its baselines, and render the report.
 
@@ -57,7 +56,6 @@ def build_report(
         fold: Of which fold; that of the training by default.
         device: Where to compute.
         max_images: Images per query in the long lists.
-        made_by: More facts to list, such as the commands.
 
     Returns:
         The page, and the metrics as JSON values.
@@ -79,7 +77,7 @@ def build_report(
         "with an adapter that saw nothing but cached features.",
         queries,
         means,
-        _facts(run, caches, evaluation) | dict(made_by or {}),
+        _facts(run, caches, evaluation),
         make_thumbnails(root, paths),
         max_images,
     )
