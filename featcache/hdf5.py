@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-ALIGNMENT = 4096  # bytes, of every array of that size or more: pages, and direct I/O
+ALIGNMENT = 65536  # bytes, of every array of that size or more: the largest pages in use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,10 @@ class Region:
         if not self.num_bytes:
             return np.empty(self.shape, self.dtype)
         return np.memmap(path, self.dtype, "r", self.offset, self.shape)
+
+    def read(self, path: Path) -> NDArray[Any]:
+        """Read the region into memory."""
+        return np.array(self.map(path))
 
 
 Kinds = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
@@ -231,6 +235,8 @@ def _region(path: Path, file: h5py.File, name: str, size: int) -> Region:
         raise wrong(
             path, name, f"{region.num_bytes} bytes at {region.offset}", f"inside {size} bytes"
         )
+    if region.num_bytes >= ALIGNMENT and region.offset % ALIGNMENT:
+        raise wrong(path, name, f"byte {region.offset}", f"a multiple of {ALIGNMENT}")
     return region
 
 

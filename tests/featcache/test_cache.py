@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from featcache import Cache
 from featcache.errors import CacheFormatError, CacheNotFoundError, PromptNotFoundError
 from featcache.manifest import Manifest
-from featcache.mapping import will_need
+from featcache.mapping import RowSpace
 from featcache.shard import row_digest
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_what_is_mapped_cannot_be_written(small_cache: Path) -> None:
     cache = Cache.open(small_cache)
     cache.tokens([0])
     with pytest.raises(ValueError, match="read-only"):
-        cache._mapped[0]["tokens"][0] = 0
+        cache._spaces["tokens"].array[int(cache._spaces["tokens"].starts[0])] = 0
 
 
 @pytest.mark.parametrize(
@@ -200,17 +200,18 @@ def test_rows_are_verified_once(small_cache: Path, monkeypatch: pytest.MonkeyPat
 def test_pages_are_asked_for_once(small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def counted(array: NDArray[Any]) -> None:
-        asked.append(array.shape)
-        will_need(array)
+    def counted(space: RowSpace, slots: NDArray[np.int64]) -> None:
+        asked.append(len(slots))
+        will_need(space, slots)
 
-    monkeypatch.setattr("featcache.cache.will_need", counted)
+    will_need = RowSpace.will_need
+    monkeypatch.setattr(RowSpace, "will_need", counted)
     cache = Cache.open(small_cache)
     cache.tokens([1, 5])
     cache.tokens([5, 1, 2])
     cache.tokens([5], view="hflip")
     cache.pooled([7])
-    assert asked == [(4, 6)] * 4
+    assert asked == [2, 1, 1]
 
 
 def test_shards_that_do_not_count_from_zero(cache_copy: Path) -> None:

@@ -67,12 +67,12 @@ def test_large_data_sets_are_aligned(tmp_path: Path) -> None:
     from featcache.hdf5 import write_arrays
 
     arrays: dict[str, np.ndarray[Any, Any]] = {
-        "small": np.zeros(4095, np.uint8), "one": np.zeros(4096, np.uint8),
-        "two": np.zeros(5000, np.float16),
+        "small": np.zeros(65535, np.uint8), "one": np.zeros(65536, np.uint8),
+        "two": np.zeros(50000, np.float16),
     }  # fmt: skip
     write_arrays(tmp_path / "x.h5", arrays, {})
     with h5py.File(tmp_path / "x.h5") as file:
-        assert [file[name].id.get_offset() % 4096 for name in ("one", "two")] == [0, 0]
+        assert [file[name].id.get_offset() % 65536 for name in ("one", "two")] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,15 @@ def test_every_column_is_documented(kind: str) -> None:
     text = DOCUMENT[start : DOCUMENT.index("\n\n", start)].split("\n- **")[0]
     documented = [word for word in re.findall(r"`(\w+)`", text) if word in schema.names]
     assert documented == schema.names
+
+
+def test_large_data_sets_that_are_not_aligned_are_refused(tmp_path: Path) -> None:
+    """They could be mapped on some machines and not on others, according to the page size."""
+    from featcache.errors import CacheFormatError
+    from featcache.hdf5 import read_regions
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = np.zeros(70_000, np.uint8)
+        assert file["x"].id.get_offset() % 65536
+    with pytest.raises(CacheFormatError, match=r"x: found byte \d+, expected a multiple of 65536"):
+        read_regions(tmp_path / "x.h5", {"x": (np.dtype("uint8"), ())}, {})

@@ -17,7 +17,7 @@ import pytest
 
 from featcache import Cache
 from featcache.fingerprint import Fingerprint
-from featcache.hdf5 import Region
+from featcache.hdf5 import ALIGNMENT, Region
 from featcache.layout import Shapes, shard_name
 from featcache.manifest import FileEntry, Manifest
 from featcache.shard import SampleRecord, ShardContent, write_shard
@@ -72,13 +72,14 @@ def make_cache(folder: Path, *, num_shards: int, rows: int, shapes: Shapes) -> P
 
 
 SMALL = Shapes(num_tokens=3, token_dim=5, pooled_dim=4, context_length=2, text_dim=2)
+LARGE = Shapes(num_tokens=64, token_dim=128, pooled_dim=4, context_length=2, text_dim=2)
 
 
 @pytest.fixture(scope="module")
 def random_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 shards of 4 rows."""
+    """40 shards of 4 rows, whose tokens are large enough to be mapped."""
     folder = tmp_path_factory.mktemp("random") / "cache"
-    return make_cache(folder, num_shards=40, rows=ROWS, shapes=SMALL)
+    return make_cache(folder, num_shards=40, rows=ROWS, shapes=LARGE)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,7 @@ cache.tokens([0])
 before = len(os.listdir("/proc/self/fd"))
 tokens = cache.tokens(np.arange(320)[::-1])
 pooled = cache.pooled(np.arange(320))
-print(json.dumps([len(cache._mapped), len(os.listdir("/proc/self/fd")) - before, len(tokens)]))
+print(json.dumps([len(cache._indexes), len(os.listdir("/proc/self/fd")) - before, len(tokens)]))
 """
     assert run(code, tmp_path / "cache") == [320, 0, 320]
 
@@ -208,12 +209,13 @@ def test_mappings_go_with_the_cache(random_cache: Path) -> None:
     before = mapped()
     cache = Cache.open(random_cache)
     cache.tokens(np.arange(40 * ROWS))
+    space = cache._spaces["tokens"]
     assert mapped() == before + 40
-    tokens = cache._mapped[3]["tokens"]
-    del cache
-    assert mapped() == before + 1  # who still looks at a shard keeps it
-    assert np.isfinite(tokens).all()
-    del tokens
+    row = space.array[space.starts[3]]
+    del cache, space
+    assert mapped() == before + 40  # who still looks at a row keeps what it lies in
+    assert np.isfinite(row).all()
+    del row
     assert mapped() == before
 
 
@@ -237,7 +239,7 @@ highest = 0
 for _ in range(int(sys.argv[3])):
     cache.tokens(generator.integers(0, len(cache), 64), out=out)
     highest = max(highest, private())
-print(json.dumps([len(cache), len(cache._mapped), highest - before]))
+print(json.dumps([len(cache), len(cache._indexes), highest - before]))
 """
 
 
@@ -256,7 +258,8 @@ def stretch(folder: Path, rows: int) -> None:
         "sample_id": ("S8", ()),
     }
     for name in manifest.shards():
-        with h5py.File(folder / name, "a", libver=("v110", "v110")) as file:
+        aligned = {"alignment_threshold": ALIGNMENT, "alignment_interval": ALIGNMENT}
+        with h5py.File(folder / name, "a", libver=("v110", "v110"), **aligned) as file:
             for key, (dtype, tail) in tails.items():
                 del file[key]
                 plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -287,9 +290,11 @@ def test_a_region_maps_alone(random_cache: Path) -> None:
     """`Region.map`, which the checks use, and the cache's own mapping see the same bytes."""
     cache = Cache.open(random_cache)
     cache.tokens([0])
-    for name, region in cache._check(0).regions.items():
+    cache.pooled([0])
+    for name in ("tokens", "pooled"):
+        region, space = cache._check(0).regions[name], cache._spaces[name]
         assert isinstance(region, Region)
-        mapped = cache._mapped[0][name]
-        np.testing.assert_array_equal(
-            region.map(random_cache / shard_name(0)).reshape(mapped.shape), mapped
-        )
+        first = int(space.starts[0])
+        mapped = space.array[first : first + ROWS]
+        alone = region.map(random_cache / shard_name(0))
+        np.testing.assert_array_equal(alone.reshape(mapped.shape), mapped)

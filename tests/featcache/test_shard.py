@@ -77,12 +77,12 @@ def test_the_bytes_are_a_function_of_the_content(tmp_path):
 
 
 def test_large_arrays_begin_at_pages(tmp_path):
-    size = Shapes(num_tokens=50, token_dim=64, pooled_dim=700, context_length=2, text_dim=2)
+    size = Shapes(num_tokens=50, token_dim=64, pooled_dim=900, context_length=2, text_dim=2)
     make(tmp_path / "00007.h5", [str(n) for n in range(20)], size=size)
     shard = reopen(tmp_path / "00007.h5", size=size)
     for name in ("tokens", "pooled"):
-        assert shard.regions[name].num_bytes >= 4096
-        assert shard.regions[name].offset % 4096 == 0
+        assert shard.regions[name].num_bytes >= 65536
+        assert shard.regions[name].offset % 65536 == 0
 
 
 def test_rows_and_ids_must_agree(tmp_path):

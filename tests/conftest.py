@@ -1,0 +1,9 @@
+"""Every test computes with one thread, however pytest is called.
+
+The last bits of features depend on the number of threads, some tests compare bytes with those of a
+child process, and a child that is forked from a process with OpenMP threads hangs.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, here and in child processes
