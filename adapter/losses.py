@@ -28,6 +28,7 @@ RankingKind = Literal["bce", "hinge", "none"]
 RegressionKind = Literal["log_smooth_l1", "smooth_l1", "none"]
 Ties = Literal["zero", "skip"]
 Reduction = Literal["mean", "sum"]
+HingePairs = Literal["both", "ordered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,12 @@ class LossConfig:
 
     Attributes:
         ranking: ``bce``: binary cross-entropy of every pair (i, j) with the label 1 where
-            y_i > y_j, else 0 (released). ``hinge``: max(0, 1 - O_ij) over the pairs with
-            y_i > y_j, and no others (paper, equation 5).
+            y_i > y_j, else 0 (released). ``hinge``: a margin of 1 (paper, equation 5).
+        hinge_pairs: ``ordered``: max(0, 1 - O_ij) over the pairs with y_i > y_j and no others,
+            which is equation 5 as printed. The pair network sees the larger image first, always,
+            so it can answer 1 whatever it sees: the loss is zero, and nothing is learned about
+            order. ``both``: max(0, 1 - r O_ij) with r = sign(y_i - y_j) over all pairs of
+            different values, so that each pair is seen in both orders and a constant costs 1.
         ties: What ``bce`` does with pairs of equal values, an image with itself among them:
             ``zero`` gives them the label 0 (released), ``skip`` leaves them out. ``hinge`` never
             has them.
@@ -53,6 +58,7 @@ class LossConfig:
     """
 
     ranking: RankingKind = "bce"
+    hinge_pairs: HingePairs = "both"
     ties: Ties = "zero"
     reduction: Reduction = "mean"
     regression: RegressionKind = "log_smooth_l1"
@@ -68,7 +74,10 @@ class LossConfig:
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:
-        """Return the losses of the paper, with the mean in place of equation 5's sum."""
+        """Return the losses of the paper, with the mean in place of equation 5's sum.
+
+        Each pair is seen in both orders (``hinge_pairs``), where equation 5 has only one.
+        """
         described: dict[str, Any] = {"ranking": "hinge", "regression": "smooth_l1"}
         return cls._build(**(described | changes))
 
@@ -112,10 +121,16 @@ class LossConfig:
         """Whether any loss reads the ranking head."""
         return self.ranking != "none"
 
+    @property
+    def ordered_only(self) -> bool:
+        """Whether the ranking loss reads a pair in one order only, the larger value first."""
+        return self.ranking == "hinge" and self.hinge_pairs == "ordered"
+
     def __post_init__(self) -> None:
         """Refuse impossible values, naming the field."""
         for name, choices in {
             "ranking": RankingKind,
+            "hinge_pairs": HingePairs,
             "ties": Ties,
             "reduction": Reduction,
             "regression": RegressionKind,
@@ -227,7 +242,8 @@ def loss_terms(
             ordered pairs of the whole batch, with ``pair_weight``; read where a loss needs it.
         column_targets: [m], the values of the columns; ``targets`` when left out.
         pair_weight: [K], for logits of pairs whose first image is known to have the larger
-            value: 1, or 0 for a tie (:func:`ordered_pairs`). Only for ``hinge``.
+            value: 1, or 0 for a tie (:func:`ordered_pairs`). Only for ``hinge`` of ``ordered``
+            pairs.
 
     Returns:
         The terms; ``terms.losses(config).total`` is the loss.
@@ -242,8 +258,8 @@ def loss_terms(
     if config.needs_pairs:
         if pair_logits is None:
             raise ConfigError(f"ranking loss {config.ranking} needs a ranking head (pair_head)")
-        if pair_weight is not None and config.ranking != "hinge":
-            raise ConfigError("ordered pairs alone serve the ranking loss hinge only")
+        if pair_weight is not None and not config.ordered_only:
+            raise ConfigError("ordered pairs alone serve the hinge of ordered pairs only")
         pair_logits = pair_logits.to(targets.dtype)  # sums over pairs stay out of half precision
         if pair_weight is not None:
             weight, loss = pair_weight, functional.relu(1 - pair_logits)
@@ -252,7 +268,9 @@ def loss_terms(
             difference = targets[:, None] - columns[None]  # [n, m]
             above = (difference > 0).to(pair_logits.dtype)
             if config.ranking == "hinge":
-                weight, loss = above, functional.relu(1 - pair_logits)  # eq. 5
+                sign = difference.sign().to(pair_logits.dtype)  # [n, m]
+                loss = functional.relu(1 - sign * pair_logits)  # eq. 5
+                weight = above if config.ordered_only else sign.abs()
             else:
                 loss = functional.binary_cross_entropy_with_logits(
                     pair_logits, above, reduction="none"

@@ -3,7 +3,7 @@
 Images are encoded one by one, each process its own part. What pairs need of them (summaries) is
 gathered, each process computes its share of the pairs, and sums and counts are added up, so that
 every process holds the loss of the whole batch. Heads without a loss are not computed, and the
-hinge loss runs the pair network on ordered pairs only.
+hinge of ordered pairs runs the pair network on those only.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _pair_logits(
     targets: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     """Compute this process's share of the pair logits that the loss reads."""
-    if config.ranking != "hinge":
+    if not config.ordered_only:
         return model.compare_summaries(own, everyone), None
     pairs = ordered_pairs(targets)
     share = part_of(len(pairs.first), world.rank, world.size)

@@ -47,6 +47,9 @@ def build(cls: Any, section: str, values: dict[str, Any], **defaults: Any) -> An
         raise ConfigError(
             f"--set {section}.{unknown[0]}: no such field; there are {', '.join(sorted(known))}"
         )
+    for name, value in values.items():  # one name needs no brackets
+        if isinstance(value, str) and str(cls.__dataclass_fields__[name].type).startswith("tuple"):
+            values = {**values, name: (value,)}
     try:
         return cls(**{**defaults, **values})
     except TypeError as error:

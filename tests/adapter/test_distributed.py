@@ -21,6 +21,7 @@ COMMON = {"steps": 10, "validate_every": 5, "batch_size": 13, "dropout": 0.0}
 JOBS = {
     "released": {},
     "paper": {"ranking": "hinge", "regression": "smooth_l1"},
+    "ordered": {"ranking": "hinge", "hinge_pairs": "ordered"},
     "skip": {"ties": "skip", "pair_head": "concat"},
     "pairs": {"regression": "none", "pair_head": "subtract"},
 }

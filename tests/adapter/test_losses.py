@@ -18,7 +18,7 @@ CONFIGS = [
     LossConfig.released(),
     LossConfig.released(ties="skip", presence=True),
     LossConfig.paper(),
-    LossConfig.paper(reduction="sum"),
+    LossConfig.paper(hinge_pairs="ordered", reduction="sum"),
     LossConfig(ranking="none"),
     LossConfig(regression="none"),
     LossConfig(ranking="bce", reduction="sum", regression="smooth_l1"),
@@ -47,6 +47,8 @@ def by_hand(config: LossConfig, y: Tensor, scores: Tensor, logits: Tensor) -> fl
                 pairs.append(bce(float(logits[i, j]), float(y[i] > y[j])))
             elif config.ranking == "hinge" and y[i] > y[j]:
                 pairs.append(max(0.0, 1 - float(logits[i, j])))
+                if config.hinge_pairs == "both":
+                    pairs.append(max(0.0, 1 + float(logits[j, i])))
     total = sum(pairs) * config.ranking_weight
     if config.reduction == "mean":
         total /= max(len(pairs), 1)
@@ -88,7 +90,7 @@ def test_parts_of_a_batch_add_up(config: LossConfig, cut: int) -> None:
 @settings(max_examples=30, deadline=None)
 @given(values=st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=1, max_size=7))
 def test_ordered_pairs_alone_give_the_same_hinge(values: list[float]) -> None:
-    config = LossConfig.paper()
+    config = LossConfig.paper(hinge_pairs="ordered")
     y, scores, logits = example(values)
     pairs = ordered_pairs(y)
     n = len(values)
@@ -117,6 +119,20 @@ def test_a_batch_without_an_ordered_pair_adds_nothing(
     losses.total.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+def test_a_constant_answers_ordered_pairs_and_not_both_orders() -> None:
+    """Equation 5 as printed is zero for a pair network that always says 1."""
+    y = torch.tensor([3.0, 1.0, 2.0])
+    ones = torch.ones(3, 3, requires_grad=True)
+    losses = {}
+    for kind in ("ordered", "both"):
+        config = LossConfig.paper(hinge_pairs=kind, regression="none")
+        losses[kind] = loss_terms(config, y, pair_logits=ones).losses(config).total
+    assert float(losses["ordered"].detach()) == 0
+    assert float(losses["both"].detach()) == 1
+    (gradient,) = torch.autograd.grad(losses["both"], ones)
+    assert bool((gradient[y[:, None] < y[None]] > 0).all())  # the reversed pairs are pushed down
 
 
 def test_released_ties_and_diagonal_count_as_label_zero() -> None:
@@ -151,7 +167,7 @@ def test_no_outputs_are_needed_for_losses_that_are_off() -> None:
         loss_terms(LossConfig(), y, scores=scores)
     with pytest.raises(ConfigError, match="need a score head"):
         loss_terms(LossConfig(), y, pair_logits=logits)
-    with pytest.raises(ConfigError, match="hinge only"):
+    with pytest.raises(ConfigError, match="ordered pairs only"):
         loss_terms(LossConfig(), y, scores=scores, pair_logits=logits[0], pair_weight=y)
 
 
@@ -160,6 +176,7 @@ def test_no_outputs_are_needed_for_losses_that_are_off() -> None:
     [
         {"ranking": "margin"},
         {"ties": "half"},
+        {"hinge_pairs": "all"},
         {"reduction": "max"},
         {"regression": "l2"},
         {"presence": 1},

@@ -1,0 +1,37 @@
+"""`--set section.field=value`."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapter.errors import ConfigError
+from adapter.sampling import SamplingConfig
+from adapter.settings import OptimConfig
+from cli.settings import build, parse
+
+
+@pytest.mark.parametrize("text", ['sampling.views=["hflip"]', "sampling.views=hflip"])
+def test_one_name_needs_no_brackets(text: str) -> None:
+    """A bare word was taken apart into its letters once."""
+    sections = parse([text])
+    assert build(SamplingConfig, "sampling", sections["sampling"]).views == ("hflip",)
+
+
+def test_values_are_json_where_they_are_json() -> None:
+    sections = parse(["optim.clip_norm=null", "optim.schedule=constant", "optim.betas=[0.8,0.9]"])
+    config = build(OptimConfig, "optim", sections["optim"])
+    assert (config.clip_norm, config.schedule, config.betas) == (None, "constant", (0.8, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr=1", "expected SECTION.FIELD=VALUE"),
+        ("optimiser.lr=1", "expected SECTION.FIELD=VALUE"),
+        ("optim.rate=1", "no such field; there are"),
+        ("optim.lr=fast", "a value is of the wrong type"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(OptimConfig, "optim", parse([text])["optim"])
