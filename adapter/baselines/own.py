@@ -64,13 +64,15 @@ class Adapter:
         return AdapterPredictor(data, folder, config)
 
     def quick(self) -> Adapter:
-        """Return a small adapter with few steps."""
+        """Return a small adapter with few steps, and few heads: narrow ones are slow on a CPU."""
         sampling = replace(self.train.sampling, batch_size=min(16, self.train.sampling.batch_size))
         optim = replace(self.train.optim, lr=max(self.train.optim.lr, 2e-3))
         return replace(
             self,
             model=self.model.replace(
                 width=min(32, self.model.width),
+                heads=min(2, self.model.heads),
+                relation_heads=min(2, self.model.relation_heads),
                 blocks=min(1, self.model.blocks),
                 post_blocks=min(1, self.model.post_blocks),
                 prompt_tokens=min(4, self.model.prompt_tokens),
