@@ -32,6 +32,7 @@ HARMLESS = (
     "train.log_every",
     "train.checkpoint_every",
     "train.source",
+    "train.verify_rows",
     "train.tensorboard",
     "train.device",
 )

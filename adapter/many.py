@@ -154,7 +154,7 @@ def train_many(
         if not values or len(set(values)) < len(values):
             raise ConfigError(f"{name}: give at least one, each once, not {list(values)}")
     out = Path(out)
-    caches = open_caches(shards)
+    caches = open_caches(shards, verify_rows=config.verify_rows)
     members: list[Member] = []
     interrupted = False
     for fold, seed in ((f, s) for f in folds for s in seeds):

@@ -87,7 +87,7 @@ def prepare(
     device: torch.device,
 ) -> Preparation:
     """Open caches, choose labels, fit the architecture; arguments and errors as ``train``."""
-    caches = open_caches(shards)
+    caches = open_caches(shards, verify_rows=config.verify_rows)
     selections, validation = [], []
     for cache in caches:
         selection, held = _labels(cache, config)

@@ -93,8 +93,15 @@ class Run:
             require_same(self.fingerprint, found, f"the run {self.folder}", what, ignore=("views",))
 
 
-def open_caches(shards: Sequence[str | Path | FeatureCache]) -> list[FeatureCache]:
+def open_caches(
+    shards: Sequence[str | Path | FeatureCache], *, verify_rows: bool = False
+) -> list[FeatureCache]:
     """Open caches that are given as paths, and require that all hold the same features.
+
+    Args:
+        shards: Caches, as paths or opened.
+        verify_rows: Compare each row with its digest when it is first read; of the caches that
+            are opened here.
 
     Raises:
         ConfigError: There are none.
@@ -102,7 +109,7 @@ def open_caches(shards: Sequence[str | Path | FeatureCache]) -> list[FeatureCach
     """
     if not shards:
         raise ConfigError("at least one cache is needed: --shards CACHE")
-    caches = [_open(s) if isinstance(s, (str, Path)) else s for s in shards]
+    caches = [_open(s, verify_rows) if isinstance(s, (str, Path)) else s for s in shards]
     for other in caches[1:]:
         require_same(
             caches[0].fingerprint,
@@ -114,10 +121,10 @@ def open_caches(shards: Sequence[str | Path | FeatureCache]) -> list[FeatureCach
     return caches
 
 
-def _open(path: str | Path) -> FeatureCache:
+def _open(path: str | Path, verify_rows: bool) -> FeatureCache:
     from featcache.cache import Cache
 
-    return Cache.open(path)
+    return Cache.open(path, verify_rows=verify_rows)
 
 
 def cache_name(cache: FeatureCache) -> str:

@@ -84,6 +84,7 @@ class TrainConfig:
         compile: Compile the step with ``torch.compile``: a minute at the start, for less time
             per step on a GPU.
         source: Where tokens are read from; see :mod:`adapter.feed`.
+        verify_rows: Compare each image's features with their digest when they are first read.
         queries: Names or shell patterns of the queries to train on; empty means all.
         tasks: The same for tasks.
         split: Splits whose labels are trained on.
@@ -108,6 +109,7 @@ class TrainConfig:
     precision: Precision = "auto"
     compile: bool = False
     source: SourceKind = "auto"
+    verify_rows: bool = False
     queries: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     split: tuple[str, ...] = ("train",)

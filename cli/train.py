@@ -75,6 +75,12 @@ def train(
     source: Annotated[
         str, typer.Option(help="Where tokens are read from: disk, ram, device, or auto.")
     ] = "auto",
+    verify_rows: Annotated[
+        bool,
+        typer.Option(
+            "--verify-rows", help="Compare features with their digests when they are first read."
+        ),
+    ] = False,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     set_: Annotated[
@@ -116,6 +122,7 @@ def train(
         validate_every=validate_every,
         patience=patience,
         source=source,
+        verify_rows=verify_rows,
         device=device,
         precision=precision,
         sampling=sampling,

@@ -1,9 +1,11 @@
 """The two command lines, used as a user would: results, files, messages, exit codes."""
 
 import json
+import shutil
 import subprocess
 import sys
 
+import h5py
 import pytest
 
 import cli.adapter
@@ -240,6 +242,26 @@ def test_train_names_what_is_wrong(adapter, demo, tmp_path, arguments, message):
     assert code == 1
     assert message in err
     assert not (out / "adapter.safetensors").exists()
+
+
+def test_train_verifies_rows_when_asked(adapter, demo, tmp_path):
+    cache = shutil.copytree(demo / "cache", tmp_path / "cache")
+    shard = cache / "shards" / "00000.h5"
+    with h5py.File(shard) as file:
+        tokens = file["tokens"]
+        place = tokens.id.get_offset() + 3 * tokens[0].nbytes  # of row 3
+    with shard.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+    arguments = ["train", "--shards", cache, "--steps", "1", "--width", "16", "--out"]
+    code, _, err = adapter(*arguments, tmp_path / "trusting")
+    assert code == 0, err
+    code, _, err = adapter(*arguments, tmp_path / "careful", "--verify-rows")
+    assert code == 1
+    assert "00000.h5: row 3 is damaged" in err
+    assert not (tmp_path / "careful" / "adapter.safetensors").exists()
 
 
 def test_eval_refuses_other_features(adapter, featcache, trained, demo, tmp_path):
