@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch  # noqa: F401  here, so that no test waits for it
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -34,3 +35,17 @@ def test_a_token_of_zeros_stays_one():
     dequantise(stored, scales, out)
     assert not out.any()
     assert np.isfinite(scales).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 100, 768), (2, 5, 40_000), (0, 4, 8)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_bits_are_those_of_numpy(shape, dtype):
+    """Larger than what torch gives to one thread, and not a multiple of it."""
+    tokens = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 100
+    stored, scales = quantise(tokens)
+    expected = np.empty(shape, dtype)
+    np.multiply(stored, scales[..., None], out=expected, casting="unsafe")
+    stored.flags.writeable = False  # as in a mapped file
+    for out in (np.empty(shape, dtype), np.empty((*shape, 2), dtype)[..., 0]):
+        dequantise(stored, scales, out)
+        np.testing.assert_array_equal(out, expected)
