@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -78,19 +79,27 @@ def write_pieces(path: Path, pieces: Iterable[Any]) -> tuple[int, str]:
     Raises:
         DiskSpaceError, WriteError: As `committed`.
     """
-    size, state = 0, xxhash.xxh3_128()
-    with committed(path) as temporary:
+    views = [memoryview(piece).cast("B") for piece in pieces]
+    # Both hashing and writing leave the interpreter lock, so the one costs no time of the other.
+    with ThreadPoolExecutor(1, "hash") as pool, committed(path) as temporary:
+        digest = pool.submit(_digest, views)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            for piece in pieces:
-                rest = memoryview(piece).cast("B")
-                size += len(rest)
-                state.update(rest)
+            for view in views:
+                rest = view
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
         finally:
             os.close(descriptor)
-    return size, state.hexdigest()
+    return sum(map(len, views)), digest.result()
+
+
+def _digest(views: Iterable[memoryview]) -> str:
+    """XXH3-128 of buffers one after the other, in hexadecimal."""
+    state = xxhash.xxh3_128()
+    for view in views:
+        state.update(view)
+    return state.hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
