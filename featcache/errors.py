@@ -42,6 +42,10 @@ class WriteError(FeatcacheError, OSError):
     """A file of the cache could not be written: an I/O error, a read-only disk, a size limit."""
 
 
+class MappingError(FeatcacheError, OSError):
+    """Features cannot be mapped: a limit on addresses, or a file system without mappings."""
+
+
 class BackboneError(FeatcacheError, ValueError):
     """The backbone cannot be built as asked: name, weights, projection or tower."""
 

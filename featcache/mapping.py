@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.errors import MappingError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -64,7 +66,7 @@ class RowSpace:
         dtype: Of its numbers.
 
     Raises:
-        OSError: So many addresses cannot be had (``ulimit -v``).
+        MappingError: So many addresses cannot be had (``ulimit -v``).
     """
 
     def __init__(self, counts: Sequence[int], row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
@@ -92,7 +94,8 @@ class RowSpace:
         larger ones begin at multiples of every page size (``hdf5.ALIGNMENT``).
 
         Raises:
-            OSError: The file cannot be opened, mapped or read.
+            MappingError: The file cannot be mapped.
+        OSError: It cannot be opened or read.
         """
         row, offset = self.row_bytes, region.offset
         slot = -(-(self._parts[number] + PAGE) // row)  # the first that is wholly in the part
@@ -154,9 +157,14 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 def _map(
     address: int | None, size: int, access: int, flags: int, descriptor: int = -1, offset: int = 0
 ) -> int:
-    """Call mmap(2); raises OSError."""
+    """Call mmap(2); raises MappingError."""
     found = _libc.mmap(address, size, access, flags, descriptor, offset)
     if found == _FAILED:
         number = ctypes.get_errno()
-        raise OSError(number, f"{os.strerror(number)} (mapping {size:,} bytes)")
+        raised = MappingError(
+            f"{size:,} bytes of features cannot be mapped: {os.strerror(number)}. Mapping takes "
+            "addresses, not memory; where `ulimit -v` limits them, lift it: ulimit -v unlimited"
+        )
+        raised.errno = number
+        raise raised
     return int(found)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featcache.errors import MappingError
 from featcache.hdf5 import Region
 from featcache.mapping import CACHE_LINE, RowSpace, aligned_empty
 
@@ -90,7 +91,7 @@ RowSpace([4, 4], (8,), np.uint8).array[0].sum()
 
 
 def test_too_few_addresses() -> None:
-    with pytest.raises(OSError, match=r"mapping .* bytes") as raised:
+    with pytest.raises(MappingError, match=r"bytes of features cannot be mapped") as raised:
         RowSpace([1 << 40], (1 << 10,), np.uint8)
     assert raised.value.errno == errno.ENOMEM
 
