@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from adapter.config import AdapterConfig
-    from adapter.evaluate import By
     from adapter.labels import FeatureCache
     from adapter.losses import LossConfig
+    from adapter.predict import By
     from adapter.prepare import Preset
     from adapter.settings import TrainConfig, TrainEvent, TrainSummary
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from adapter.convert import converted_backbone
 from adapter.errors import CheckpointError
-from adapter.evaluate import By, predict
+from adapter.predict import By, predict
 from featcache.cache import Cache
 from featcache.tables import ok_samples
 

@@ -95,7 +95,7 @@ class AdapterPredictor:
 
     def __call__(self, rows: Rows) -> Prediction:
         """Predict values."""
-        from adapter.evaluate import predict
+        from adapter.predict import predict
 
         data = self._data
         values = predict(

@@ -9,10 +9,11 @@ import torch
 from adapter.comparison import rank_by_comparison
 from adapter.config import AdapterConfig
 from adapter.errors import CheckpointNotFoundError, ConfigError, LabelsError
-from adapter.evaluate import evaluate, predict
+from adapter.evaluate import evaluate
 from adapter.losses import LossConfig
 from adapter.many import train_many
 from adapter.metrics import measure
+from adapter.predict import predict
 from adapter.run import Run
 from adapter.settings import TrainConfig
 from featcache.errors import FingerprintMismatchError
@@ -62,7 +63,7 @@ def test_batches_do_not_change_predictions(trained, monkeypatch):
     run = Run.load(out)
     rows = np.arange(23)
     whole = {by: predict(run, cache, "beauty", rows, by=by) for by in ("score", "comparison")}
-    monkeypatch.setattr("adapter.evaluate.BATCH", 5)
+    monkeypatch.setattr("adapter.predict.BATCH", 5)
     for by, expected in whole.items():
         np.testing.assert_allclose(
             predict(run, cache, "beauty", rows, by=by), expected, rtol=1e-4, atol=1e-5
