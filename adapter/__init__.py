@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from adapter.model import AdapterOutput, RankingAdapter
     from adapter.ranking import PairSummary
     from adapter.run import Run
-    from adapter.sampling import SamplingConfig
-    from adapter.settings import OptimConfig, TrainConfig
+    from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 
 __all__ = [
     "AdapterConfig",
@@ -41,7 +40,7 @@ _MODULE_OF = {
     "RankingAdapter": "model",
     "OptimConfig": "settings",
     "Run": "run",
-    "SamplingConfig": "sampling",
+    "SamplingConfig": "settings",
     "TrainConfig": "settings",
     "convert_checkpoint": "convert",
     "rank_by_comparison": "comparison",

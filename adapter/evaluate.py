@@ -20,9 +20,10 @@ from adapter.distributed import pick_device
 from adapter.errors import LabelsError
 from adapter.labels import select_labels
 from adapter.metrics import average, measure
+from adapter.pools import counting
 from adapter.predict import choose_ways, predict_ways
 from adapter.run import Run, open_caches
-from adapter.sampling import counting, relevant_labels
+from adapter.sampling import relevant_labels
 from adapter.step import choose_precision
 
 if TYPE_CHECKING:

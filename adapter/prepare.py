@@ -9,8 +9,9 @@ from adapter.config import AdapterConfig
 from adapter.errors import ConfigError
 from adapter.feed import token_layout
 from adapter.labels import LabelSelection, hold_out, select_labels
+from adapter.pools import counting
 from adapter.run import cache_name, open_caches
-from adapter.sampling import Sampler, counting, relevant_labels, require_prompts
+from adapter.sampling import Sampler, relevant_labels, require_prompts
 from adapter.step import choose_precision, match_heads
 from adapter.targets import TargetScales, fit_scales
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.errors import ConfigError
-from adapter.sampling import SamplingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +19,63 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 SourceKind = Literal["auto", "disk", "ram", "device"]
 TargetScaling = Literal["standardise", "none"]
 Preset = Literal["released", "paper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How batches are drawn.
+
+    Attributes:
+        batch_size: Images per batch over all processes; fewer where a query has fewer.
+        balance: ``values`` gives every value of a query the same probability, ``none`` every
+            image.
+        value_bins: Labels with more distinct values than this are balanced over quantile bins.
+        negative_ratio: Share of a counting query's batch that has a true count of zero. Other
+            queries never get negatives. With 0, the labels of the query are drawn as they are.
+        counting_tasks: Shell patterns of the tasks whose labels are counts.
+        false_negatives: ``excluded`` takes as negatives only images known to lack the category:
+            those labelled zero or, in a task without any zero, those labelled for its other
+            queries only. ``released`` takes any other label row of the task, with replacement
+            and with target zero even if its image holds the category, as the released
+            ``CsvDataset`` does.
+        weights: Probability of each data set, up to a factor; empty means equal.
+        views: Names of the views to draw from; empty means all that the cache holds.
+        relevance: Train on "relevance to a count" (the paper's B.1): per batch a reference r in
+            0 … ``relevance_max`` is drawn, the prompt says so, and the target is |y - r|.
+        relevance_max: Largest reference count.
+    """
+
+    batch_size: int = 64
+    balance: Literal["values", "none"] = "values"
+    value_bins: int = 32
+    negative_ratio: float = 0.2
+    counting_tasks: tuple[str, ...] = ("count", "count-*", "counting")
+    false_negatives: Literal["excluded", "released"] = "excluded"
+    weights: tuple[float, ...] = ()
+    views: tuple[str, ...] = ()
+    relevance: bool = False
+    relevance_max: int = 12
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}")
+        if self.value_bins < 1:
+            raise ConfigError(f"value_bins must be at least 1, not {self.value_bins}")
+        if self.balance not in ("values", "none"):
+            raise ConfigError(f"balance must be values or none, not {self.balance!r}")
+        if not 0 <= self.negative_ratio < 1:
+            raise ConfigError(f"negative_ratio must be in [0, 1), not {self.negative_ratio}")
+        if self.false_negatives not in ("excluded", "released"):
+            raise ConfigError(
+                f"false_negatives must be excluded or released, not {self.false_negatives!r}"
+            )
+        if any(not (math.isfinite(w) and w >= 0) for w in self.weights) or (
+            self.weights and sum(self.weights) == 0
+        ):
+            raise ConfigError(f"weights must be positive numbers, not {self.weights}")
+        if self.relevance_max < 0:
+            raise ConfigError(f"relevance_max must not be negative, not {self.relevance_max}")
 
 
 @dataclass(frozen=True, kw_only=True)

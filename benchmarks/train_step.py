@@ -32,8 +32,7 @@ from adapter.environment import peak_memory
 from adapter.feed import Feed, open_source
 from adapter.losses import LossConfig
 from adapter.prepare import prepare
-from adapter.sampling import SamplingConfig
-from adapter.settings import TrainConfig
+from adapter.settings import SamplingConfig, TrainConfig
 from adapter.trainer import Trainer
 from featcache.cache import Cache
 from featcache.datasets.base import Label

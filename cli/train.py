@@ -97,8 +97,7 @@ def train(
     from adapter.config import AdapterConfig
     from adapter.errors import ConfigError
     from adapter.losses import LossConfig
-    from adapter.sampling import SamplingConfig
-    from adapter.settings import OptimConfig, TrainConfig
+    from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
     from cli.settings import build, parse
 
     given = parse(set_ or [])

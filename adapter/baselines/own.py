@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from adapter.baselines.method import FoldData, Prediction, Rows
 from adapter.config import AdapterConfig
 from adapter.losses import LossConfig
-from adapter.sampling import SamplingConfig
-from adapter.settings import OptimConfig, TrainConfig
+from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -139,8 +139,7 @@ def train_fake(
     """Train a tiny adapter on a fake cache; options of every kind are told apart by name."""
     from adapter.config import AdapterConfig
     from adapter.losses import LossConfig
-    from adapter.sampling import SamplingConfig
-    from adapter.settings import OptimConfig, TrainConfig
+    from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
     from adapter.train import train
 
     def taken(kind: Any, **defaults: Any) -> dict[str, Any]:

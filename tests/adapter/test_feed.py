@@ -18,7 +18,8 @@ from adapter.feed import (
     token_layout,
 )
 from adapter.labels import select_labels
-from adapter.sampling import Sampler, SamplingConfig
+from adapter.sampling import Sampler
+from adapter.settings import SamplingConfig
 from adapter.targets import fit_scales
 
 CPU = torch.device("cpu")

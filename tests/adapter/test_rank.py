@@ -14,8 +14,7 @@ from adapter.errors import CheckpointError
 from adapter.losses import LossConfig
 from adapter.rank import backbone_of, extract_images, rank_cache
 from adapter.run import Run, read_record, write_record
-from adapter.sampling import SamplingConfig
-from adapter.settings import TrainConfig
+from adapter.settings import SamplingConfig, TrainConfig
 from adapter.train import train
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.cache import Cache

@@ -7,15 +7,9 @@ from hypothesis import strategies as st
 
 from adapter.errors import ConfigError, LabelsError
 from adapter.labels import select_labels
-from adapter.sampling import (
-    Sampler,
-    SamplingConfig,
-    balanced_weights,
-    relevance_prompt,
-    require_prompts,
-    uniform_choice,
-    weighted_choice,
-)
+from adapter.pools import balanced_weights, uniform_choice, weighted_choice
+from adapter.sampling import Sampler, relevance_prompt, require_prompts
+from adapter.settings import SamplingConfig
 
 
 def make_sampler(cache, seed=0, split="train", **options):

@@ -11,8 +11,7 @@ import pytest
 
 from adapter.config import AdapterConfig
 from adapter.losses import LossConfig
-from adapter.sampling import SamplingConfig
-from adapter.settings import OptimConfig, TrainConfig
+from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 from cli.settings import build, parse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")

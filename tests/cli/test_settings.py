@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapter.errors import ConfigError
-from adapter.sampling import SamplingConfig
-from adapter.settings import OptimConfig
+from adapter.settings import OptimConfig, SamplingConfig
 from cli.settings import build, parse
 
 
