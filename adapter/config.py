@@ -10,15 +10,11 @@ the text says). Each row of the paper's ablations is one of them with a field ch
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 from adapter.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from adapter.fields import Configuration, is_number
 
 PairHeadKind = Literal["relational", "product", "concat", "self", "subtract", "none"]
 PromptForm = Literal["vector", "scalar"]
@@ -26,13 +22,8 @@ PromptPosition = Literal["before", "after"]
 Pool = Literal["sum", "mean"]
 
 
-def is_number(value: object) -> bool:
-    """Tell whether a value from JSON is a finite number; true and false are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 @dataclass(frozen=True, kw_only=True)
-class AdapterConfig:
+class AdapterConfig(Configuration):
     """The adapter's architecture. Defaults are those of :meth:`released`.
 
     Attributes:
@@ -68,6 +59,8 @@ class AdapterConfig:
         score_pool: How its input is pooled over patch tokens.
         score_layers: Hidden layers of the regression head.
     """
+
+    _title: ClassVar[str] = "adapter configuration"
 
     image_dim: int = 768
     text_dim: int = 768
@@ -118,36 +111,6 @@ class AdapterConfig:
         dims = {"image_dim": image_dim, "text_dim": text_dim, "width": width}
         return cls._build(**(dims | described | changes))
 
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, checked again."""
-        return self._build(**(self.to_dict() | changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild a configuration; every field has to be there.
-
-        Raises:
-            ConfigError: A field is missing, unknown, or has an impossible value.
-        """
-        names = {f.name for f in dataclasses.fields(cls)}
-        if missing := sorted(names - values.keys()):
-            raise ConfigError(f"adapter configuration: missing {', '.join(missing)}")
-        return cls._build(**values)
-
-    @classmethod
-    def _build(cls, **values: Any) -> Self:
-        names = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(values.keys() - names):
-            raise ConfigError(
-                f"adapter configuration: unknown {', '.join(unknown)}; "
-                f"the fields are {', '.join(sorted(names))}"
-            )
-        return cls(**values)
-
     @property
     def maps_image(self) -> bool:
         """Whether image tokens pass a linear map into d'."""
@@ -179,18 +142,13 @@ class AdapterConfig:
         for name in ("project_inputs", "relation_projections", "score_head"):
             if type(getattr(self, name)) is not bool:
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        for name, choices in {
-            "prompt_form": PromptForm,
-            "prompt_position": PromptPosition,
-            "pair_head": PairHeadKind,
-            "relation_pool": Pool,
-            "score_pool": Pool,
-        }.items():
-            if getattr(self, name) not in get_args(choices):
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(get_args(choices))}, "
-                    f"not {getattr(self, name)!r}"
-                )
+        self._require_choices(
+            prompt_form=PromptForm,
+            prompt_position=PromptPosition,
+            pair_head=PairHeadKind,
+            relation_pool=Pool,
+            score_pool=Pool,
+        )
         if not is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
         if not is_number(self.mlp_ratio) or not self.mlp_ratio * self.width >= 1:

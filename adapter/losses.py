@@ -12,16 +12,13 @@ Nothing here waits for the device.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-from adapter.config import is_number
 from adapter.errors import ConfigError
+from adapter.fields import Configuration, is_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
 RankingKind = Literal["bce", "hinge", "none"]
@@ -32,7 +29,7 @@ HingePairs = Literal["both", "ordered"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
+class LossConfig(Configuration):
     """Which losses, how they are reduced, and their weights. Defaults are the released ones.
 
     Attributes:
@@ -56,6 +53,8 @@ class LossConfig:
         regression_weight: Weight alpha of the regression loss (paper, equation 6).
         presence_weight: Weight of the presence loss.
     """
+
+    _title: ClassVar[str] = "loss configuration"
 
     ranking: RankingKind = "bce"
     hinge_pairs: HingePairs = "both"
@@ -81,36 +80,6 @@ class LossConfig:
         described: dict[str, Any] = {"ranking": "hinge", "regression": "smooth_l1"}
         return cls._build(**(described | changes))
 
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, checked again."""
-        return self._build(**(self.to_dict() | changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild a configuration.
-
-        Raises:
-            ConfigError: A field is missing, unknown, or has an impossible value.
-        """
-        names = {f.name for f in dataclasses.fields(cls)}
-        if missing := sorted(names - values.keys()):
-            raise ConfigError(f"loss configuration: missing {', '.join(missing)}")
-        return cls._build(**values)
-
-    @classmethod
-    def _build(cls, **values: Any) -> Self:
-        names = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(values.keys() - names):
-            raise ConfigError(
-                f"loss configuration: unknown {', '.join(unknown)}; "
-                f"the fields are {', '.join(sorted(names))}"
-            )
-        return cls(**values)
-
     @property
     def needs_scores(self) -> bool:
         """Whether any loss reads the regression head."""
@@ -128,18 +97,13 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming the field."""
-        for name, choices in {
-            "ranking": RankingKind,
-            "hinge_pairs": HingePairs,
-            "ties": Ties,
-            "reduction": Reduction,
-            "regression": RegressionKind,
-        }.items():
-            if getattr(self, name) not in get_args(choices):
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(get_args(choices))}, "
-                    f"not {getattr(self, name)!r}"
-                )
+        self._require_choices(
+            ranking=RankingKind,
+            hinge_pairs=HingePairs,
+            ties=Ties,
+            reduction=Reduction,
+            regression=RegressionKind,
+        )
         if type(self.presence) is not bool:
             raise ConfigError(f"presence must be true or false, not {self.presence!r}")
         for name in ("ranking_weight", "regression_weight", "presence_weight"):
