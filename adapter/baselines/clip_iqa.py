@@ -100,17 +100,12 @@ class ClipIqaPlus:
         """Learn the vectors around the pair."""
         import torch
 
-        from adapter.baselines.tuning import random_tokens, tune
+        from adapter.baselines.tuning import random_tokens, tune_prompts
 
         text = data.text()
         half = self.context // 2
         template = text.template(half, [prompt.rstrip(".") for prompt in data.antonyms], half)
         context = random_tokens((self.context, text.width), data.seed, text.device)  # [M, D]
-        images = torch.tensor(
-            unit_rows(data.vectors.of("pooled", data.train.rows)),
-            dtype=torch.float32,
-            device=text.device,
-        )  # [n, E]
         low, high = data.value_range
         targets = torch.tensor(
             (data.train.values - low) / (high - low), dtype=torch.float32, device=text.device
@@ -119,24 +114,21 @@ class ClipIqaPlus:
         def prompts() -> torch.Tensor:
             return text.encode_soft(template, context[None].expand(2, -1, -1))  # [2, E]
 
-        def loss_of(batch: torch.Tensor) -> torch.Tensor:
-            logits = text.logit_scale * images[batch] @ prompts().T  # [b, 2]
+        def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
             scores = logits.softmax(dim=1)[:, 0]  # [b]
             return torch.nn.functional.mse_loss(scores, targets[batch])
 
-        tune(
+        tuned = tune_prompts(
+            data,
             [context],
+            prompts,
             loss_of,
-            len(images),
             steps=self.steps,
             batch_size=self.batch_size,
             lr=self.lr,
             optimiser="sgd",
-            seed=data.seed,
-            on_progress=data.on_progress,
         )
-        with torch.no_grad():
-            return AntonymScale(data, prompts().cpu().numpy(), text.logit_scale)
+        return AntonymScale(data, tuned, text.logit_scale)
 
     def quick(self) -> ClipIqaPlus:
         """Return the same with few steps and learnt vectors."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from adapter.baselines.method import FoldData, require
+from adapter.baselines.zero_shot import CosineClassifier
+
 if TYPE_CHECKING:
     import torch
-
-
-from adapter.baselines.method import FoldData, require, unit_rows
-from adapter.baselines.zero_shot import CosineClassifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,39 +42,31 @@ class CoOp:
         """Learn the context."""
         import torch
 
-        from adapter.baselines.tuning import random_tokens, tune
+        from adapter.baselines.tuning import random_tokens, tune_prompts
 
         text = data.text()
         template = text.template(self.context, [name.rstrip(".") for name in data.class_names])
         context = random_tokens((self.context, text.width), data.seed, text.device)  # [M, D]
-        images = torch.tensor(
-            unit_rows(data.vectors.of("pooled", data.train.rows)),
-            dtype=torch.float32,
-            device=text.device,
-        )  # [n, E]
         classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
 
         def prompts() -> torch.Tensor:
             learnt = context[None].expand(len(data.class_names), -1, -1)  # [K, M, D]
             return text.encode_soft(template, learnt)  # [K, E]
 
-        def loss_of(batch: torch.Tensor) -> torch.Tensor:
-            logits = text.logit_scale * images[batch] @ prompts().T  # [b, K]
+        def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.cross_entropy(logits, classes[batch])
 
-        tune(
+        tuned = tune_prompts(
+            data,
             [context],
+            prompts,
             loss_of,
-            len(images),
             steps=self.steps,
             batch_size=self.batch_size,
             lr=self.lr,
             optimiser="sgd",
-            seed=data.seed,
-            on_progress=data.on_progress,
         )
-        with torch.no_grad():
-            return CosineClassifier(data, prompts().cpu().numpy(), text.logit_scale)
+        return CosineClassifier(data, tuned, text.logit_scale)
 
     def quick(self) -> CoOp:
         """Return the same with few steps and learnt vectors."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from adapter.baselines.method import Array, FoldData, require, unit_rows
+from adapter.baselines.method import Array, FoldData, require
 from adapter.baselines.zero_shot import CosineClassifier
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class OrdinalClip:
         """Learn context and base ranks."""
         import torch
 
-        from adapter.baselines.tuning import random_tokens, tune
+        from adapter.baselines.tuning import random_tokens, tune_prompts
 
         text = data.text()
         ranks = len(data.class_values)
@@ -87,11 +87,6 @@ class OrdinalClip:
             dtype=torch.float32,
             device=text.device,
         )  # [K, K']
-        images = torch.tensor(
-            unit_rows(data.vectors.of("pooled", data.train.rows)),
-            dtype=torch.float32,
-            device=text.device,
-        )  # [n, E]
         classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
 
         def prompts() -> torch.Tensor:
@@ -99,23 +94,20 @@ class OrdinalClip:
             learnt = torch.cat([context[None].expand(ranks, -1, -1), rank], dim=1)  # [K, M+1, D]
             return text.encode_soft(template, learnt)  # [K, E]
 
-        def loss_of(batch: torch.Tensor) -> torch.Tensor:
-            logits = text.logit_scale * images[batch] @ prompts().T  # [b, K]
+        def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.cross_entropy(logits, classes[batch])
 
-        tune(
+        tuned = tune_prompts(
+            data,
             [context, base],
+            prompts,
             loss_of,
-            len(images),
             steps=self.steps,
             batch_size=self.batch_size,
             lr=self.lr,
             optimiser="radam",
-            seed=data.seed,
-            on_progress=data.on_progress,
         )
-        with torch.no_grad():
-            return CosineClassifier(data, prompts().cpu().numpy(), text.logit_scale)
+        return CosineClassifier(data, tuned, text.logit_scale)
 
     def quick(self) -> OrdinalClip:
         """Return the same with few steps and learnt vectors."""

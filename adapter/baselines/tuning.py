@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from adapter.baselines.method import unit_rows
 from adapter.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    from adapter.baselines.method import FoldData
 
 Optimiser = Literal["sgd", "radam"]
 INIT_STD = 0.02  # of learnt token embeddings, in CoOp's, OrdinalCLIP's and CLIP-IQA+'s code
@@ -27,36 +32,44 @@ def random_tokens(shape: Sequence[int], seed: int, device: torch.device) -> torc
     return torch.nn.Parameter((INIT_STD * torch.randn(*shape, generator=generator)).to(device))
 
 
-def tune(
+def tune_prompts(
+    data: FoldData,
     parameters: Sequence[torch.nn.Parameter],
-    loss_of: Callable[[Tensor], Tensor],
-    num_images: int,
+    prompts: Callable[[], Tensor],
+    loss_of: Callable[[Tensor, Tensor], Tensor],
     *,
     steps: int,
     batch_size: int,
     lr: float,
     optimiser: Optimiser,
-    seed: int,
-    on_progress: Callable[[int, int], None],
-) -> None:
-    """Minimise a loss over batches of training images, with a cosine schedule to zero.
+) -> NDArray[np.float32]:
+    """Minimise a loss over batches of a fold's training images, with a cosine schedule to zero.
 
     Args:
+        data: The fold; its seed determines the order of images.
         parameters: What is learnt, in place.
-        loss_of: From int64 [b], positions in the training part, to the mean loss.
-        num_images: Size of the training part.
+        prompts: Encodes the prompts of the parameters as they are: float32 [K, E], normalised.
+        loss_of: From logits [b, K], the cosines of images and prompts times CLIP's scale, and
+            int64 [b], the images' positions in the training part, to the mean loss.
         steps: Updates.
         batch_size: b; images are drawn anew each epoch, without replacement within it.
         lr: Learning rate at the first step.
         optimiser: ``sgd`` with momentum 0.9 and weight decay 5e-4 (CoOp), or ``radam``
             (OrdinalCLIP).
-        seed: Of the order of images.
-        on_progress: Told (steps done, steps in all).
+
+    Returns:
+        float32 [K, E], the learnt prompts, encoded.
 
     Raises:
         TrainingError: The loss is not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
+    text = data.text()
+    images = torch.tensor(
+        unit_rows(data.vectors.of("pooled", data.train.rows)),
+        dtype=torch.float32,
+        device=text.device,
+    )  # [n, E]
+    generator = torch.Generator().manual_seed(data.seed)
     optimizer: torch.optim.Optimizer = (
         torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=5e-4)
         if optimiser == "sgd"
@@ -66,9 +79,10 @@ def tune(
     order = torch.empty(0, dtype=torch.int64)
     for step in range(1, steps + 1):
         if len(order) == 0:
-            order = torch.randperm(num_images, generator=generator)
+            order = torch.randperm(len(images), generator=generator)
         batch, order = order[:batch_size], order[batch_size:]
-        loss = loss_of(batch)
+        logits = text.logit_scale * images[batch] @ prompts().T  # [b, K]
+        loss = loss_of(logits, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -76,4 +90,7 @@ def tune(
         if step % REPORT_EVERY == 0 or step == steps:
             if not bool(torch.isfinite(loss)):
                 raise TrainingError(f"the loss is {float(loss)} at step {step}; lower lr ({lr:g})")
-            on_progress(step, steps)
+            data.on_progress(step, steps)
+    with torch.no_grad():
+        encoded: NDArray[np.float32] = prompts().cpu().numpy()
+    return encoded
