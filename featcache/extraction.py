@@ -43,7 +43,7 @@ from featcache.lock import writing
 from featcache.manifest import FileEntry, Manifest, Part
 from featcache.pipeline import make_shards
 from featcache.recovery import shard_numbers
-from featcache.shard import SampleRecord, ShardIndex, open_shard
+from featcache.shard import SampleRecord, ShardIndex, open_shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -334,12 +334,7 @@ def finished_shards(
 
 def shard_records(out: Path, manifest: Manifest, number: int) -> ShardIndex:
     """Open a shard of this cache; raises where it belongs to another."""
-    index = open_shard(
-        out / shard_name(number),
-        shapes=manifest.shapes,
-        num_views=len(manifest.fingerprint.views),
-        dtype=manifest.fingerprint.dtype,
-    )
+    index = open_shard_of(out, manifest, shard_name(number))
     if index.fingerprint != manifest.fingerprint.digest or index.index != number:
         raise FingerprintMismatchError(
             f"{index.path} is shard {index.index} of features {index.fingerprint}, expected "

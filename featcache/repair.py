@@ -35,7 +35,7 @@ from featcache.manifest import FileEntry, Manifest
 from featcache.pipeline import make_shards
 from featcache.preprocess import Preprocessing, read_image
 from featcache.recovery import Source, recover_manifest, rewrite_tables
-from featcache.shard import SampleRecord, ShardContent, ShardIndex, open_shard, write_shard
+from featcache.shard import SampleRecord, ShardContent, ShardIndex, open_shard_of, write_shard
 from featcache.tables import SAMPLES_SCHEMA, read_table
 from featcache.verify import Damage, check_files, expected_files
 
@@ -225,12 +225,7 @@ class _Repair:
         return damages + [Damage(file=HISTORY, what=f"line {n} is damaged") for n in lines]
 
     def _open(self, number: int) -> ShardIndex:
-        return open_shard(
-            self.path / shard_name(number),
-            shapes=self.manifest.shapes,
-            num_views=len(self.manifest.fingerprint.views),
-            dtype=self.manifest.fingerprint.dtype,
-        )
+        return open_shard_of(self.path, self.manifest, shard_name(number))
 
     def _save(self, number: int) -> FileEntry | None:
         """Write a shard anew from itself, where all of its content is intact."""

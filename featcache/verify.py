@@ -28,7 +28,7 @@ from featcache.lock import reading
 from featcache.manifest import FileEntry, Manifest
 from featcache.prompts import open_prompts
 from featcache.recovery import recover_manifest, shard_numbers
-from featcache.shard import open_shard
+from featcache.shard import open_shard_of
 from featcache.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, read_table
 
 if TYPE_CHECKING:
@@ -266,12 +266,7 @@ def _check_shard(
     path: Path, manifest: Manifest, name: str, entry: FileEntry | None, *, read: bool
 ) -> tuple[list[str], list[int]]:
     """Check that a shard is the one that its name says, and with ``read`` each of its rows."""
-    shard = open_shard(
-        path / name,
-        shapes=manifest.shapes,
-        num_views=len(manifest.fingerprint.views),
-        dtype=manifest.fingerprint.dtype,
-    )
+    shard = open_shard_of(path, manifest, name)
     problems, rows = [], []
     if shard.fingerprint != manifest.fingerprint.digest:
         problems.append(
