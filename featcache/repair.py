@@ -29,6 +29,7 @@ from featcache.errors import (
 from featcache.finish import complete, read_records
 from featcache.finish import entry as describe
 from featcache.history import append_history, read_history
+from featcache.integrity import Damage, bytes_to_read, check_files, expected_files
 from featcache.layout import HISTORY, MANIFEST, SAMPLES, SHARDS, shard_name
 from featcache.lock import writing
 from featcache.manifest import FileEntry, Manifest
@@ -37,7 +38,6 @@ from featcache.preprocess import Preprocessing, read_image
 from featcache.recovery import Source, recover_manifest, rewrite_tables
 from featcache.shard import SampleRecord, ShardContent, ShardIndex, open_shard_of, write_shard
 from featcache.tables import SAMPLES_SCHEMA, read_table
-from featcache.verify import Damage, check_files, expected_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -212,7 +212,7 @@ class _Repair:
 
     def _verify(self, entries: Mapping[str, FileEntry | None]) -> list[Damage]:
         """Read everything."""
-        total, done, lock = sum(e.bytes for e in entries.values() if e), 0, Lock()
+        total, done, lock = bytes_to_read(entries), 0, Lock()
 
         def count(number: int) -> None:
             nonlocal done
