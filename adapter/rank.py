@@ -133,7 +133,8 @@ def extract_images(
 
     from featcache.backbone import load_backbone
     from featcache.datasets import open_dataset
-    from featcache.extraction import ExtractConfig, extract, plan_manifest
+    from featcache.extraction import extract
+    from featcache.plan import ExtractConfig, plan_manifest
 
     dataset = open_dataset("folder", images)
     dataset.require()

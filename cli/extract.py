@@ -24,7 +24,8 @@ from cli.console import duration, errors, options, progress, say, size
 if TYPE_CHECKING:
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
-    from featcache.extraction import ExtractConfig, ExtractEvent, ExtractSummary
+    from featcache.extraction import ExtractEvent, ExtractSummary
+    from featcache.plan import ExtractConfig
 
 EXAMPLES = """Run the frozen backbone over a data set once, and keep the features.
 
@@ -88,7 +89,7 @@ def extract(
     """See EXAMPLES."""
     from featcache.backbone import BackboneSpec
     from featcache.datasets import open_dataset
-    from featcache.extraction import ExtractConfig
+    from featcache.plan import ExtractConfig
 
     out = out or Path("cache") / dataset
     config = ExtractConfig(

@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featcache.cache import Cache
-    from featcache.extraction import ExtractConfig, extract
+    from featcache.extraction import extract
+    from featcache.plan import ExtractConfig
 
 __all__ = ["Cache", "ExtractConfig", "extract"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the reader and the pipeline when they are first asked for (PEP 562)."""
+    """Import the reader and the extraction when they are first asked for (PEP 562)."""
     if name == "Cache":
         from featcache.cache import Cache
 
         return Cache
-    if name in ("ExtractConfig", "extract"):
-        from featcache import extraction as module
+    if name == "ExtractConfig":
+        from featcache.plan import ExtractConfig
 
-        return getattr(module, name)
+        return ExtractConfig
+    if name == "extract":
+        from featcache.extraction import extract
+
+        return extract
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,7 +34,7 @@ from featcache.manifest import Manifest
 from featcache.mapping import RowSpace, aligned_empty
 from featcache.prompts import Prompt, PromptIndex, open_prompts
 from featcache.quantise import dequantise
-from featcache.shard import open_shard, row_digest
+from featcache.shard import open_shard_of, row_digest
 from featcache.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, ok_samples, read_table
 
 if TYPE_CHECKING:
@@ -322,12 +322,7 @@ class Cache:
         if number in self._indexes:
             return self._indexes[number]
         name = self._names[number]
-        index = open_shard(
-            self.path / name,
-            shapes=self.shapes,
-            num_views=len(self.views),
-            dtype=self.fingerprint.dtype,
-        )
+        index = open_shard_of(self.path, self.manifest, name)
         expected = int(self._starts[number + 1] - self._starts[number])
         if index.fingerprint != self.fingerprint.digest or shard_name(index.index) != name:
             raise CacheFormatError(

@@ -25,7 +25,7 @@ from featcache.durable import committed, make_folders, write_bytes, write_json
 from featcache.errors import CacheFormatError, FeatcacheError
 from featcache.layout import LABELS, SAMPLES
 from featcache.quantise import dequantise
-from featcache.shard import open_shard
+from featcache.shard import open_shard_of
 from featcache.tables import write_table
 
 if TYPE_CHECKING:
@@ -137,12 +137,7 @@ def _shards(
     """Yield each shard once its rows have been compared with their digests."""
     names = cache.manifest.shards()
     for done, name in enumerate(names, 1):
-        shard = open_shard(
-            cache.path / name,
-            shapes=cache.shapes,
-            num_views=len(cache.views),
-            dtype=cache.fingerprint.dtype,
-        )
+        shard = open_shard_of(cache.path, cache.manifest, name)
         if (shard.fingerprint, shard.num_rows) != (cache.fingerprint.digest, names[name].rows):
             raise CacheFormatError(f"{shard.path}: not of this cache; run `featcache verify`")
         if rows := shard.damaged_rows():

@@ -16,7 +16,7 @@ from featcache.fingerprint import differences
 from featcache.layout import LABELS, PROMPTS, SAMPLES, shard_name
 from featcache.manifest import FileEntry, Manifest
 from featcache.prompts import Prompt, encode_prompts, open_prompts, write_prompts
-from featcache.shard import open_shard
+from featcache.shard import open_shard_of
 from featcache.tables import labels_table, measured_labels, samples_table, write_table
 
 if TYPE_CHECKING:
@@ -79,13 +79,7 @@ def read_records(
 ) -> Iterator[tuple[int, list[SampleRecord]]]:
     """Yield the number and the records of shards."""
     for number in shards:
-        index = open_shard(
-            folder / shard_name(number),
-            shapes=manifest.shapes,
-            num_views=len(manifest.fingerprint.views),
-            dtype=manifest.fingerprint.dtype,
-        )
-        yield number, index.records()
+        yield number, open_shard_of(folder, manifest, shard_name(number)).records()
 
 
 def entry(path: Path, rows: int | None = None) -> FileEntry:

@@ -29,7 +29,7 @@ from featcache.layout import LABELS, SHARDS, folder_exists, shard_name
 from featcache.lock import writing
 from featcache.manifest import FileEntry, Manifest
 from featcache.prompts import write_prompts
-from featcache.shard import open_shard
+from featcache.shard import open_shard_of
 from featcache.tables import LABELS_SCHEMA, labels_from, read_table
 
 if TYPE_CHECKING:
@@ -189,12 +189,7 @@ def _labels(folders: Sequence[Path]) -> list[Label]:
 def _take(folder: Path, out: Path, number: int, entry: FileEntry, whole: Manifest) -> bool:
     """Link or copy a shard; returns whether it was linked."""
     source, target = folder / shard_name(number), out / shard_name(number)
-    shard = open_shard(
-        source,
-        shapes=whole.shapes,
-        num_views=len(whole.fingerprint.views),
-        dtype=whole.fingerprint.dtype,
-    )
+    shard = open_shard_of(folder, whole, shard_name(number))
     found = (shard.index, shard.fingerprint, shard.num_rows, source.stat().st_size)
     expected = (number, whole.fingerprint.digest, entry.rows, entry.bytes)
     if found != expected:

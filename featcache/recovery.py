@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from featcache.datasets import open_dataset
+from featcache.datasets.records import ImageRecord
 from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatchError
 from featcache.fingerprint import Fingerprint, canonical_json, require_same
 from featcache.finish import load_backbone_of
@@ -12,9 +13,16 @@ from featcache.history import read_history, rewrite_history
 from featcache.layout import HISTORY, LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, shard_name
 from featcache.manifest import Manifest
 from featcache.prompts import encode_prompts, open_prompts, write_prompts
-from featcache.shard import shard_settings
+from featcache.shard import (
+    SampleRecord,
+    ShardContent,
+    open_shard_of,
+    shard_settings,
+    write_shard,
+)
 from featcache.tables import (
     LABELS_SCHEMA,
+    SAMPLES_SCHEMA,
     labels_from,
     labels_table,
     measured_labels,
@@ -31,8 +39,8 @@ if TYPE_CHECKING:
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
+    from featcache.manifest import FileEntry
     from featcache.prompts import Prompt
-    from featcache.shard import SampleRecord
 
 
 def shard_numbers(folder: Path) -> list[int]:
@@ -119,6 +127,68 @@ class Source:
             require_same(expected, found, "the cache", "the backbone that was loaded")
             self._loaded = loaded
         return self._loaded
+
+
+def rewrite_shard(folder: Path, manifest: Manifest, number: int) -> FileEntry | None:
+    """Write a shard anew from itself; None, and nothing is written, unless all of it is intact."""
+    try:
+        shard = open_shard_of(folder, manifest, shard_name(number))
+        records, settings = shard.records(), shard.settings()
+    except CacheFormatError:
+        return None
+    ids = [record.sample_id.encode() for record in records if record.ok]
+    same = (shard.fingerprint, shard.index) == (manifest.fingerprint.digest, number)
+    if not same or ids != shard.map("sample_id").tolist() or shard.damaged_rows():
+        return None
+    names = [name for name in ("tokens", "pooled", "scales") if name in shard.regions]
+    return write_shard(
+        shard.path,
+        ShardContent(records=records, **{name: shard.map(name) for name in names}),
+        index=number,
+        fingerprint=shard.fingerprint,
+        settings=settings,
+    )
+
+
+def old_samples(folder: Path) -> list[SampleRecord] | None:
+    """Read the old samples table, where it is readable."""
+    try:
+        rows = read_table(folder / SAMPLES, SAMPLES_SCHEMA)
+    except CacheFormatError:
+        return None
+    return [SampleRecord(**row) for row in rows.drop_columns(["shard", "row"]).to_pylist()]
+
+
+def planned_images(
+    folder: Path,
+    source: Source,
+    number: int,
+    numbers: Sequence[int],
+    samples: list[SampleRecord] | None,
+) -> list[ImageRecord]:
+    """Return the images of a lost shard: from the old table, its records, or the data set.
+
+    Args:
+        folder: The cache.
+        source: The data set, loaded only where nothing else knows.
+        number: The shard's.
+        numbers: Of all shards, in order; a part has only some.
+        samples: The old samples table, where it was readable.
+    """
+    size = source.manifest.shard_size
+    if samples is not None:
+        start = numbers.index(number) * size
+        return images_of(samples[start : start + size])
+    try:
+        return images_of(open_shard_of(folder, source.manifest, shard_name(number)).records())
+    except CacheFormatError:
+        images = source.dataset(f"{shard_name(number)} is damaged").images()
+        return images[number * size : (number + 1) * size]
+
+
+def images_of(records: Sequence[SampleRecord]) -> list[ImageRecord]:
+    """Return the images that records are of."""
+    return [ImageRecord(record.sample_id, record.path) for record in records]
 
 
 def rewrite_tables(

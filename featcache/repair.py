@@ -17,7 +17,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from featcache.datasets.base import safe_relative
-from featcache.datasets.records import ImageRecord
 from featcache.durable import remove_temporaries
 from featcache.errors import (
     CacheFormatError,
@@ -29,21 +28,30 @@ from featcache.errors import (
 from featcache.finish import complete, read_records
 from featcache.finish import entry as describe
 from featcache.history import append_history, read_history
+from featcache.integrity import Damage, bytes_to_read, check_files, expected_files
 from featcache.layout import HISTORY, MANIFEST, SAMPLES, SHARDS, shard_name
 from featcache.lock import writing
 from featcache.manifest import FileEntry, Manifest
 from featcache.pipeline import make_shards
 from featcache.preprocess import Preprocessing, read_image
-from featcache.recovery import Source, recover_manifest, rewrite_tables
-from featcache.shard import SampleRecord, ShardContent, ShardIndex, open_shard, write_shard
-from featcache.tables import SAMPLES_SCHEMA, read_table
-from featcache.verify import Damage, check_files, expected_files
+from featcache.recovery import (
+    Source,
+    images_of,
+    old_samples,
+    planned_images,
+    recover_manifest,
+    rewrite_shard,
+    rewrite_tables,
+)
+from featcache.shard import open_shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
+    from featcache.datasets.records import ImageRecord
+    from featcache.shard import SampleRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +169,7 @@ class _Repair:
         expected = expected_files(self.path, self.manifest)
         damages += self._verify(expected)
         damaged = {damage.file for damage in damages}
-        samples = None if SAMPLES in damaged else self._samples()
+        samples = None if SAMPLES in damaged else old_samples(self.path)
         if MANIFEST in damaged and samples:  # it may know of shards that are lost, too
             last = -(-len(samples) // self.manifest.shard_size)
             lost = {shard_name(n) for n in range(last)} - expected.keys()
@@ -172,16 +180,24 @@ class _Repair:
         entries: dict[int, FileEntry] = {}  # of the shards that need no image
         for number in numbers:
             name = shard_name(number)
-            entry = self._save(number) if name in damaged else expected[name]
-            if name not in damaged and entry is None:
-                entry = describe(self.path / name, rows=self._open(number).num_rows)
+            entry = expected[name]
+            if name in damaged:
+                entry = rewrite_shard(self.path, self.manifest, number)
+                self.rewritten += [name] if entry else []
+            elif entry is None:
+                shard = open_shard_of(self.path, self.manifest, name)
+                entry = describe(shard.path, rows=shard.num_rows)
             if entry:
                 entries[number] = entry
         records = dict(read_records(self.path, self.manifest, sorted(entries)))
         before = {record.sample_id: record for chunk in records.values() for record in chunk}
         before = {record.sample_id: record for record in samples or ()} | before
-        chunks = {n: self._planned(n, numbers, samples) for n in numbers if n not in entries}
-        chunks |= {n: _images(chunk) for n, chunk in records.items() if self._readable_now(chunk)}
+        chunks = {
+            n: planned_images(self.path, self.source, n, numbers, samples)
+            for n in numbers
+            if n not in entries
+        }
+        chunks |= {n: images_of(chunk) for n, chunk in records.items() if self._readable_now(chunk)}
 
         remade = self._remake(chunks, before)
         entries |= remade
@@ -212,7 +228,7 @@ class _Repair:
 
     def _verify(self, entries: Mapping[str, FileEntry | None]) -> list[Damage]:
         """Read everything."""
-        total, done, lock = sum(e.bytes for e in entries.values() if e), 0, Lock()
+        total, done, lock = bytes_to_read(entries), 0, Lock()
 
         def count(number: int) -> None:
             nonlocal done
@@ -223,57 +239,6 @@ class _Repair:
         damages = check_files(self.path, self.manifest, entries, on_bytes=count)
         lines = read_history(self.path)[1]
         return damages + [Damage(file=HISTORY, what=f"line {n} is damaged") for n in lines]
-
-    def _open(self, number: int) -> ShardIndex:
-        return open_shard(
-            self.path / shard_name(number),
-            shapes=self.manifest.shapes,
-            num_views=len(self.manifest.fingerprint.views),
-            dtype=self.manifest.fingerprint.dtype,
-        )
-
-    def _save(self, number: int) -> FileEntry | None:
-        """Write a shard anew from itself, where all of its content is intact."""
-        try:
-            shard = self._open(number)
-            records, settings = shard.records(), shard.settings()
-        except CacheFormatError:
-            return None
-        ids = [record.sample_id.encode() for record in records if record.ok]
-        same = (shard.fingerprint, shard.index) == (self.manifest.fingerprint.digest, number)
-        if not same or ids != shard.map("sample_id").tolist() or shard.damaged_rows():
-            return None
-        names = [name for name in ("tokens", "pooled", "scales") if name in shard.regions]
-        self.rewritten.append(shard_name(number))
-        return write_shard(
-            shard.path,
-            ShardContent(records=records, **{name: shard.map(name) for name in names}),
-            index=number,
-            fingerprint=shard.fingerprint,
-            settings=settings,
-        )
-
-    def _samples(self) -> list[SampleRecord] | None:
-        """Read the old samples table, where it is readable."""
-        try:
-            rows = read_table(self.path / SAMPLES, SAMPLES_SCHEMA)
-        except CacheFormatError:
-            return None
-        return [SampleRecord(**row) for row in rows.drop_columns(["shard", "row"]).to_pylist()]
-
-    def _planned(
-        self, number: int, numbers: Sequence[int], samples: list[SampleRecord] | None
-    ) -> list[ImageRecord]:
-        """Return the images of a lost shard: from its records, the table, or the data set."""
-        size = self.manifest.shard_size
-        if samples is not None:
-            start = numbers.index(number) * size
-            return _images(samples[start : start + size])
-        try:
-            return _images(self._open(number).records())
-        except CacheFormatError:
-            images = self.source.dataset(f"{shard_name(number)} is damaged").images()
-            return images[number * size : (number + 1) * size]
 
     def _readable_now(self, records: Sequence[SampleRecord]) -> bool:
         """Whether one of the images that failed is readable now."""
@@ -334,7 +299,3 @@ class _Repair:
         wrong += check_files(self.path, manifest, {k: v for k, v in entries.items() if k in names})
         if wrong:
             raise FeatcacheError(f"{self.path} is still damaged after the repair: {wrong[0]}")
-
-
-def _images(records: Sequence[SampleRecord]) -> list[ImageRecord]:
-    return [ImageRecord(record.sample_id, record.path) for record in records]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from featcache.layout import Shapes
+    from featcache.manifest import Manifest
 
 DIGEST_BYTES = 16
 
@@ -236,6 +237,25 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
         num_rows=num_rows,
         records_digest=attributes["records_digest"],
         regions=regions,
+    )
+
+
+def open_shard_of(folder: Path, manifest: Manifest, name: str) -> ShardIndex:
+    """Open a shard with the shapes of its cache; whether it belongs there is for the caller.
+
+    Args:
+        folder: The cache.
+        manifest: What the cache is.
+        name: As `featcache.layout.shard_name` makes it.
+
+    Raises:
+        CacheFormatError: As `open_shard`.
+    """
+    return open_shard(
+        folder / name,
+        shapes=manifest.shapes,
+        num_views=len(manifest.fingerprint.views),
+        dtype=manifest.fingerprint.dtype,
     )
 
 

@@ -102,9 +102,10 @@ class TaskData:
             FingerprintMismatchError: The cache holds features of another backbone.
         """
         from featcache.backbone import load_backbone
-        from featcache.extraction import ExtractConfig, extract
+        from featcache.extraction import extract
         from featcache.finish import load_backbone_of
         from featcache.manifest import Manifest
+        from featcache.plan import ExtractConfig
 
         choice = self.choice
         try:

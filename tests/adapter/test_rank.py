@@ -20,7 +20,8 @@ from featcache.backbone import BackboneSpec, load_backbone
 from featcache.cache import Cache
 from featcache.datasets import open_dataset
 from featcache.errors import FingerprintMismatchError
-from featcache.extraction import ExtractConfig, extract
+from featcache.extraction import extract
+from featcache.plan import ExtractConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -85,7 +85,8 @@ def image_dataset(image_folder: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def make_small_cache(tiny_backbone: Backbone, image_dataset: Dataset) -> Callable[..., Path]:
     """Return a function: extract ``image_folder`` into a path, with any ``ExtractConfig`` field."""
-    from featcache.extraction import ExtractConfig, extract
+    from featcache.extraction import extract
+    from featcache.plan import ExtractConfig
 
     def make(out: Path, **changes: Any) -> Path:
         dataset = changes.pop("dataset", image_dataset)

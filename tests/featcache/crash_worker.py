@@ -20,7 +20,8 @@ CHANGES = ("write", "fsync", "replace", "unlink", "mkdir")
 
 def extract_into(out: str, images: str, backbone: object) -> None:
     from featcache.datasets import open_dataset
-    from featcache.extraction import ExtractConfig, extract
+    from featcache.extraction import extract
+    from featcache.plan import ExtractConfig
 
     config = ExtractConfig(views=("original", "hflip"), batch_size=2, workers=1, shard_size=3)
     extract(open_dataset("table", images), out, backbone, config)

@@ -13,7 +13,8 @@ from featcache import durable
 from featcache.cache import Cache
 from featcache.datasets import open_dataset
 from featcache.durable import write_bytes
-from featcache.extraction import ExtractConfig, extract
+from featcache.extraction import extract
+from featcache.plan import ExtractConfig
 from featcache.verify import verify_cache
 
 CONFIG = ExtractConfig(views=("original", "hflip"), batch_size=2, workers=1, shard_size=3)

@@ -25,10 +25,11 @@ from featcache.errors import (
     FingerprintMismatchError,
     TooManyFailuresError,
 )
-from featcache.extraction import ExtractConfig, extract, stopped_by_sigterm
+from featcache.extraction import extract, stopped_by_sigterm
 from featcache.history import read_history
 from featcache.lock import writing
 from featcache.manifest import Manifest
+from featcache.plan import ExtractConfig
 from featcache.preprocess import normalise, read_image
 from featcache.verify import verify_cache
 

@@ -18,8 +18,9 @@ from featcache.errors import (
     DatasetError,
     FingerprintMismatchError,
 )
-from featcache.extraction import ExtractConfig, extract
+from featcache.extraction import extract
 from featcache.manifest import Manifest
+from featcache.plan import ExtractConfig
 from featcache.prompts import open_prompts
 from featcache.relabel import add_texts, relabel
 from featcache.repair import repair_cache

@@ -12,7 +12,8 @@ from PIL import Image
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.cache import Cache
 from featcache.datasets import open_dataset
-from featcache.extraction import ExtractConfig, extract
+from featcache.extraction import extract
+from featcache.plan import ExtractConfig
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
