@@ -17,7 +17,7 @@ from PIL import Image, ImageFile
 from featcache.errors import ImageError
 from featcache.preprocess import DecodedImage, Preprocessing, normalise, read_image
 
-# pytest puts its own filters in front of the one that featcache.preprocess installs; that one is
+# pytest puts its own filters in front of the one that featcache.decode installs; that one is
 # tested in a process of its own, at the end.
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.(TiffImagePlugin|JpegImagePlugin)"),
