@@ -73,33 +73,30 @@ def committed(path: Path) -> Iterator[Path]:
 def write_pieces(path: Path, pieces: Iterable[Any]) -> tuple[int, str]:
     """Write buffers one after the other into a file, atomically and durably.
 
+    Args:
+        path: The file's final name.
+        pieces: Buffers; each is asked for when the one before it is written.
+
     Returns:
         The file's size in bytes and its XXH3-128, of what was meant to be written.
 
     Raises:
         DiskSpaceError, WriteError: As `committed`.
     """
-    views = [memoryview(piece).cast("B") for piece in pieces]
-    # Both hashing and writing leave the interpreter lock, so the one costs no time of the other.
+    size, state = 0, xxhash.xxh3_128()
+    # Hashing leaves the interpreter lock, and so do writing and fsync: it costs none of their time.
     with ThreadPoolExecutor(1, "hash") as pool, committed(path) as temporary:
-        digest = pool.submit(_digest, views)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            for view in views:
-                rest = view
+            for piece in pieces:
+                rest = memoryview(piece).cast("B")
+                size += len(rest)
+                pool.submit(state.update, rest)
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
         finally:
             os.close(descriptor)
-    return sum(map(len, views)), digest.result()
-
-
-def _digest(views: Iterable[memoryview]) -> str:
-    """XXH3-128 of buffers one after the other, in hexadecimal."""
-    state = xxhash.xxh3_128()
-    for view in views:
-        state.update(view)
-    return state.hexdigest()
+    return size, state.hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import io
 import math
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -25,6 +26,7 @@ from featcache.durable import write_pieces
 from featcache.errors import CacheFormatError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -54,6 +56,15 @@ class Region:
     def read(self, path: Path) -> NDArray[Any]:
         """Read the region into memory."""
         return np.array(self.map(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later:
+    """An array to write that is still being computed: what is known of it, and where it comes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    future: Future[NDArray[Any]]
 
 
 Kinds = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
@@ -109,11 +120,12 @@ def read_regions(
 
 
 def write_arrays(
-    path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, int | bytes]
+    path: Path, arrays: Mapping[str, NDArray[Any] | Later], attributes: Mapping[str, int | bytes]
 ) -> tuple[int, str]:
     """Write an HDF5 file of contiguous data sets, atomically and durably.
 
-    The bytes depend on the arguments alone (and on the HDF5 library's choice of metadata).
+    The bytes depend on the arguments alone (and on the HDF5 library's choice of metadata). An
+    array that is still being computed is waited for when its turn comes.
 
     Returns:
         The file's size in bytes and its XXH3-128.
@@ -122,8 +134,7 @@ def write_arrays(
         DiskSpaceError, WriteError: As `featcache.durable.committed`.
     """
     layout = _Layout()
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    pieces: list[tuple[int, Any]] = []
+    pieces: list[tuple[int, int, Callable[[], Any]]] = []
     with h5py.File(
         layout,
         "w",
@@ -133,16 +144,30 @@ def write_arrays(
     ) as file:
         for name, array in arrays.items():
             offset = _reserve(file, name, array)
-            if array.size:
-                pieces.append((offset, array.reshape(-1).view(np.uint8)))
+            if size := math.prod(array.shape) * array.dtype.itemsize:
+                pieces.append((offset, size, partial(_flat, array)))
         for name, value in attributes.items():
             file.attrs[name] = np.bytes_(value) if isinstance(value, bytes) else value
     return write_pieces(
-        path, _sequence(sorted([*layout.pieces.items(), *pieces], key=lambda p: p[0]))
+        path,
+        _sequence(
+            sorted(
+                [*pieces, *((at, len(x), partial(_flat, x)) for at, x in layout.pieces.items())],
+                key=lambda piece: piece[0],
+            )
+        ),
     )
 
 
-def _reserve(file: h5py.File, name: str, array: NDArray[Any]) -> int:
+def _flat(content: NDArray[Any] | Later | bytes) -> Any:
+    """Return the bytes of an array, waiting for one that is still being computed."""
+    if isinstance(content, bytes):
+        return content
+    array = content.future.result() if isinstance(content, Later) else content
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _reserve(file: h5py.File, name: str, array: NDArray[Any] | Later) -> int:
     """Make a contiguous data set whose bytes are written by someone else; returns its offset."""
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_obj_track_times(False)  # the same content has the same bytes
@@ -155,16 +180,16 @@ def _reserve(file: h5py.File, name: str, array: NDArray[Any]) -> int:
     return int(data.get_offset() or 0)
 
 
-def _sequence(pieces: list[tuple[int, Any]]) -> Iterator[Any]:
+def _sequence(pieces: list[tuple[int, int, Callable[[], Any]]]) -> Iterator[Any]:
     """Yield buffers in the order of the file, with zeros where nothing was put."""
     position = 0
-    for offset, piece in pieces:
+    for offset, size, content in pieces:
         if offset < position:
             raise RuntimeError(f"HDF5 laid two things over each other at byte {offset}")
         if offset > position:
             yield bytes(offset - position)
-        yield piece
-        position = offset + len(piece)
+        yield content()
+        position = offset + size
 
 
 class _Layout(io.RawIOBase):

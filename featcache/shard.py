@@ -16,7 +16,8 @@ and cache.json: records of all images, failures included, and the cache's settin
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ import xxhash
 
 from featcache.errors import CacheFormatError
 from featcache.fingerprint import SCHEMA_VERSION, canonical_json
-from featcache.hdf5 import Region, read_regions, write_arrays, wrong
+from featcache.hdf5 import Later, Region, read_regions, write_arrays, wrong
 from featcache.manifest import FileEntry
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class SampleRecord:
         return self.status == "ok"
 
 
+FIELDS = tuple(field.name for field in fields(SampleRecord))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardContent:
     """What a shard is written from.
@@ -99,10 +103,9 @@ class ShardIndex:
 
     def records(self) -> list[SampleRecord]:
         """Read the records; raises CacheFormatError where they are damaged."""
-        names = {field.name for field in fields(SampleRecord)}
         try:
             return [
-                SampleRecord(**{key: value for key, value in line.items() if key in names})
+                SampleRecord(**{key: value for key, value in line.items() if key in FIELDS})
                 for line in self._lines()
                 if "settings" not in line
             ]
@@ -147,6 +150,13 @@ def row_digest(sample_id: NDArray[Any], *arrays: NDArray[Any]) -> bytes:
     return state.digest()
 
 
+def _row_digests(ids: NDArray[Any], *arrays: NDArray[Any]) -> NDArray[np.uint8]:
+    """Digests of all rows, uint8 [N, 16]."""
+    rows = range(len(ids))
+    whole = b"".join(row_digest(ids[n : n + 1], *(array[n] for array in arrays)) for n in rows)
+    return np.frombuffer(whole, np.uint8).reshape(len(ids), DIGEST_BYTES)
+
+
 def write_shard(
     path: Path,
     content: ShardContent,
@@ -180,31 +190,30 @@ def write_shard(
         if len(array) != len(ids):
             raise ValueError(f"shard {index}: {len(array)} rows of {name}, {len(ids)} ids")
     ordered = [arrays[name] for name in ("tokens", "scales", "pooled") if name in arrays]
-    digests = np.array(
-        [
-            np.frombuffer(row_digest(ids[n : n + 1], *(a[n] for a in ordered)), np.uint8)
-            for n in range(len(ids))
-        ],
-        np.uint8,
-    ).reshape(len(ids), DIGEST_BYTES)
     lines: list[Any] = [{"settings": settings}] if settings else []
-    lines += [asdict(record) for record in content.records]
+    lines += [{name: getattr(record, name) for name in FIELDS} for record in content.records]
     records = "".join(canonical_json(line) + "\n" for line in lines).encode()
-    size, digest = write_arrays(
-        path,
-        {
-            **arrays,
-            "sample_id": ids,
-            "digests": digests,
-            "records": np.frombuffer(records, np.uint8),
-        },
-        {
-            "schema_version": SCHEMA_VERSION,
-            "fingerprint": fingerprint.encode(),
-            "index": index,
-            "records_digest": xxhash.xxh3_128_hexdigest(records).encode(),
-        },
-    )
+    with ThreadPoolExecutor(1, "digests") as pool:  # hashed while the features are written
+        digests = Later(
+            shape=(len(ids), DIGEST_BYTES),
+            dtype=np.dtype("uint8"),
+            future=pool.submit(_row_digests, ids, *ordered),
+        )
+        size, digest = write_arrays(
+            path,
+            {
+                **arrays,
+                "sample_id": ids,
+                "digests": digests,
+                "records": np.frombuffer(records, np.uint8),
+            },
+            {
+                "schema_version": SCHEMA_VERSION,
+                "fingerprint": fingerprint.encode(),
+                "index": index,
+                "records_digest": xxhash.xxh3_128_hexdigest(records).encode(),
+            },
+        )
     return FileEntry(bytes=size, xxh3_128=digest, rows=len(ids))
 
 
