@@ -252,8 +252,8 @@ class Cache:
         # From a cold disk, to ask for all rows at once is several times as fast as one page
         # fault after the other. Later they are in memory as a rule, and asking costs time.
         numbers = rows * len(self.views) + views
-        if len(cold := np.flatnonzero(~self._fetched[numbers])):
-            space.will_need(slots[cold])
+        if not (fetched := self._fetched[numbers]).all():
+            space.will_need(slots[~fetched])
             self._fetched[numbers] = True
         if self.verify_rows:
             self._verify(rows)
@@ -276,7 +276,7 @@ class Cache:
         return space.take(slots)
 
     def _find(
-        self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64]
+        self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64] | np.int64
     ) -> tuple[RowSpace, NDArray[np.int64]]:
         """Return where features lie, and the slot of each row and view there, int64 [n].
 
@@ -295,19 +295,19 @@ class Cache:
 
     def _resolve(
         self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Check rows and views; returns both as int64 [n]."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | np.int64]:
+        """Check rows and views; returns rows int64 [n], and views int64 [n] or one for all."""
         numbers = np.asarray(rows)
         if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
             raise IndexError(f"rows must be integers [n], not {numbers.dtype} of {numbers.shape}")
         numbers = numbers.astype(np.int64)
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
+        if numbers.size and numbers.view(np.uint64).max() >= len(self):  # negative ones are huge
             wrong = numbers[(numbers < 0) | (numbers >= len(self))][0]
             raise IndexError(f"row {wrong} is not in {self.path}, which has {len(self)} rows")
         if isinstance(view, str):
             if view not in self.views:
                 raise IndexError(f"{self.path} has no view {view!r}; it has {self.views}")
-            view = self.views.index(view)
+            return numbers, np.int64(self.views.index(view))
         chosen = np.asarray(view)
         if chosen.dtype.kind not in "iu" and chosen.size:
             raise IndexError(f"view must be a name, an index, or indices, not {view!r}")
@@ -337,7 +337,7 @@ class Cache:
     def _verify(self, rows: NDArray[np.int64]) -> None:
         """Compare rows that were not read before with their digests."""
         new = np.unique(rows[~self._verified[rows]])
-        first = np.zeros_like(new)
+        first = np.int64(0)
         found = [self._find(n, new, first) for n in FEATURES if n in self._spaces]
         shards = np.searchsorted(self._starts, new, side="right") - 1
         for n, (row, number) in enumerate(zip(new.tolist(), shards.tolist(), strict=True)):
