@@ -1,6 +1,7 @@
 """Ranking a folder of photos with a trained adapter: features, prompt, scores.
 
-    ranked = rank_images(Path("runs/ava"), Path("photos"), "sort images by the image quality.")
+    run, cache = Run.load("runs/ava"), Cache.open("cache/photos")
+    ranking = rank_cache(run, cache, "sort images by the image quality.")
 
 The backbone and the preprocessing are those that the run's caches were made with, checked against
 the fingerprint that the run holds, so a photo is seen exactly as the training images were.
