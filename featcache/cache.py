@@ -34,7 +34,7 @@ from featcache.manifest import Manifest
 from featcache.mapping import RowSpace, aligned_empty
 from featcache.prompts import Prompt, PromptIndex, open_prompts
 from featcache.quantise import dequantise
-from featcache.shard import open_shard_of, row_digest
+from featcache.shard import FEATURES, open_shard_of, row_digest
 from featcache.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, ok_samples, read_table
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ os.register_at_fork(
 )
 
 
-FEATURES = ("tokens", "scales", "pooled")  # in the order of a row's digest
 CHUNK = 64  # images that are in memory as int8 at a time
 
 

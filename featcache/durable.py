@@ -83,7 +83,7 @@ def write_pieces(path: Path, pieces: Iterable[Any]) -> tuple[int, str]:
     Raises:
         DiskSpaceError, WriteError: As `committed`.
     """
-    size, state = 0, xxhash.xxh3_128()
+    size, state, hashed = 0, xxhash.xxh3_128(), []
     # Hashing leaves the interpreter lock, and so do writing and fsync: it costs none of their time.
     with ThreadPoolExecutor(1, "hash") as pool, committed(path) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -91,11 +91,13 @@ def write_pieces(path: Path, pieces: Iterable[Any]) -> tuple[int, str]:
             for piece in pieces:
                 rest = memoryview(piece).cast("B")
                 size += len(rest)
-                pool.submit(state.update, rest)
+                hashed.append(pool.submit(state.update, rest))
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
         finally:
             os.close(descriptor)
+    for future in hashed:
+        future.result()  # raises what went wrong
     return size, state.hexdigest()
 
 

@@ -25,7 +25,7 @@ from featcache.durable import committed, make_folders, write_bytes, write_json
 from featcache.errors import CacheFormatError, FeatcacheError
 from featcache.layout import LABELS, SAMPLES
 from featcache.quantise import dequantise
-from featcache.shard import open_shard_of
+from featcache.shard import FEATURES, open_shard_of
 from featcache.tables import write_table
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def export_safetensors(
 
     opened, out = Cache.open(cache), _new_folder(out)
     for number, shard in _shards(opened, on_progress):
-        names = [name for name in ("tokens", "scales", "pooled") if name in shard.regions]
+        names = [name for name in FEATURES if name in shard.regions]
         arrays = {name: np.array(shard.map(name)) for name in names}
         write_bytes(out / f"{number:05d}.safetensors", save(arrays))
     if opened.prompts:

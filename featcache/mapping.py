@@ -95,7 +95,7 @@ class RowSpace:
 
         Raises:
             MappingError: The file cannot be mapped.
-        OSError: It cannot be opened or read.
+            OSError: It cannot be opened or read.
         """
         row, offset = self.row_bytes, region.offset
         slot = -(-(self._parts[number] + PAGE) // row)  # the first that is wholly in the part

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from featcache.manifest import Manifest
 
 DIGEST_BYTES = 16
+FEATURES = ("tokens", "scales", "pooled")  # data sets by row, in the order of a row's digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +134,7 @@ class ShardIndex:
     def damaged_rows(self) -> list[int]:
         """Compare every row with its stored digest; returns the rows that differ."""
         ids, digests = self.map("sample_id"), self.map("digests")
-        arrays = [self.map(name) for name in ("tokens", "scales", "pooled") if name in self.regions]
+        arrays = [self.map(name) for name in FEATURES if name in self.regions]
         return [
             row
             for row in range(self.num_rows)
@@ -189,7 +190,7 @@ def write_shard(
     for name, array in arrays.items():
         if len(array) != len(ids):
             raise ValueError(f"shard {index}: {len(array)} rows of {name}, {len(ids)} ids")
-    ordered = [arrays[name] for name in ("tokens", "scales", "pooled") if name in arrays]
+    ordered = [arrays[name] for name in FEATURES if name in arrays]
     lines: list[Any] = [{"settings": settings}] if settings else []
     lines += [{name: getattr(record, name) for name in FIELDS} for record in content.records]
     records = "".join(canonical_json(line) + "\n" for line in lines).encode()
