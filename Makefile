@@ -61,7 +61,7 @@ bench-read: setup  ## reading and writing the cache beside its peers
 	  "$$(.venv-bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/tested.pth"
 	.venv-bench/bin/python -m pip install --quiet litdata mosaicml-streaming webdataset 'zarr>=3'
 	OMP_NUM_THREADS=1 PYTHONPATH=. .venv-bench/bin/python benchmarks/read.py \
-	  --folder "$${TMPDIR:-/tmp}/featcache-bench"
+	  --folder "$${TMPDIR:-/tmp}/featcache-bench" --rounds 9 --cold-rounds 2
 
 bench-head: setup  ## the ranking head at linear cost beside the concatenated form
 	$(BIN)/python benchmarks/ranking_head.py
