@@ -72,10 +72,11 @@ def make_data(count: int) -> Array:
 
 
 def random_rows(count: int) -> Iterator[Array]:
-    """Rows of random batches, without end."""
+    """Rows of random batches, epoch after epoch: each row once in each, as a training reads."""
     generator = np.random.default_rng(1)
     while True:
-        yield generator.choice(count, BATCH, replace=False)
+        order = generator.permutation(count)
+        yield from order[: count - count % BATCH].reshape(-1, BATCH)
 
 
 @dataclass

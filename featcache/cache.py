@@ -80,6 +80,7 @@ class Cache:
         self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # [shards + 1]
         self._indexes: dict[int, ShardIndex] = {}  # of the shards that were checked
         shapes, views = self.shapes, len(self.views)
+        self._view_numbers = {name: number for number, name in enumerate(self.views)}
         kinds: dict[str, tuple[tuple[int, ...], str]] = {
             "tokens": ((shapes.num_tokens, shapes.token_dim), self.fingerprint.dtype),
             "pooled": ((shapes.pooled_dim,), "float32"),
@@ -92,8 +93,13 @@ class Cache:
             name: RowSpace([count * views for count in counts], shape, dtype)
             for name, (shape, dtype) in kinds.items()
         }
-        self._fetched = np.zeros(len(self) * views, bool)  # whose pages were asked for
+        # Slot of each view and row, so that a batch is found by a single look-up; 0, where no row
+        # lies, until it is ready to be read. The second half of both axes stays 0: negative
+        # numbers look there. Memory is taken only where something is written.
+        self._slots = {n: np.zeros((2 * views, 2 * len(self)), np.int64) for n in kinds}
         self._verified = np.zeros(len(self) if verify_rows else 0, bool)
+        stored = "float16" if self.fingerprint.dtype == "int8" else self.fingerprint.dtype
+        self._tokens_dtype = np.dtype(stored)  # of what is delivered
         self._digests: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}  # ids, digests
 
     @classmethod
@@ -237,84 +243,100 @@ class Cache:
             IndexError: A row or a view is not in the cache.
             CacheFormatError: A shard is missing, damaged or not of this cache.
         """
-        rows, views = self._resolve(rows, view)
-        stored = self.fingerprint.dtype
-        dtype = np.dtype("float16" if stored == "int8" else stored)
-        shape = (len(rows), self.shapes.num_tokens, self.shapes.token_dim)
+        rows, view = self._address(rows, view)
+        space = self._spaces["tokens"]
+        shape = (len(rows), *space.array.shape[1:])
         if out is None:
-            out = aligned_empty(shape, dtype)
-        elif out.shape != shape or out.dtype != dtype:
+            out = aligned_empty(shape, self._tokens_dtype)
+        elif out.shape != shape or out.dtype != self._tokens_dtype:
             raise ValueError(
-                f"out is {out.dtype} {list(out.shape)}, expected {dtype} {list(shape)}"
+                f"out is {out.dtype} {list(out.shape)}, expected {self._tokens_dtype} {list(shape)}"
             )
-        space, slots = self._find("tokens", rows, views)
-        # From a cold disk, to ask for all rows at once is several times as fast as one page
-        # fault after the other. Later they are in memory as a rule, and asking costs time.
-        numbers = rows * len(self.views) + views
-        if not (fetched := self._fetched[numbers]).all():
-            space.will_need(slots[~fetched])
-            self._fetched[numbers] = True
-        if self.verify_rows:
-            self._verify(rows)
-        if stored == "int8":
-            scales, at = self._find("scales", rows, views)
-            for n in range(0, len(rows), CHUNK):
-                part = slice(n, n + CHUNK)
-                dequantise(space.take(slots[part]), scales.take(at[part]), out[part])
-            return out
-        return space.take(slots, out)
+        slots = self._find("tokens", rows, view)
+        if "scales" not in self._spaces:
+            return space.take(slots, out)
+        scales, at = self._spaces["scales"], self._find("scales", rows, view)
+        for n in range(0, len(rows), CHUNK):
+            part = slice(n, n + CHUNK)
+            dequantise(space.take(slots[part]), scales.take(at[part]), out[part])
+        return out
 
     def pooled(
         self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]] = "original"
     ) -> NDArray[np.float32]:
         """Gather pooled embeddings, float32 [n, E]; arguments and errors as in `tokens`."""
-        rows, views = self._resolve(rows, view)
-        space, slots = self._find("pooled", rows, views)
-        if self.verify_rows:
-            self._verify(rows)
-        return space.take(slots)
+        slots = self._find("pooled", *self._address(rows, view))
+        return self._spaces["pooled"].take(slots)
 
-    def _find(
-        self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64] | np.int64
-    ) -> tuple[RowSpace, NDArray[np.int64]]:
-        """Return where features lie, and the slot of each row and view there, int64 [n].
-
-        Shards that were not touched before are checked and mapped.
-        """
-        space = self._spaces[name]
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
-        if (space.starts[shards] < 0).any():
-            with _OPENING:
-                for number in np.unique(shards).tolist():
-                    if space.starts[number] < 0:
-                        index = self._check(number)
-                        space.place(number, index.path, index.regions[name])
-        places = (rows - self._starts[shards]) * len(self.views) + views
-        return space, space.starts[shards] + places
-
-    def _resolve(
+    def _address(
         self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | np.int64]:
-        """Check rows and views; returns rows int64 [n], and views int64 [n] or one for all."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | int]:
+        """Return rows int64 [n], and the views' indices int64 [n] or one of them."""
         numbers = np.asarray(rows)
         if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
             raise IndexError(f"rows must be integers [n], not {numbers.dtype} of {numbers.shape}")
         numbers = numbers.astype(np.int64)
-        if numbers.size and numbers.view(np.uint64).max() >= len(self):  # negative ones are huge
-            wrong = numbers[(numbers < 0) | (numbers >= len(self))][0]
-            raise IndexError(f"row {wrong} is not in {self.path}, which has {len(self)} rows")
         if isinstance(view, str):
-            if view not in self.views:
+            if view not in self._view_numbers:
                 raise IndexError(f"{self.path} has no view {view!r}; it has {self.views}")
-            return numbers, np.int64(self.views.index(view))
+            return numbers, self._view_numbers[view]
         chosen = np.asarray(view)
         if chosen.dtype.kind not in "iu" and chosen.size:
             raise IndexError(f"view must be a name, an index, or indices, not {view!r}")
-        views = np.broadcast_to(chosen.astype(np.int64), numbers.shape)
-        if views.size and (views.min() < 0 or views.max() >= len(self.views)):
-            wrong = views[(views < 0) | (views >= len(self.views))][0]
-            raise IndexError(f"{self.path} has {len(self.views)} views, found index {wrong}")
-        return numbers, views
+        return numbers, np.broadcast_to(chosen.astype(np.int64), numbers.shape)
+
+    def _find(
+        self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64] | int
+    ) -> NDArray[np.int64]:
+        """Return the slots of rows int64 [n]; what was not read before is made ready.
+
+        Raises:
+            IndexError: A row or a view is not in the cache.
+        """
+        table = self._slots[name]
+        try:
+            slots: NDArray[np.int64] = table[views, rows]
+        except IndexError:
+            slots = np.zeros(len(rows), np.int64)
+        if np.count_nonzero(slots) < len(slots):
+            new = slots == 0
+            self._prepare(name, rows[new], np.broadcast_to(views, rows.shape)[new])
+            slots = table[views, rows]
+        return slots
+
+    def _prepare(self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64]) -> None:
+        """Make rows of views [n] ready to be read, or say why that cannot be."""
+        if (wrong := (rows < 0) | (rows >= len(self))).any():
+            raise IndexError(
+                f"row {rows[wrong][0]} is not in {self.path}, which has {len(self)} rows"
+            )
+        if (wrong := (views < 0) | (views >= len(self.views))).any():
+            raise IndexError(
+                f"{self.path} has {len(self.views)} views, found index {views[wrong][0]}"
+            )
+        slots = self._place(name, rows, views)
+        if name == "tokens":
+            # From a cold disk, to ask for all rows at once is several times as fast as one page
+            # fault after the other. Later they are in memory as a rule, and asking costs time.
+            self._spaces[name].will_need(slots)
+        if self.verify_rows:
+            self._verify(np.unique(rows))
+        self._slots[name][views, rows] = slots
+
+    def _place(
+        self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64] | int
+    ) -> NDArray[np.int64]:
+        """Compute slots int64 [n]; checks and maps the shards that were not touched before."""
+        space = self._spaces[name]
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        with _OPENING:
+            for number in np.unique(shards).tolist():
+                if space.starts[number] < 0:
+                    index = self._check(number)
+                    space.place(number, index.path, index.regions[name])
+        places = (rows - self._starts[shards]) * len(self.views) + views
+        slots: NDArray[np.int64] = space.starts[shards] + places
+        return slots
 
     def _check(self, number: int) -> ShardIndex:
         """Open a shard, once, and make sure that it is the one that cache.json means."""
@@ -335,9 +357,8 @@ class Cache:
 
     def _verify(self, rows: NDArray[np.int64]) -> None:
         """Compare rows that were not read before with their digests."""
-        new = np.unique(rows[~self._verified[rows]])
-        first = np.int64(0)
-        found = [self._find(n, new, first) for n in FEATURES if n in self._spaces]
+        new = rows[~self._verified[rows]]
+        found = [(self._spaces[n], self._place(n, new, 0)) for n in FEATURES if n in self._spaces]
         shards = np.searchsorted(self._starts, new, side="right") - 1
         for n, (row, number) in enumerate(zip(new.tolist(), shards.tolist(), strict=True)):
             local = row - int(self._starts[number])

@@ -74,7 +74,7 @@ class RowSpace:
         self.row_bytes = row = math.prod(row_shape) * kind.itemsize
         self._units = [u for u in (HUGE_PAGE, PAGE) if u == PAGE or math.lcm(u, row) <= LONGEST]
         # Wherever in its period a file's first row has to lie, the rows fit into their part.
-        spare = PAGE + row + max(math.lcm(unit, row) for unit in self._units)
+        spare = HUGE_PAGE + row + max(math.lcm(unit, row) for unit in self._units)
         self._parts: list[int] = np.cumsum([0, *(c * row + spare for c in counts)]).tolist()
         size = self._parts[-1] + HUGE_PAGE
         address = _map(None, size, 0, _ANONYMOUS)
@@ -98,7 +98,8 @@ class RowSpace:
             OSError: It cannot be opened or read.
         """
         row, offset = self.row_bytes, region.offset
-        slot = -(-(self._parts[number] + PAGE) // row)  # the first that is wholly in the part
+        # The first slot that is wholly in the part, with what the pages before it bring along.
+        slot = -(-(self._parts[number] + HUGE_PAGE) // row)
         unit = next((u for u in self._units if offset % math.gcd(u, row) == 0), 0)
         if unit:
             # A page of the file lies at a page of memory: solve  slot * row = offset  modulo unit.
@@ -107,7 +108,7 @@ class RowSpace:
             slot += (offset // common * pow(row // common, -1, period) - slot) % period
         if region.num_bytes:
             start = self._base + slot * row
-            inside = start % PAGE  # with a unit, also offset % PAGE
+            inside = start % (unit or PAGE)  # with a unit, also offset % unit
             place = start - inside, inside + region.num_bytes
             with path.open("rb") as file:
                 if unit:
@@ -126,7 +127,7 @@ class RowSpace:
         if out is None:
             out = aligned_empty((len(slots), *self.array.shape[1:]), self.array.dtype)
         # Slots are in range; the default mode would check, and fill a buffer in between.
-        return np.take(self.array, slots, axis=0, out=out, mode="clip")
+        return self.array.take(slots, axis=0, out=out, mode="clip")
 
     def will_need(self, slots: NDArray[np.int64]) -> None:
         """Let the kernel fetch rows from the disk while we do something else.

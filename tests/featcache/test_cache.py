@@ -106,15 +106,25 @@ def test_what_is_mapped_cannot_be_written(small_cache: Path) -> None:
         ([True], "original", "rows must be integers"),
         ([[0]], "original", "rows must be integers"),
         ([np.uint64(2**64 - 1)], "original", "row -?[0-9]+ is not in"),
+        ([1000], "original", "row 1000 is not in"),
+        ([-1000], "original", "row -1000 is not in"),
         ([0], "vflip", "has no view 'vflip'"),
         ([0], 2, "found index 2"),
         ([0], -1, "found index -1"),
+        ([0, 1], [0, 9], "found index 9"),
         ([0], 0.5, "view must be"),
     ],
 )
-def test_impossible_rows_and_views(small_cache: Path, rows: Any, view: Any, message: str) -> None:
+@pytest.mark.parametrize("warm", [False, True])
+def test_impossible_rows_and_views(
+    small_cache: Path, rows: Any, view: Any, message: str, warm: bool
+) -> None:
+    cache = Cache.open(small_cache)
+    if warm:
+        for name in cache.views:
+            cache.tokens(range(len(cache)), view=name)
     with pytest.raises(IndexError, match=message):
-        Cache.open(small_cache).tokens(rows, view=view)
+        cache.tokens(rows, view=view)
 
 
 def test_no_rows(small_cache: Path) -> None:

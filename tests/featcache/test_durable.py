@@ -49,6 +49,28 @@ def test_short_writes_are_completed(tmp_path, monkeypatch):
     assert (tmp_path / "file").read_bytes() == b"0123456789"
 
 
+@pytest.mark.parametrize("answer", [0, -1])
+def test_the_disk_begins_with_every_part_at_once(tmp_path, monkeypatch, answer):
+    """Whatever the kernel answers, as it is advice."""
+    told = []
+
+    def begin(descriptor, position, size, flags):
+        told.append((position, size, flags))
+        return answer
+
+    monkeypatch.setattr(durable, "PART", 4)
+    monkeypatch.setattr(durable, "_sync_file_range", begin)
+    durable.write_pieces(tmp_path / "file", [b"0123456", b"", b"789"])
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+    assert told == [(0, 4, 2), (4, 3, 2), (7, 3, 2)]
+
+
+def test_systems_without_early_writing(tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "_sync_file_range", None)
+    durable.write_bytes(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
 @pytest.mark.parametrize("where", ["write", "fsync", "replace", "open"])
 @pytest.mark.parametrize(
     ("code", "kind", "advice"),
