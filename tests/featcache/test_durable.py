@@ -62,7 +62,7 @@ def test_the_disk_begins_with_every_part_at_once(tmp_path, monkeypatch, answer):
     monkeypatch.setattr(durable, "_sync_file_range", begin)
     durable.write_pieces(tmp_path / "file", [b"0123456", b"", b"789"])
     assert (tmp_path / "file").read_bytes() == b"0123456789"
-    assert told == [(0, 4, 2), (4, 3, 2), (7, 3, 2)]
+    assert told == [(0, 4, 2), (4, 3, 2), (7, 1, 2), (8, 2, 2)]
 
 
 def test_systems_without_early_writing(tmp_path, monkeypatch):
