@@ -9,6 +9,8 @@ import typer
 from cli.console import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from featcache.backbone import Backbone, BackboneSpec
     from featcache.manifest import Manifest
 
@@ -50,6 +52,25 @@ PrecisionOption = Annotated[
 ]
 
 
+# For commands that load the backbone of a cache again: where its parts are now.
+PretrainedAgain = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained", help="Where the weights are now, if not where the extraction found them."
+    ),
+]
+ConfigAgain = Annotated[
+    str | None, typer.Option("--model-config", help="The same for the model config.")
+]
+ProjectionAgain = Annotated[
+    str | None,
+    typer.Option("--projection", help="The same for the token projection: checkpoint:FILE."),
+]
+TextWeightsAgain = Annotated[
+    str | None, typer.Option("--text-weights", help="The same for the text tower's own weights.")
+]
+
+
 def pick_device(device: str) -> str:
     """Resolve ``auto``."""
     if device != "auto":
@@ -67,9 +88,29 @@ def load(spec: BackboneSpec, device: str, precision: Any) -> Backbone:
         return load_backbone(spec, device=pick_device(device), precision=precision)
 
 
-def load_again(manifest: Manifest, device: str = "auto", **changes: Any) -> Backbone:
-    """Load the backbone that made a cache, while a message says so."""
-    from featcache.finish import load_backbone_of
+def loader(
+    device: str,
+    *,
+    pretrained: str | None,
+    model_config: str | None,
+    projection: str | None,
+    text_weights: str | None,
+    same_precision: bool = False,
+) -> Callable[[Manifest], Backbone]:
+    """Return what loads the backbone that made a cache, from where its parts are now."""
 
-    with errors().status(f"loading {manifest.backbone['name']}"):
-        return load_backbone_of(manifest, device=pick_device(device), **changes)
+    def load(manifest: Manifest) -> Backbone:
+        from featcache.finish import load_backbone_of
+
+        with errors().status(f"loading {manifest.backbone['name']}"):
+            return load_backbone_of(
+                manifest,
+                device=pick_device(device),
+                precision=manifest.provenance["precision"] if same_precision else "auto",
+                pretrained=pretrained,
+                model_config=model_config,
+                projection=projection,
+                text_weights=text_weights,
+            )
+
+    return load

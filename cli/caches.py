@@ -8,23 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.backbone import Device, load_again
+from cli.backbone import (
+    ConfigAgain,
+    Device,
+    PretrainedAgain,
+    ProjectionAgain,
+    TextWeightsAgain,
+    loader,
+)
 from cli.console import options, out, say, size, table
 
 if TYPE_CHECKING:
     from featcache.cache import Cache
-    from featcache.manifest import Manifest
 
 CacheFolder = Annotated[Path, typer.Argument(help="The cache's folder.", metavar="CACHE")]
-PretrainedAgain = Annotated[
-    str | None,
-    typer.Option(
-        "--pretrained", help="Where the weights are now, if not where the extraction found them."
-    ),
-]
-ConfigAgain = Annotated[
-    str | None, typer.Option("--model-config", help="The same for the model config.")
-]
 
 
 def info(
@@ -142,6 +139,8 @@ def prompts(
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
     model_config: ConfigAgain = None,
+    projection: ProjectionAgain = None,
+    text_weights: TextWeightsAgain = None,
 ) -> None:
     """List the prompts of a cache, or add some; only the text tower runs.
 
@@ -156,11 +155,14 @@ def prompts(
 
     texts = [*(add or []), *(_lines(file) if file else [])]
     if texts:
-
-        def load(manifest: Manifest) -> Any:
-            return load_again(manifest, device, pretrained=pretrained, model_config=model_config)
-
         Cache.open(cache)
+        load = loader(
+            device,
+            pretrained=pretrained,
+            model_config=model_config,
+            projection=projection,
+            text_weights=text_weights,
+        )
         count = add_texts(cache, texts, load)
         say(f"{cache} holds {count:,} prompts")
         return
@@ -186,6 +188,8 @@ def labels(
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
     model_config: ConfigAgain = None,
+    projection: ProjectionAgain = None,
+    text_weights: TextWeightsAgain = None,
 ) -> None:
     """Show the labels of a cache, or replace them without extracting again.
 
@@ -209,9 +213,12 @@ def labels(
     if root is None:
         raise typer.BadParameter("--dataset needs --root, the data set's folder")
     reader = open_dataset(dataset, root, **options(option or [], "--option"))
-
-    def load(manifest: Manifest) -> Any:
-        return load_again(manifest, device, pretrained=pretrained, model_config=model_config)
-
+    load = loader(
+        device,
+        pretrained=pretrained,
+        model_config=model_config,
+        projection=projection,
+        text_weights=text_weights,
+    )
     written, left_out = relabel(cache, reader, load, append=append)
     say(f"{written:,} labels written to {cache}; {left_out:,} of images that it does not hold")

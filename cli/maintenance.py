@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.backbone import Device, load_again
-from cli.caches import CacheFolder, ConfigAgain, PretrainedAgain
+from cli.backbone import (
+    ConfigAgain,
+    Device,
+    PretrainedAgain,
+    ProjectionAgain,
+    TextWeightsAgain,
+    loader,
+)
+from cli.caches import CacheFolder
 from cli.console import duration, progress, say, size
 
 if TYPE_CHECKING:
@@ -18,7 +25,6 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from featcache.manifest import Manifest
     from featcache.repair import RepairProgress
     from featcache.verify import VerifyProgress
 
@@ -84,6 +90,8 @@ def repair(
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
     model_config: ConfigAgain = None,
+    projection: ProjectionAgain = None,
+    text_weights: TextWeightsAgain = None,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per processor.")] = 0,
 ) -> None:
     """Make again just what is damaged or failed earlier; the rest stays as it is.
@@ -97,12 +105,14 @@ def repair(
     """
     from featcache.repair import repair_cache
 
-    def load(manifest: Manifest) -> Any:
-        precision = manifest.provenance["precision"]
-        return load_again(
-            manifest, device, pretrained=pretrained, model_config=model_config, precision=precision
-        )
-
+    load = loader(
+        device,
+        pretrained=pretrained,
+        model_config=model_config,
+        projection=projection,
+        text_weights=text_weights,
+        same_precision=True,
+    )
     with progress("phase") as bar:
         task = bar.add_task("repairing", total=None, phase="")
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featcache.backbone import BackboneSpec
-from featcache.durable import file_digest
 from featcache.errors import FingerprintMismatchError
 from featcache.fingerprint import differences
 from featcache.layout import LABELS, PROMPTS, SAMPLES, shard_name
@@ -82,15 +81,12 @@ def read_records(
         yield number, open_shard_of(folder, manifest, shard_name(number)).records()
 
 
-def entry(path: Path, rows: int | None = None) -> FileEntry:
-    """Read a file and describe it."""
-    return FileEntry(bytes=path.stat().st_size, xxh3_128=file_digest(path), rows=rows)
-
-
 def complete(folder: Path, manifest: Manifest, shards: Mapping[str, FileEntry]) -> None:
     """Write cache.json with the digests of the given shards and of all other files."""
     others = [name for name in (SAMPLES, LABELS, PROMPTS) if (folder / name).exists()]
-    manifest.with_files({**shards, **{name: entry(folder / name) for name in others}}).write(folder)
+    manifest.with_files({**shards, **{name: FileEntry.of(folder / name) for name in others}}).write(
+        folder
+    )
 
 
 def stored_prompts(folder: Path, manifest: Manifest) -> dict[str, Prompt]:
@@ -141,6 +137,6 @@ def load_backbone_of(
         lines = "\n".join(f"  {name}: {a!r} and {b!r}" for name, a, b in found)
         raise FingerprintMismatchError(
             f"this backbone is not the one that made the features:\n{lines}\n"
-            "Give --pretrained (and --model-config) the file that was used."
+            "Give --pretrained, --model-config, --projection and --text-weights what was used."
         )
     return backbone

@@ -9,13 +9,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from featcache.durable import file_digest
 from featcache.errors import CacheFormatError, FeatcacheError
-from featcache.layout import LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, shard_name
+from featcache.layout import LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, shard_name, shard_numbers
 from featcache.prompts import open_prompts
-from featcache.recovery import shard_numbers
 from featcache.shard import open_shard_of
 from featcache.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, read_table
 
@@ -45,6 +45,27 @@ class Damage:
         """Return one line."""
         rows = f" (rows {', '.join(map(str, self.rows))})" if self.rows else ""
         return f"{self.file}: {self.what}{rows}"
+
+
+class ByteCounter:
+    """Counts the bytes that several threads read, and tells how many there are so far.
+
+    Args:
+        total: Bytes to read in all.
+        on_bytes: Called with the bytes read and the total, by one thread at a time.
+    """
+
+    def __init__(self, total: int, on_bytes: Callable[[int, int], None]) -> None:
+        self.done = 0
+        self._total = total
+        self._on_bytes = on_bytes
+        self._lock = Lock()
+
+    def add(self, count: int) -> None:
+        """Count some more."""
+        with self._lock:
+            self.done += count
+            self._on_bytes(self.done, self._total)
 
 
 def expected_files(path: Path, manifest: Manifest) -> dict[str, FileEntry | None]:

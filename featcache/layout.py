@@ -81,6 +81,12 @@ def shard_name(index: int) -> str:
     return f"{SHARDS}/{index:05d}.h5"
 
 
+def shard_numbers(folder: Path) -> list[int]:
+    """List the numbers of the shards that are on the disk."""
+    names = (path.stem for path in (folder / SHARDS).glob("*.h5"))
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
 def bytes_per_image(shapes: Shapes, *, views: int, dtype: str) -> int:
     """Return what one image takes on the disk, without the constant part of a shard."""
     values = shapes.num_tokens * shapes.token_dim

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from featcache.durable import write_bytes
+from featcache.durable import file_digest, write_bytes
 from featcache.errors import CacheFormatError, CacheNotFoundError
 from featcache.fingerprint import SCHEMA_VERSION, Fingerprint, canonical_json, digest
 from featcache.layout import LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, Shapes
@@ -33,6 +33,11 @@ class FileEntry:
     bytes: int
     xxh3_128: str
     rows: int | None = None
+
+    @classmethod
+    def of(cls, path: Path, rows: int | None = None) -> FileEntry:
+        """Read a file and describe it."""
+        return cls(bytes=path.stat().st_size, xxh3_128=file_digest(path), rows=rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -22,10 +22,16 @@ from featcache.errors import (
     FingerprintMismatchError,
 )
 from featcache.fingerprint import Fingerprint, require_same
-from featcache.finish import entry as describe
-from featcache.layout import DEFAULT_SHARD_SIZE, DTYPES, VIEWS, Shapes, folder_exists, shard_name
+from featcache.layout import (
+    DEFAULT_SHARD_SIZE,
+    DTYPES,
+    VIEWS,
+    Shapes,
+    folder_exists,
+    shard_name,
+    shard_numbers,
+)
 from featcache.manifest import FileEntry, Manifest, Part
-from featcache.recovery import shard_numbers
 from featcache.shard import SampleRecord, ShardIndex, open_shard_of
 
 if TYPE_CHECKING:
@@ -200,7 +206,7 @@ def finished_shards(
         planned = [(image.sample_id, image.path) for image in chunks.get(number, ())]
         if found == planned:
             if entry or not shard.damaged_rows():
-                kept[number] = Kept(records, entry or describe(shard.path, shard.num_rows))
+                kept[number] = Kept(records, entry or FileEntry.of(shard.path, shard.num_rows))
         elif found != planned[: len(found)] or number != present[-1]:
             first = next((f for f, p in zip(found, planned, strict=False) if f != p), found[-1:])
             raise DatasetError(

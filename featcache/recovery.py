@@ -10,7 +10,15 @@ from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatch
 from featcache.fingerprint import Fingerprint, canonical_json, require_same
 from featcache.finish import load_backbone_of
 from featcache.history import read_history, rewrite_history
-from featcache.layout import HISTORY, LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, shard_name
+from featcache.layout import (
+    HISTORY,
+    LABELS,
+    MANIFEST,
+    PROMPTS,
+    SAMPLES,
+    shard_name,
+    shard_numbers,
+)
 from featcache.manifest import Manifest
 from featcache.prompts import encode_prompts, open_prompts, write_prompts
 from featcache.shard import (
@@ -41,12 +49,6 @@ if TYPE_CHECKING:
     from featcache.datasets.base import Dataset
     from featcache.manifest import FileEntry
     from featcache.prompts import Prompt
-
-
-def shard_numbers(folder: Path) -> list[int]:
-    """List the numbers of the shards that are on the disk."""
-    names = (path.stem for path in (folder / SHARDS).glob("*.h5"))
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def recover_manifest(folder: Path) -> Manifest:

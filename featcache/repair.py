@@ -12,8 +12,8 @@ batch size of the extraction, so that on the same machine the same bytes come ou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from featcache.datasets.base import safe_relative
@@ -26,9 +26,14 @@ from featcache.errors import (
     ImageError,
 )
 from featcache.finish import complete, read_records
-from featcache.finish import entry as describe
 from featcache.history import append_history, read_history
-from featcache.integrity import Damage, bytes_to_read, check_files, expected_files
+from featcache.integrity import (
+    ByteCounter,
+    Damage,
+    bytes_to_read,
+    check_files,
+    expected_files,
+)
 from featcache.layout import HISTORY, MANIFEST, SAMPLES, SHARDS, shard_name
 from featcache.lock import writing
 from featcache.manifest import FileEntry, Manifest
@@ -186,7 +191,7 @@ class _Repair:
                 self.rewritten += [name] if entry else []
             elif entry is None:
                 shard = open_shard_of(self.path, self.manifest, name)
-                entry = describe(shard.path, rows=shard.num_rows)
+                entry = FileEntry.of(shard.path, rows=shard.num_rows)
             if entry:
                 entries[number] = entry
         records = dict(read_records(self.path, self.manifest, sorted(entries)))
@@ -228,15 +233,8 @@ class _Repair:
 
     def _verify(self, entries: Mapping[str, FileEntry | None]) -> list[Damage]:
         """Read everything."""
-        total, done, lock = bytes_to_read(entries), 0, Lock()
-
-        def count(number: int) -> None:
-            nonlocal done
-            with lock:
-                done += number
-                self._report("verify", done, total)
-
-        damages = check_files(self.path, self.manifest, entries, on_bytes=count)
+        counter = ByteCounter(bytes_to_read(entries), partial(self._report, "verify"))
+        damages = check_files(self.path, self.manifest, entries, on_bytes=counter.add)
         lines = read_history(self.path)[1]
         return damages + [Damage(file=HISTORY, what=f"line {n} is damaged") for n in lines]
 

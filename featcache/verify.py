@@ -15,7 +15,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from featcache.datasets import open_dataset
@@ -23,7 +22,14 @@ from featcache.datasets.base import safe_relative
 from featcache.durable import is_temporary
 from featcache.errors import CacheFormatError, DatasetError
 from featcache.history import read_history
-from featcache.integrity import READERS, Damage, bytes_to_read, check_files, expected_files
+from featcache.integrity import (
+    READERS,
+    ByteCounter,
+    Damage,
+    bytes_to_read,
+    check_files,
+    expected_files,
+)
 from featcache.layout import HISTORY, LOCK, MANIFEST, SAMPLES
 from featcache.lock import reading
 from featcache.manifest import Manifest
@@ -128,7 +134,12 @@ def verify_cache(
         images = [row for row in samples or () if row["status"] == "ok"]
         to_read = bytes_to_read(entries, quick=quick)
         to_read += 0 if quick else sum(row["bytes"] for row in images)
-        counter = _Counter(to_read, on_progress)
+
+        def tell(done: int, total: int) -> None:
+            if on_progress:
+                on_progress(VerifyProgress(done=done, total=total))
+
+        counter = ByteCounter(to_read, tell)
         damages += check_files(path, manifest, entries, quick=quick, on_bytes=counter.add)
         damages += [
             Damage(file=HISTORY, what=f"line {number} is damaged")
@@ -161,7 +172,7 @@ def verify_cache(
 
 
 def _check_images(
-    root: Path, images: list[dict[str, Any]], quick: bool, counter: _Counter
+    root: Path, images: list[dict[str, Any]], quick: bool, counter: ByteCounter
 ) -> tuple[list[str], list[str]]:
     """Compare images with what they were: (changed, missing)."""
 
@@ -208,20 +219,3 @@ def _walk(path: Path) -> Iterator[str]:
                 if is_temporary(file)
                 else name
             )
-
-
-class _Counter:
-    """Bytes read by several threads."""
-
-    def __init__(self, total: int, on_progress: Callable[[VerifyProgress], None] | None) -> None:
-        self.total = total
-        self.on_progress = on_progress
-        self.done = 0
-        self._lock = Lock()
-
-    def add(self, count: int) -> None:
-        """Count bytes and tell the caller."""
-        with self._lock:
-            self.done += count
-            if self.on_progress:
-                self.on_progress(VerifyProgress(done=self.done, total=self.total))

@@ -71,7 +71,7 @@ def test_both_methods_give_the_same_order(adapter: RankingAdapter, summary: Pair
     assert borda.dtype == fitted.dtype == torch.float64
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     strengths=st.lists(st.floats(-20, 20), min_size=2, max_size=30),
     block=st.sampled_from([1, 7, 1024]),

@@ -64,7 +64,7 @@ def by_hand(config: LossConfig, y: Tensor, scores: Tensor, logits: Tensor) -> fl
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(values=st.lists(st.sampled_from([0.0, 1.0, 2.5, 7.0]), min_size=1, max_size=6))
 def test_losses_equal_the_formulas(config: LossConfig, values: list[float]) -> None:
     y, scores, logits = example(values)
@@ -73,7 +73,7 @@ def test_losses_equal_the_formulas(config: LossConfig, values: list[float]) -> N
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cut=st.integers(0, 6))
 def test_parts_of_a_batch_add_up(config: LossConfig, cut: int) -> None:
     y, scores, logits = example([3, 0, 0, 5, 1, 3])
@@ -87,7 +87,7 @@ def test_parts_of_a_batch_add_up(config: LossConfig, cut: int) -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(values=st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=1, max_size=7))
 def test_ordered_pairs_alone_give_the_same_hinge(values: list[float]) -> None:
     config = LossConfig.paper(hinge_pairs="ordered")

@@ -82,7 +82,7 @@ def test_factorised_equals_concatenated(preset: str, kind: str, pool: str) -> No
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     B=st.integers(1, 4),
     P=st.integers(1, 6),

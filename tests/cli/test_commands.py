@@ -8,35 +8,9 @@ import sys
 import h5py
 import pytest
 
-import cli.adapter
-import cli.featcache
 from featcache.cache import Cache
 
 BACKBONE = ["--backbone", "demo-seeded-vit", "--pretrained", "seed:0"]
-
-
-def run(module, *arguments, capsys=None):
-    """Run a command in this process; returns (exit code, standard output, standard error)."""
-    old, sys.argv = sys.argv, ["command", *map(str, arguments)]
-    try:
-        module.main()
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code or 0
-    finally:
-        sys.argv = old
-    found = capsys.readouterr()
-    return code, found.out, found.err
-
-
-@pytest.fixture
-def featcache(capsys):
-    return lambda *arguments: run(cli.featcache, *arguments, capsys=capsys)
-
-
-@pytest.fixture
-def adapter(capsys):
-    return lambda *arguments: run(cli.adapter, *arguments, capsys=capsys)
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +58,14 @@ def test_help_does_not_import_torch(module):
 @pytest.mark.parametrize(
     ("app", "command"),
     [
-        *((cli.featcache, name) for name in ("extract", "info", "prompts", "labels", "datasets")),
-        *((cli.adapter, name) for name in ("train", "eval", "rank", "report", "convert")),
+        *(("featcache", name) for name in ("extract", "info", "prompts", "labels", "datasets")),
+        *(("featcache", name) for name in ("verify", "repair", "merge", "export")),
+        *(("adapter", name) for name in ("train", "eval", "rank", "report", "convert")),
+        ("adapter", "reproduce"),
     ],
 )
-def test_every_command_has_help_with_an_example(app, command, capsys):
-    code, out, _ = run(app, command, "--help", capsys=capsys)
+def test_every_command_has_help_with_an_example(app, command, request):
+    code, out, _ = request.getfixturevalue(app)(command, "--help")
     assert code == 0
     assert "Example" in out
 

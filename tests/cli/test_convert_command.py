@@ -2,14 +2,11 @@
 
 import csv
 import json
-import sys
 
 import pytest
 import torch
 from torch import nn
 
-import cli.adapter
-import cli.featcache
 from adapter.config import AdapterConfig
 from adapter.model import RankingAdapter
 from featcache.backbone import BackboneSpec, load_backbone
@@ -29,30 +26,6 @@ PUBLIC = {
         "context_length": 16, "vocab_size": 49408, "width": WIDTH, "heads": 2, "layers": 1,
     },
 }  # fmt: skip
-
-
-def call(module, *arguments, capsys):
-    """Run a command in this process; returns (exit code, standard output, standard error)."""
-    old, sys.argv = sys.argv, ["command", *map(str, arguments)]
-    try:
-        module.main()
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code or 0
-    finally:
-        sys.argv = old
-    found = capsys.readouterr()
-    return code, found.out, found.err
-
-
-@pytest.fixture
-def featcache(capsys):
-    return lambda *arguments: call(cli.featcache, *arguments, capsys=capsys)
-
-
-@pytest.fixture
-def adapter(capsys):
-    return lambda *arguments: call(cli.adapter, *arguments, capsys=capsys)
 
 
 @pytest.fixture(scope="module")

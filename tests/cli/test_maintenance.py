@@ -6,10 +6,6 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
-
-from cli.console import make_app
-from cli.maintenance import export, merge, repair, verify
 
 TINY = {
     "embed_dim": 6,
@@ -48,49 +44,65 @@ def cache(made, tmp_path):
     return shutil.copytree(made / "cache", tmp_path / "cache")
 
 
-def run(*arguments):
-    app = make_app("test")
-    for command in (verify, repair, merge, export):
-        app.command()(command)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def test_verify_and_repair(made, cache):
-    assert run("verify", cache).exit_code == 0
+def test_verify_and_repair(made, cache, featcache):
+    assert featcache("verify", cache)[0] == 0
     shard = cache / "shards/00001.h5"
     content = bytearray(shard.read_bytes())
     content[content.index(b"2.png3.png")] ^= 1
     shard.write_bytes(content)
-    assert run("verify", cache, "--quick").exit_code == 0
-    result = run("verify", cache)
-    assert result.exit_code == 1
-    assert "damaged: shards/00001.h5" in result.stdout
-    assert "rows 0" in result.stdout
-    report = json.loads(run("verify", cache, "--json").stdout)
+    assert featcache("verify", cache, "--quick")[0] == 0
+    code, out, _ = featcache("verify", cache)
+    assert code == 1
+    assert "damaged: shards/00001.h5" in out
+    assert "rows 0" in out
+    report = json.loads(featcache("verify", cache, "--json")[1])
     assert not report["ok"]
     assert report["damages"][0]["rows"] == [0]
-    result = run("repair", cache, "--root", made / "images", "--device", "cpu")
-    assert result.exit_code == 0, result.output
-    assert "made again from its images: shards/00001.h5\n" in result.stdout
-    assert run("verify", cache, "--root", made / "images").exit_code == 0
+    code, out, err = featcache("repair", cache, "--root", made / "images", "--device", "cpu")
+    assert code == 0, err
+    assert "made again from its images: shards/00001.h5\n" in out
+    assert featcache("verify", cache, "--root", made / "images")[0] == 0
     assert shard.read_bytes() == (made / "cache/shards/00001.h5").read_bytes()
 
 
-def test_merge(made, tmp_path):
-    result = run("merge", made / "part1", made / "part2", "--out", tmp_path / "merged")
-    assert result.exit_code == 0, result.output
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--projection", "random:1", "projection"),
+        ("--pretrained", "seed:1", "weights"),
+        ("--model-config", "other.json", "architecture"),
+    ],
+)
+def test_repair_with_another_backbone(made, cache, featcache, option, value, message):
+    """What these options say is used, and refused where it makes other features."""
+    other = {**TINY, "text_cfg": {**TINY["text_cfg"], "heads": 1}}
+    (made / "other.json").write_text(json.dumps(other))
+    (cache / "shards/00001.h5").unlink()
+    value = made / value if value == "other.json" else value
+    code, _, err = featcache("repair", cache, "--root", made / "images", option, value)
+    assert code == 1
+    assert message in err
+    assert not (cache / "shards/00001.h5").exists()
+
+
+def test_merge(made, tmp_path, featcache):
+    code, _, err = featcache("merge", made / "part1", made / "part2", "--out", tmp_path / "merged")
+    assert code == 0, err
     one, two = (folder / "cache.json" for folder in (tmp_path / "merged", made / "cache"))
     assert one.read_bytes() == two.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "webdataset"])
-def test_export(made, tmp_path, kind):
-    result = run("export", made / "cache", "--out", tmp_path / "out", "--format", kind)
-    assert result.exit_code == 0, result.output
+def test_export(made, tmp_path, featcache, kind):
+    code, _, err = featcache("export", made / "cache", "--out", tmp_path / "out", "--format", kind)
+    assert code == 0, err
     assert json.loads((tmp_path / "out/export.json").read_text())["format"] == kind
 
 
-def test_an_unknown_format(made, tmp_path):
-    result = run("export", made / "cache", "--out", tmp_path / "out", "--format", "pickle")
-    assert result.exit_code == 2
+def test_an_unknown_format(made, tmp_path, featcache):
+    code, _, err = featcache(
+        "export", made / "cache", "--out", tmp_path / "out", "--format", "pickle"
+    )
+    assert code == 2
+    assert "pickle" in err
     assert not (tmp_path / "out").exists()

@@ -45,9 +45,7 @@ def offset(path: Path, name: str) -> int:
         return int(file[name].id.get_offset())
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_tokens_equal_what_h5py_reads(small_cache: Path, data: st.DataObject) -> None:
     cache = Cache.open(small_cache)

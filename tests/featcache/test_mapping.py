@@ -31,7 +31,7 @@ def write(path: Path, rows: NDArray[Any], offset: int) -> Region:
     return Region(offset=offset, shape=rows.shape, dtype=rows.dtype)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_file_shows_its_own_rows(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

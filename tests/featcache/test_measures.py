@@ -20,7 +20,7 @@ def by_definition(rgb):
     }
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**32 - 1),
     height=st.integers(1, 40),

@@ -43,7 +43,7 @@ NAMES = st.text(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(NAMES, unique=True, max_size=5),
     dtype=st.sampled_from(["float16", "float32", "int8"]),

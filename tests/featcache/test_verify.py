@@ -50,9 +50,7 @@ def test_intact(small_cache):
     assert verify_cache(small_cache, quick=True).ok
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(FILES), where=st.floats(0, 1, exclude_max=True))
 def test_any_flipped_bit_is_found(cache_copy, name, where):
     file = cache_copy / name
