@@ -6,21 +6,14 @@
 
 Rows are numbered 0 ... len(cache)-1 in the order of the data set, failed images left out.
 
-A shard is checked when it is first touched, then its features are mapped, all shards into one
-array (`featcache.mapping`): reading a batch is one ``numpy.take``, a memory copy per row, without
-the interpreter lock, out of the page cache. Nothing stays open, so hundreds of shards cost no file
-descriptors, and the pages belong to the kernel, which takes them back at will.
-
 A cache may be read from many threads, inherited by forked processes (the mappings are shared, and
 nobody is forked while a shard is being opened), and pickled to others (what crosses is its path).
 """
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +22,12 @@ import pyarrow.compute as pc
 
 from featcache.durable import file_digest
 from featcache.errors import CacheFormatError
-from featcache.layout import LABELS, PROMPTS, SAMPLES, Shapes, shard_name
+from featcache.features import Features
+from featcache.layout import LABELS, PROMPTS, SAMPLES, Shapes
 from featcache.manifest import Manifest
-from featcache.mapping import RowSpace, aligned_empty
+from featcache.mapping import aligned_empty
 from featcache.prompts import Prompt, PromptIndex, open_prompts
 from featcache.quantise import dequantise
-from featcache.shard import FEATURES, open_shard_of, row_digest
 from featcache.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, ok_samples, read_table
 
 if TYPE_CHECKING:
@@ -43,15 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from featcache.fingerprint import Fingerprint
-    from featcache.shard import ShardIndex
-
-# One lock for every cache, held while a shard is checked and mapped, and taken around a fork: so
-# a child never inherits it taken, nor an HDF5 file half-opened by a thread that it does not have.
-_OPENING = Lock()
-os.register_at_fork(
-    before=_OPENING.acquire, after_in_parent=_OPENING.release, after_in_child=_OPENING.release
-)
-
 
 CHUNK = 64  # images that are in memory as int8 at a time
 
@@ -69,38 +53,11 @@ class Cache:
         self.path = path
         self.manifest = manifest
         self.verify_rows = verify_rows
-        entries = manifest.shards()
-        self._names = list(entries)
-        if self._names != [shard_name(n) for n in range(len(entries))]:
-            raise CacheFormatError(
-                f"{path}: cache.json does not list shards 0 ... {len(entries) - 1}: "
-                f"{', '.join(self._names[:8])} ...; run `featcache repair`"
-            )
-        counts = [entry.rows or 0 for entry in entries.values()]
-        self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # [shards + 1]
-        self._indexes: dict[int, ShardIndex] = {}  # of the shards that were checked
-        shapes, views = self.shapes, len(self.views)
+        self._features = Features(path, manifest, verify_rows=verify_rows)
         self._view_numbers = {name: number for number, name in enumerate(self.views)}
-        kinds: dict[str, tuple[tuple[int, ...], str]] = {
-            "tokens": ((shapes.num_tokens, shapes.token_dim), self.fingerprint.dtype),
-            "pooled": ((shapes.pooled_dim,), "float32"),
-        }
-        if self.fingerprint.dtype == "int8":
-            kinds["scales"] = ((shapes.num_tokens,), "float32")
-        # Images and views share the first axis: tokens [slots, P, C], scales [slots, P],
-        # pooled [slots, E].
-        self._spaces = {
-            name: RowSpace([count * views for count in counts], shape, dtype)
-            for name, (shape, dtype) in kinds.items()
-        }
-        # Slot of each view and row, so that a batch is found by a single look-up; 0, where no row
-        # lies, until it is ready to be read. The second half of both axes stays 0: negative
-        # numbers look there. Memory is taken only where something is written.
-        self._slots = {n: np.zeros((2 * views, 2 * len(self)), np.int64) for n in kinds}
-        self._verified = np.zeros(len(self) if verify_rows else 0, bool)
-        stored = "float16" if self.fingerprint.dtype == "int8" else self.fingerprint.dtype
-        self._tokens_dtype = np.dtype(stored)  # of what is delivered
-        self._digests: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}  # ids, digests
+        self._quantised = self.fingerprint.dtype == "int8"
+        self._tokens_shape = (self.shapes.num_tokens, self.shapes.token_dim)
+        self._tokens_dtype = np.dtype("float16" if self._quantised else self.fingerprint.dtype)
 
     @classmethod
     def open(cls, path: str | Path, *, verify_rows: bool = False) -> Cache:
@@ -125,7 +82,7 @@ class Cache:
 
     def __len__(self) -> int:
         """Return the number of images with features."""
-        return int(self._starts[-1])
+        return len(self._features)
 
     def __repr__(self) -> str:
         """Say what it is."""
@@ -244,29 +201,29 @@ class Cache:
             CacheFormatError: A shard is missing, damaged or not of this cache.
         """
         rows, view = self._address(rows, view)
-        space = self._spaces["tokens"]
-        shape = (len(rows), *space.array.shape[1:])
+        shape = (len(rows), *self._tokens_shape)
         if out is None:
             out = aligned_empty(shape, self._tokens_dtype)
         elif out.shape != shape or out.dtype != self._tokens_dtype:
             raise ValueError(
                 f"out is {out.dtype} {list(out.shape)}, expected {self._tokens_dtype} {list(shape)}"
             )
-        slots = self._find("tokens", rows, view)
-        if "scales" not in self._spaces:
-            return space.take(slots, out)
-        scales, at = self._spaces["scales"], self._find("scales", rows, view)
+        slots = self._features.find("tokens", rows, view)
+        if not self._quantised:
+            return self._features.take("tokens", slots, out)
+        scales = self._features.find("scales", rows, view)
         for n in range(0, len(rows), CHUNK):
             part = slice(n, n + CHUNK)
-            dequantise(space.take(slots[part]), scales.take(at[part]), out[part])
+            quantised = self._features.take("tokens", slots[part])  # int8 [m, P, C]
+            dequantise(quantised, self._features.take("scales", scales[part]), out[part])
         return out
 
     def pooled(
         self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]] = "original"
     ) -> NDArray[np.float32]:
         """Gather pooled embeddings, float32 [n, E]; arguments and errors as in `tokens`."""
-        slots = self._find("pooled", *self._address(rows, view))
-        return self._spaces["pooled"].take(slots)
+        slots = self._features.find("pooled", *self._address(rows, view))
+        return self._features.take("pooled", slots)
 
     def _address(
         self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]]
@@ -284,103 +241,6 @@ class Cache:
         if chosen.dtype.kind not in "iu" and chosen.size:
             raise IndexError(f"view must be a name, an index, or indices, not {view!r}")
         return numbers, np.broadcast_to(chosen.astype(np.int64), numbers.shape)
-
-    def _find(
-        self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64] | int
-    ) -> NDArray[np.int64]:
-        """Return the slots of rows int64 [n]; what was not read before is made ready.
-
-        Raises:
-            IndexError: A row or a view is not in the cache.
-        """
-        table = self._slots[name]
-        try:
-            slots: NDArray[np.int64] = table[views, rows]
-        except IndexError:
-            slots = np.zeros(len(rows), np.int64)
-        if np.count_nonzero(slots) < len(slots):
-            new = slots == 0
-            self._prepare(name, rows[new], np.broadcast_to(views, rows.shape)[new])
-            slots = table[views, rows]
-        return slots
-
-    def _prepare(self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64]) -> None:
-        """Make rows of views [n] ready to be read, or say why that cannot be."""
-        if (wrong := (rows < 0) | (rows >= len(self))).any():
-            raise IndexError(
-                f"row {rows[wrong][0]} is not in {self.path}, which has {len(self)} rows"
-            )
-        if (wrong := (views < 0) | (views >= len(self.views))).any():
-            raise IndexError(
-                f"{self.path} has {len(self.views)} views, found index {views[wrong][0]}"
-            )
-        slots = self._place(name, rows, views)
-        if name == "tokens":
-            # From a cold disk, to ask for all rows at once is several times as fast as one page
-            # fault after the other. Later they are in memory as a rule, and asking costs time.
-            self._spaces[name].will_need(slots)
-        if self.verify_rows:
-            self._verify(np.unique(rows))
-        self._slots[name][views, rows] = slots
-
-    def _place(
-        self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64] | int
-    ) -> NDArray[np.int64]:
-        """Compute slots int64 [n]; checks and maps the shards that were not touched before."""
-        space = self._spaces[name]
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
-        with _OPENING:
-            for number in np.unique(shards).tolist():
-                if space.starts[number] < 0:
-                    index = self._check(number)
-                    space.place(number, index.path, index.regions[name])
-        places = (rows - self._starts[shards]) * len(self.views) + views
-        slots: NDArray[np.int64] = space.starts[shards] + places
-        return slots
-
-    def _check(self, number: int) -> ShardIndex:
-        """Open a shard, once, and make sure that it is the one that cache.json means."""
-        if number in self._indexes:
-            return self._indexes[number]
-        name = self._names[number]
-        index = open_shard_of(self.path, self.manifest, name)
-        expected = int(self._starts[number + 1] - self._starts[number])
-        if index.fingerprint != self.fingerprint.digest or shard_name(index.index) != name:
-            raise CacheFormatError(
-                f"{index.path}: this is shard {index.index} of features {index.fingerprint}, "
-                f"expected {name} of {self.fingerprint.digest}; run `featcache verify`"
-            )
-        if index.num_rows != expected:
-            raise CacheFormatError(f"{index.path}: {index.num_rows} rows, expected {expected}")
-        self._indexes[number] = index
-        return index
-
-    def _verify(self, rows: NDArray[np.int64]) -> None:
-        """Compare rows that were not read before with their digests."""
-        new = rows[~self._verified[rows]]
-        found = [(self._spaces[n], self._place(n, new, 0)) for n in FEATURES if n in self._spaces]
-        shards = np.searchsorted(self._starts, new, side="right") - 1
-        for n, (row, number) in enumerate(zip(new.tolist(), shards.tolist(), strict=True)):
-            local = row - int(self._starts[number])
-            ids, digests = self._stored_digests(number)
-            views = len(self.views)
-            features = [space.array[slots[n] : slots[n] + views] for space, slots in found]
-            digest = row_digest(ids[local : local + 1], *features)
-            stored = digests[local].tobytes()
-            if digest != stored:
-                raise CacheFormatError(
-                    f"{self.path / self._names[number]}: row {local} is damaged: its digest is "
-                    f"{digest.hex()}, stored {stored.hex()}; run `featcache repair`"
-                )
-            self._verified[row] = True
-
-    def _stored_digests(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Read a shard's sample ids and digests, once: some tens of bytes per row."""
-        if number not in self._digests:
-            index = self._indexes[number]
-            ids, digests = (index.regions[k].read(index.path) for k in ("sample_id", "digests"))
-            self._digests[number] = ids, digests
-        return self._digests[number]
 
 
 def _reopen(path: Path, verify_rows: bool) -> Cache:

@@ -91,8 +91,9 @@ def test_out_is_filled_and_checked(small_cache: Path) -> None:
 def test_what_is_mapped_cannot_be_written(small_cache: Path) -> None:
     cache = Cache.open(small_cache)
     cache.tokens([0])
+    space = cache._features.spaces["tokens"]
     with pytest.raises(ValueError, match="read-only"):
-        cache._spaces["tokens"].array[int(cache._spaces["tokens"].starts[0])] = 0
+        space.array[int(space.starts[0])] = 0
 
 
 @pytest.mark.parametrize(
@@ -196,13 +197,22 @@ def test_rows_are_verified_once(small_cache: Path, monkeypatch: pytest.MonkeyPat
         calls.append(1)
         return row_digest(*arrays)
 
-    monkeypatch.setattr("featcache.cache.row_digest", counted)
+    monkeypatch.setattr("featcache.features.row_digest", counted)
     cache = Cache.open(small_cache, verify_rows=True)
     for _ in range(3):
         cache.tokens([1, 5, 1])
     assert len(calls) == 2
     cache.tokens([0, 1])
-    assert cache._verified.tolist() == [True, True, False, False, False, True, False, False]
+    assert cache._features.verified.tolist() == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_pages_are_asked_for_once(small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,8 @@ cache.tokens([0])
 before = len(os.listdir("/proc/self/fd"))
 tokens = cache.tokens(np.arange(320)[::-1])
 pooled = cache.pooled(np.arange(320))
-print(json.dumps([len(cache._indexes), len(os.listdir("/proc/self/fd")) - before, len(tokens)]))
+descriptors = len(os.listdir("/proc/self/fd")) - before
+print(json.dumps([len(cache._features.shards), descriptors, len(tokens)]))
 """
     assert run(code, tmp_path / "cache") == [320, 0, 320]
 
@@ -209,7 +210,7 @@ def test_mappings_go_with_the_cache(random_cache: Path) -> None:
     before = mapped()
     cache = Cache.open(random_cache)
     cache.tokens(np.arange(40 * ROWS))
-    space = cache._spaces["tokens"]
+    space = cache._features.spaces["tokens"]
     assert mapped() == before + 40
     row = space.array[space.starts[3]]
     del cache, space
@@ -239,7 +240,7 @@ highest = 0
 for _ in range(int(sys.argv[3])):
     cache.tokens(generator.integers(0, len(cache), 64), out=out)
     highest = max(highest, private())
-print(json.dumps([len(cache), len(cache._indexes), highest - before]))
+print(json.dumps([len(cache), len(cache._features.shards), highest - before]))
 """
 
 
@@ -292,7 +293,7 @@ def test_a_region_maps_alone(random_cache: Path) -> None:
     cache.tokens([0])
     cache.pooled([0])
     for name in ("tokens", "pooled"):
-        region, space = cache._check(0).regions[name], cache._spaces[name]
+        region, space = cache._features.shard(0).regions[name], cache._features.spaces[name]
         assert isinstance(region, Region)
         first = int(space.starts[0])
         mapped = space.array[first : first + ROWS]
