@@ -172,3 +172,11 @@ def train_fake(
 @pytest.fixture(name="train_fake", scope="session")
 def train_fake_fixture() -> Any:
     return train_fake
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, train_fake, make_cache):
+    """A run that has learned a little, and the cache that it learned from."""
+    out = tmp_path_factory.mktemp("run")
+    train_fake(out, steps=150, lr=3e-3, log_every=50)
+    return out, make_cache()

@@ -6,24 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from adapter.comparison import rank_by_comparison
 from adapter.config import AdapterConfig
 from adapter.errors import CheckpointNotFoundError, ConfigError, LabelsError
 from adapter.evaluate import evaluate
 from adapter.losses import LossConfig
 from adapter.many import train_many
 from adapter.metrics import measure
-from adapter.predict import predict
 from adapter.run import Run
 from adapter.settings import TrainConfig
 from featcache.errors import FingerprintMismatchError
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, train_fake, make_cache):
-    out = tmp_path_factory.mktemp("run")
-    train_fake(out, steps=150, lr=3e-3, log_every=50)
-    return out, make_cache()
 
 
 def test_predictions_are_the_model_s_scores_in_units(trained):
@@ -44,30 +35,6 @@ def test_predictions_are_the_model_s_scores_in_units(trained):
     assert beauty.metrics["score"].srcc > 0.3
     labels = {n: v for n, _, q, v, s, _ in cache.label_rows if q == "beauty" and s == "test"}
     assert [labels[f"image-{r}"] for r in beauty.rows] == beauty.values.tolist()
-
-
-def test_comparison_ranks_by_pair_logits(trained):
-    out, cache = trained
-    run = Run.load(out)
-    rows = np.arange(20)
-    strengths = predict(run, cache, "beauty", rows, by="comparison")
-    tokens = torch.from_numpy(cache.tokens(rows)).float()
-    with torch.no_grad():
-        summary = run.model.summarise(tokens, torch.from_numpy(cache.prompt("beauty").tokens))
-        expected = rank_by_comparison(run.model, summary).numpy()
-    np.testing.assert_allclose(strengths, expected, atol=1e-5)
-
-
-def test_batches_do_not_change_predictions(trained, monkeypatch):
-    out, cache = trained
-    run = Run.load(out)
-    rows = np.arange(23)
-    whole = {by: predict(run, cache, "beauty", rows, by=by) for by in ("score", "comparison")}
-    monkeypatch.setattr("adapter.predict.BATCH", 5)
-    for by, expected in whole.items():
-        np.testing.assert_allclose(
-            predict(run, cache, "beauty", rows, by=by), expected, rtol=1e-4, atol=1e-5
-        )
 
 
 def test_counts_are_also_measured_from_one_on(trained):
@@ -127,20 +94,6 @@ def test_a_pipe_in_a_prompt_does_not_break_the_table(trained):
     table = evaluate(out, [cache], queries=["a | b"]).to_markdown()
     assert "a \\| b" in table
     cache.label_rows.pop()
-
-
-def test_a_prompt_that_was_never_trained_on_can_be_ranked_by(trained):
-    out, cache = trained
-    cache.prompts["elegance"] = cache.prompts["beauty"]
-    run = Run.load(out)
-    rows = np.arange(8)
-    scores = predict(run, cache, "elegance", rows)
-    scale = run.scales.of_task("fake", "score")
-    known = predict(run, cache, "beauty", rows)
-    np.testing.assert_allclose(scores, scale.standardise(known), atol=1e-6)
-    np.testing.assert_allclose(predict(run, cache, "elegance", rows, task="score"), known)
-    with pytest.raises(LabelsError, match="featcache prompts"):
-        predict(run, cache, "grace", rows)
 
 
 def test_relevance_to_a_count(trained):

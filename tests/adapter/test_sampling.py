@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from adapter.errors import ConfigError, LabelsError
 from adapter.labels import select_labels
-from adapter.pools import balanced_weights, uniform_choice, weighted_choice
 from adapter.sampling import Sampler, relevance_prompt, require_prompts
 from adapter.settings import SamplingConfig
 
@@ -132,58 +129,6 @@ def test_data_sets_are_drawn_by_weight(cache):
     assert {sampler.batch(k).shard for k in range(100)} == {1}
     with pytest.raises(ConfigError, match="1 weights for 2"):
         Sampler([selection] * 2, [cache.views] * 2, SamplingConfig(weights=(1.0,)), 0)
-
-
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=80),
-    st.integers(1, 10),
-)
-def test_weights_give_every_value_the_same_mass(values, bins):
-    array = np.array(values, np.float64)
-    weights = balanced_weights(array, bins)
-    assert weights.sum() == pytest.approx(1.0)
-    assert (weights > 0).all()
-    distinct = np.unique(array)
-    if len(distinct) <= bins:
-        masses = [weights[array == v].sum() for v in distinct]
-        np.testing.assert_allclose(masses, 1 / len(distinct))
-    # Equal labels have equal weight, however they are binned.
-    for v in distinct:
-        assert np.ptp(weights[array == v]) == 0
-
-
-def test_weights_of_continuous_labels_use_bins():
-    weights = balanced_weights(np.random.default_rng(0).exponential(size=1000), 10)
-    np.testing.assert_allclose(weights, 1e-3, rtol=0.05)
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 2**32), st.integers(1, 400), st.integers(0, 25))
-def test_weighted_choice_draws_distinct_indices(seed, n, count):
-    generator = np.random.Generator(np.random.Philox(key=seed))
-    weights = np.full(n, 1 / n)
-    for chosen in (
-        weighted_choice(weights, np.cumsum(weights), count, generator),
-        uniform_choice(n, count, generator),
-    ):
-        assert len(set(chosen.tolist())) == len(chosen) == min(n, count)
-        assert set(chosen.tolist()) <= set(range(n))
-
-
-@pytest.mark.parametrize("unused", [0, 30], ids=["most", "few"])
-def test_weighted_choice_has_the_right_probabilities(unused):
-    # With many nearly impossible items beside, two are "few of many": the other algorithm.
-    weights = np.array([0.6, 0.3, 0.1, *[1e-12] * unused])
-    pairs = np.zeros((3, 3))
-    for k in range(10_000):
-        generator = np.random.Generator(np.random.Philox(key=k))
-        first, second = weighted_choice(weights, np.cumsum(weights), 2, generator)
-        pairs[first, second] += 1
-    expected = np.array(
-        [[0 if i == j else weights[i] * weights[j] / (1 - weights[i]) for j in range(3)]
-         for i in range(3)]
-    )  # fmt: skip
-    np.testing.assert_allclose(pairs / pairs.sum(), expected, atol=0.015)
 
 
 def test_relevance_rewords_the_prompt_and_the_target(cache):

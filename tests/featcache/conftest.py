@@ -118,3 +118,17 @@ def cache_copy(tmp_path: Path, small_cache: Path) -> Path:
     copy: Path = tmp_path / "cache"
     shutil.copytree(small_cache, copy)
     return copy
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Return a function: a cache's files but the lock and the history, which say when and where."""
+
+    def read(cache: Path) -> dict[str, bytes]:
+        return {
+            file.relative_to(cache).as_posix(): file.read_bytes()
+            for file in sorted(cache.rglob("*"))
+            if file.is_file() and file.name not in (".lock", "history.jsonl")
+        }
+
+    return read

@@ -21,15 +21,6 @@ CONFIG = ExtractConfig(views=("original", "hflip"), batch_size=2, workers=1, sha
 KILLED = -9
 
 
-def contents(cache: Path) -> dict[str, bytes]:
-    """All files but the lock and the history, which say when and where."""
-    return {
-        file.relative_to(cache).as_posix(): file.read_bytes()
-        for file in sorted(cache.rglob("*"))
-        if file.is_file() and file.name not in (".lock", "history.jsonl")
-    }
-
-
 class Worker:
     def __init__(self, config: Path, images: Path) -> None:
         script = Path(__file__).with_name("crash_worker.py")
@@ -60,7 +51,7 @@ def worker(tiny_config, image_folder):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(worker, tmp_path_factory):
+def uninterrupted(worker, tmp_path_factory, contents):
     """Contents of an uninterrupted run, and how many calls it made that changed the disk."""
     out = tmp_path_factory.mktemp("uninterrupted") / "cache"
     answer = worker.extract(out)
@@ -68,7 +59,7 @@ def uninterrupted(worker, tmp_path_factory):
     return contents(out), answer["calls"]
 
 
-def kill_until_done(worker: Worker, out: Path, points: list[dict], expected: dict) -> int:
+def kill_until_done(worker, out: Path, points: list[dict], expected: dict, contents) -> int:
     """Kill at each point, resuming in between; returns how often it was really killed."""
     killed = 0
     for point in points:
@@ -84,7 +75,7 @@ def kill_until_done(worker: Worker, out: Path, points: list[dict], expected: dic
     return killed
 
 
-def test_the_oracle_is_a_whole_cache(uninterrupted, small_cache):
+def test_the_oracle_is_a_whole_cache(uninterrupted, small_cache, contents):
     files, calls = uninterrupted
     assert files == contents(small_cache)
     assert {"cache.json", "labels.parquet", "samples.parquet", "prompts.h5"} < files.keys()
@@ -92,28 +83,28 @@ def test_the_oracle_is_a_whole_cache(uninterrupted, small_cache):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_anywhere_and_resumed(worker, uninterrupted, tmp_path, seed):
+def test_killed_anywhere_and_resumed(worker, uninterrupted, tmp_path, seed, contents):
     expected, calls = uninterrupted
     generator = random.Random(seed)
     points = [{"at": generator.randrange(calls)} for _ in range(1 + seed % 3)]
-    assert kill_until_done(worker, tmp_path / "cache", points, expected) >= 1
+    assert kill_until_done(worker, tmp_path / "cache", points, expected, contents) >= 1
 
 
 @pytest.mark.slow
-def test_killed_at_every_call_and_resumed(worker, uninterrupted, tmp_path):
+def test_killed_at_every_call_and_resumed(worker, uninterrupted, tmp_path, contents):
     expected, calls = uninterrupted
     for at in range(calls):
-        assert kill_until_done(worker, tmp_path / f"{at}", [{"at": at}], expected) == 1
+        assert kill_until_done(worker, tmp_path / f"{at}", [{"at": at}], expected, contents) == 1
 
 
 @pytest.mark.slow
-def test_killed_at_random_times_and_resumed(worker, uninterrupted, tmp_path):
+def test_killed_at_random_times_and_resumed(worker, uninterrupted, tmp_path, contents):
     expected, _ = uninterrupted
     generator = random.Random(0)
     killed = 0
     for n in range(60):
         points = [{"after": generator.uniform(0, 0.2)} for _ in range(2)]
-        killed += kill_until_done(worker, tmp_path / f"{n}", points, expected)
+        killed += kill_until_done(worker, tmp_path / f"{n}", points, expected, contents)
     assert killed >= 60
 
 
@@ -255,7 +246,9 @@ def test_the_simulation_notices_a_sync_that_is_forgotten(power_loss, monkeypatch
     assert not survives(power_loss)
 
 
-def lose_power_and_resume(power_loss, image_folder, tiny_backbone, expected, at, seed) -> bool:
+def lose_power_and_resume(
+    power_loss, image_folder, tiny_backbone, small_cache, at, seed, contents
+) -> bool:
     dataset = open_dataset("table", image_folder)
     after = power_loss(
         lambda root: extract(dataset, root / "cache", tiny_backbone, CONFIG), at, seed
@@ -266,27 +259,29 @@ def lose_power_and_resume(power_loss, image_folder, tiny_backbone, expected, at,
     if (cache / "cache.json").exists():
         assert verify_cache(cache).ok
     extract(dataset, cache, tiny_backbone, CONFIG)
-    assert contents(cache) == expected
+    assert contents(cache) == contents(small_cache)
     assert len(Cache.open(cache)) == 8
     return True
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_power_loss_during_an_extraction(
-    power_loss, image_folder, tiny_backbone, small_cache, seed
+    power_loss, image_folder, tiny_backbone, small_cache, seed, contents
 ):
     at = random.Random(seed).randrange(60)
-    expected = contents(small_cache)
-    assert lose_power_and_resume(power_loss, image_folder, tiny_backbone, expected, at, seed)
+    assert lose_power_and_resume(
+        power_loss, image_folder, tiny_backbone, small_cache, at, seed, contents
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_power_loss_at_every_call_of_an_extraction(
-    power_loss, image_folder, tiny_backbone, small_cache, seed
+    power_loss, image_folder, tiny_backbone, small_cache, seed, contents
 ):
-    expected = contents(small_cache)
     at = 0
-    while lose_power_and_resume(power_loss, image_folder, tiny_backbone, expected, at, seed):
+    while lose_power_and_resume(
+        power_loss, image_folder, tiny_backbone, small_cache, at, seed, contents
+    ):
         at += 1
     assert at > 50

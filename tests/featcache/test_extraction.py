@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import signal
 import threading
 from pathlib import Path
@@ -12,17 +11,12 @@ import pytest
 from PIL import Image
 
 from featcache import pipeline
-from featcache.backbone import BackboneSpec, load_backbone
 from featcache.cache import Cache
 from featcache.datasets import open_dataset
-from featcache.datasets.base import ImageRecord
-from featcache.datasets.folder import Folder
 from featcache.errors import (
     CacheLockedError,
     DatasetError,
     DiskSpaceError,
-    FeatcacheError,
-    FingerprintMismatchError,
     TooManyFailuresError,
 )
 from featcache.extraction import extract, stopped_by_sigterm
@@ -37,14 +31,6 @@ CONFIG = {
     "views": ("original", "hflip"), "batch_size": 2, "workers": 1, "shard_size": 3,
     "max_failures": 1.0,
 }  # fmt: skip
-
-
-def contents(cache):
-    return {
-        file.relative_to(cache).as_posix(): file.read_bytes()
-        for file in sorted(cache.rglob("*"))
-        if file.is_file() and file.name not in (".lock", "history.jsonl")
-    }
 
 
 def test_features_are_those_of_the_backbone(small_cache, image_folder, tiny_backbone):
@@ -77,7 +63,7 @@ def test_events_and_summary(tmp_path, image_dataset, tiny_backbone):
     assert damaged == []
 
 
-def test_a_second_run_changes_nothing(cache_copy, make_small_cache):
+def test_a_second_run_changes_nothing(cache_copy, make_small_cache, contents):
     before = contents(cache_copy)
     stamps = {name: (cache_copy / name).stat().st_mtime_ns for name in before}
     make_small_cache(cache_copy)
@@ -87,7 +73,7 @@ def test_a_second_run_changes_nothing(cache_copy, make_small_cache):
     assert len(read_history(cache_copy)[0]) == 2
 
 
-def test_more_images_go_on_where_fewer_ended(tmp_path, make_small_cache, small_cache):
+def test_more_images_go_on_where_fewer_ended(tmp_path, make_small_cache, small_cache, contents):
     make_small_cache(tmp_path / "c", limit=5)
     make_small_cache(tmp_path / "c")
     assert contents(tmp_path / "c") == contents(small_cache)
@@ -96,7 +82,7 @@ def test_more_images_go_on_where_fewer_ended(tmp_path, make_small_cache, small_c
 
 
 def test_damaged_shards_of_an_unfinished_cache_are_made_again(
-    cache_copy, make_small_cache, small_cache
+    cache_copy, make_small_cache, small_cache, contents
 ):
     Manifest.read(cache_copy).unfinished().write(cache_copy)
     one, two = cache_copy / "shards/00000.h5", cache_copy / "shards/00001.h5"
@@ -117,7 +103,9 @@ def test_damage_is_not_covered_up(cache_copy, make_small_cache):
     assert not verify_cache(cache_copy).ok
 
 
-def test_a_full_disk_keeps_finished_shards(tmp_path, make_small_cache, small_cache, monkeypatch):
+def test_a_full_disk_keeps_finished_shards(
+    tmp_path, make_small_cache, small_cache, monkeypatch, contents
+):
     out, real, writes = tmp_path / "c", os.write, []
 
     def write(descriptor, data):
@@ -145,7 +133,7 @@ def test_errors_of_the_write_thread_end_the_run(tmp_path, make_small_cache, monk
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_a_run_cleanly(
-    tmp_path, image_dataset, tiny_backbone, small_cache, number, request
+    tmp_path, image_dataset, tiny_backbone, small_cache, number, request, contents
 ):
     # A shell starts background jobs with SIGINT ignored; Python then has no handler for it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -188,52 +176,6 @@ def test_two_runs_at_once(tmp_path, make_small_cache):
         make_small_cache(out)
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("backbone.weights", {"pretrained": "seed:1"}),
-        ("backbone.projection", {"projection": "none"}),
-        ("backbone.token_pool", {"token_pool": 2}),
-        ("views", {"views": ("original",)}),
-        ("dtype", {"dtype": "int8"}),
-    ],
-)
-def test_other_settings_are_refused_by_name(
-    cache_copy, make_small_cache, tiny_config, tiny_backbone, name, changes
-):
-    spec = {k: changes.pop(k) for k in list(changes) if k not in ("views", "dtype")}
-    backbone = tiny_backbone
-    if spec:
-        backbone = load_backbone(
-            BackboneSpec(**{"model_config": str(tiny_config), "pretrained": "seed:0", **spec})
-        )
-    before = contents(cache_copy)
-    with pytest.raises(FingerprintMismatchError, match=f"  {re.escape(name)}"):
-        make_small_cache(cache_copy, backbone=backbone, **changes)
-    assert contents(cache_copy) == before
-
-
-def test_other_data_is_refused(cache_copy, make_small_cache, image_folder, tmp_path):
-    with pytest.raises(DatasetError, match="holds the data set table, not folder"):
-        make_small_cache(cache_copy, dataset=open_dataset("folder", image_folder))
-    with pytest.raises(FingerprintMismatchError, match="--shard-size 3"):
-        make_small_cache(cache_copy, shard_size=4)
-    (cache_copy / "cache.json").unlink()
-    with pytest.raises(FeatcacheError, match="featcache repair"):
-        make_small_cache(cache_copy)
-
-
-@pytest.mark.parametrize("name", ["a\0b", "a\udcff", ""])
-def test_ids_that_cannot_be_stored(tmp_path, tiny_backbone, name):
-    class Odd(Folder):
-        def images(self):
-            return [ImageRecord(name, "a.png")]
-
-    with pytest.raises(DatasetError, match="UTF-8"):
-        extract(Odd(tmp_path), tmp_path / "c", tiny_backbone)
-    assert not (tmp_path / "c").exists()
-
-
 def test_odd_names_are_stored(tmp_path, tiny_backbone):
     names = ["line\nbreak.png", "u\u2028\x85v.png", 'quote".png', "名前.png"]
     (tmp_path / "images").mkdir()
@@ -244,28 +186,6 @@ def test_odd_names_are_stored(tmp_path, tiny_backbone):
     assert verify_cache(tmp_path / "c").ok
 
 
-def test_the_same_id_twice(tmp_path, tiny_backbone):
-    class Twice(Folder):
-        def images(self):
-            return [ImageRecord("a", "a.png"), ImageRecord("a", "b.png")]
-
-    with pytest.raises(DatasetError, match="'a' twice"):
-        extract(Twice(tmp_path), tmp_path / "c", tiny_backbone)
-
-
 def test_too_many_failures(tmp_path, make_small_cache):
     with pytest.raises(TooManyFailuresError, match=r"2 of the first 10.*not an image"):
         make_small_cache(tmp_path / "c", max_failures=0.1)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"views": ()}, {"views": ("original", "original")}, {"views": ("rot90",)},
-        {"dtype": "float64"}, {"batch_size": 0}, {"shard_size": 0}, {"limit": 0},
-        {"max_failures": 2}, {"workers": -1}, {"part": (0, 2)}, {"part": (3, 2)},
-    ],
-)  # fmt: skip
-def test_impossible_settings(wrong):
-    with pytest.raises(FeatcacheError):
-        ExtractConfig(**wrong)

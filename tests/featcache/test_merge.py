@@ -25,14 +25,6 @@ from featcache.repair import repair_cache
 from featcache.verify import verify_cache
 
 
-def contents(cache):
-    return {
-        file.relative_to(cache).as_posix(): file.read_bytes()
-        for file in sorted(cache.rglob("*"))
-        if file.is_file() and file.name not in (".lock", "history.jsonl")
-    }
-
-
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory, make_small_cache):
     folder = tmp_path_factory.mktemp("parts")
@@ -44,7 +36,7 @@ def copies(parts, tmp_path):
     return [shutil.copytree(part, tmp_path / part.name) for part in parts]
 
 
-def test_merged_is_what_one_machine_makes(parts, small_cache, tmp_path):
+def test_merged_is_what_one_machine_makes(parts, small_cache, tmp_path, contents):
     steps = []
     summary = merge_caches(
         [parts[2], parts[0], parts[1]], tmp_path / "whole", on_progress=lambda *s: steps.append(s)
@@ -56,7 +48,7 @@ def test_merged_is_what_one_machine_makes(parts, small_cache, tmp_path):
     assert len(Cache.open(tmp_path / "whole")) == summary.images == 8
 
 
-def test_copied_across_disks(parts, small_cache, tmp_path, monkeypatch):
+def test_copied_across_disks(parts, small_cache, tmp_path, monkeypatch, contents):
     def across(*_):
         raise OSError(errno.EXDEV, "another disk")
 
@@ -67,7 +59,7 @@ def test_copied_across_disks(parts, small_cache, tmp_path, monkeypatch):
 
 
 def test_measured_labels_are_in_the_order_of_one_machine(
-    tmp_path, image_folder, make_small_cache, monkeypatch
+    tmp_path, image_folder, make_small_cache, monkeypatch, contents
 ):
     class Measured(Table):
         measured_queries = MappingProxyType({"contrast": "contrast.", "brightness": "light."})
@@ -90,7 +82,7 @@ def test_a_part_is_no_cache(parts):
 
 
 def test_a_part_is_resumed_and_repaired_as_a_part(
-    copies, image_folder, make_small_cache, tiny_backbone
+    copies, image_folder, make_small_cache, tiny_backbone, contents
 ):
     before = contents(copies[0])
     make_small_cache(copies[0], part=(1, 3))
@@ -174,7 +166,7 @@ def test_a_damaged_shard_is_refused(copies, tmp_path, monkeypatch):
     merge_caches(copies, tmp_path / "whole")  # a merge that failed can be run again
 
 
-def test_a_cache_is_not_overwritten(parts, cache_copy):
+def test_a_cache_is_not_overwritten(parts, cache_copy, contents):
     before = contents(cache_copy)
     with pytest.raises(FeatcacheError, match="already holds a cache"):
         merge_caches(parts, cache_copy)

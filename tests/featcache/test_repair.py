@@ -28,14 +28,6 @@ from featcache.shard import open_shard
 from featcache.verify import verify_cache
 
 
-def contents(cache):
-    return {
-        file.relative_to(cache).as_posix(): file.read_bytes()
-        for file in sorted(cache.rglob("*"))
-        if file.is_file() and file.name not in (".lock", "history.jsonl")
-    }
-
-
 def flip(file, offset, bit=0):
     content = bytearray(file.read_bytes())
     content[offset] ^= 1 << bit
@@ -68,7 +60,7 @@ def mine(tmp_path, image_folder):
     return open_dataset("table", image_folder, table=str(tmp_path / "mine.csv"))
 
 
-def test_nothing_to_repair(cache_copy, image_folder):
+def test_nothing_to_repair(cache_copy, image_folder, contents):
     before = contents(cache_copy)
     report = repair_cache(cache_copy, image_folder, backbone=no_backbone)
     assert not report.changed
@@ -77,7 +69,7 @@ def test_nothing_to_repair(cache_copy, image_folder):
     assert contents(cache_copy) == before
 
 
-def test_only_the_damaged_shard_is_made_again(cache_copy, image_folder, tiny_backbone):
+def test_only_the_damaged_shard_is_made_again(cache_copy, image_folder, tiny_backbone, contents):
     before = contents(cache_copy)
     where = region(cache_copy, 1, "tokens")
     flip(cache_copy / "shards/00001.h5", where.offset + 3)
@@ -96,7 +88,7 @@ def test_only_the_damaged_shard_is_made_again(cache_copy, image_folder, tiny_bac
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_any_damage_is_undone(cache_copy, image_folder, tiny_backbone, seed):
+def test_any_damage_is_undone(cache_copy, image_folder, tiny_backbone, seed, contents):
     before = contents(cache_copy)
     generator = random.Random(seed)
     for name in generator.sample(sorted(before), k=1 + seed % 4):
@@ -114,7 +106,7 @@ def test_any_damage_is_undone(cache_copy, image_folder, tiny_backbone, seed):
     assert verify_cache(cache_copy).ok
 
 
-def test_a_shard_with_intact_rows_is_mended_without_images(cache_copy):
+def test_a_shard_with_intact_rows_is_mended_without_images(cache_copy, contents):
     before = contents(cache_copy)
     with (cache_copy / "shards/00000.h5").open("ab") as stream:
         stream.write(b"more")
@@ -126,7 +118,7 @@ def test_a_shard_with_intact_rows_is_mended_without_images(cache_copy):
 @pytest.mark.parametrize(
     "names", [["samples.parquet"], ["cache.json"], ["cache.json", "samples.parquet"]]
 )
-def test_tables_come_from_the_shards_alone(cache_copy, names):
+def test_tables_come_from_the_shards_alone(cache_copy, names, contents):
     before = contents(cache_copy)
     for name in names:
         (cache_copy / name).unlink()
@@ -134,7 +126,7 @@ def test_tables_come_from_the_shards_alone(cache_copy, names):
     assert contents(cache_copy) == before
 
 
-def test_labels_come_from_the_data_set(cache_copy, image_folder):
+def test_labels_come_from_the_data_set(cache_copy, image_folder, contents):
     before = contents(cache_copy)
     (cache_copy / "labels.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match="give --root"):
@@ -143,7 +135,7 @@ def test_labels_come_from_the_data_set(cache_copy, image_folder):
     assert contents(cache_copy) == before
 
 
-def test_labels_of_the_user_stay(cache_copy, image_folder, tiny_backbone, mine):
+def test_labels_of_the_user_stay(cache_copy, image_folder, tiny_backbone, mine, contents):
     relabel(cache_copy, mine, lambda _: tiny_backbone)
     before = contents(cache_copy)
     (cache_copy / "samples.parquet").unlink()
@@ -153,7 +145,7 @@ def test_labels_of_the_user_stay(cache_copy, image_folder, tiny_backbone, mine):
     assert Cache.open(cache_copy).labels["value"].to_pylist() == [7.0]
 
 
-def test_an_interrupted_relabelling_is_settled(cache_copy, tiny_backbone, mine):
+def test_an_interrupted_relabelling_is_settled(cache_copy, tiny_backbone, mine, contents):
     manifest = (cache_copy / "cache.json").read_bytes()
     relabel(cache_copy, mine, lambda _: tiny_backbone)
     after = contents(cache_copy)
@@ -163,7 +155,7 @@ def test_an_interrupted_relabelling_is_settled(cache_copy, tiny_backbone, mine):
     assert contents(cache_copy) == after
 
 
-def test_a_damaged_prompt_is_encoded_again(cache_copy, tiny_backbone):
+def test_a_damaged_prompt_is_encoded_again(cache_copy, tiny_backbone, contents):
     add_texts(cache_copy, ["an extra prompt."], lambda _: tiny_backbone)
     before = contents(cache_copy)
     manifest = Manifest.read(cache_copy)
@@ -182,7 +174,7 @@ def test_damaged_lines_of_the_history_are_dropped(cache_copy):
     assert b'"command":"repair"' in file.read_bytes()
 
 
-def test_failed_images_that_are_readable_now(cache_copy, images, tiny_backbone, tmp_path):
+def test_failed_images_that_are_readable_now(cache_copy, images, tiny_backbone, tmp_path, contents):
     Image.new("RGB", (30, 20), (9, 200, 30)).save(images / "image_02.png")
     report = repair_cache(cache_copy, images, backbone=tiny_backbone)
     assert report.recovered == ("image_02.png",)
@@ -199,7 +191,7 @@ class Measured(Table):
     measured_queries = MappingProxyType({"contrast": "contrast.", "brightness": "light."})
 
 
-def test_measured_labels_of_recovered_images(tmp_path, images, tiny_backbone):
+def test_measured_labels_of_recovered_images(tmp_path, images, tiny_backbone, contents):
     config = ExtractConfig(shard_size=3, batch_size=2, workers=1)
     extract(Measured(images), tmp_path / "cache", tiny_backbone, config)
     assert Cache.open(tmp_path / "cache").labels.num_rows == 30 + 2 * 8 * 3
