@@ -31,7 +31,7 @@ from torch import Tensor
 from adapter.config import AdapterConfig
 from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from adapter.model import RankingAdapter
-from adapter.run import RUN_FILE, read_record, versions, write_record
+from adapter.record import RUN_FILE, read_record, versions, write_record
 from adapter.settings import TrainConfig
 from featcache.backbone.spec import DEFAULT_NAME, DEFAULT_PRETRAINED, BackboneSpec
 from featcache.durable import write_bytes

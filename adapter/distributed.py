@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from adapter.errors import ConfigError
+from adapter.device import pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,23 +50,6 @@ class World:
 def is_main_process() -> bool:
     """Tell whether this is the process, of those that torchrun started, that writes files."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def pick_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` … into a device.
-
-    Raises:
-        ConfigError: The name is unknown, or the device is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} was asked for, but PyTorch finds no CUDA device")
-    return device
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adapter.distributed import pick_device
+from adapter.device import choose_precision, pick_device
 from adapter.errors import LabelsError
 from adapter.labels import select_labels
 from adapter.metrics import average, measure
@@ -24,7 +24,6 @@ from adapter.pools import counting
 from adapter.predict import choose_ways, predict_ways
 from adapter.run import Run, open_caches
 from adapter.sampling import relevant_labels
-from adapter.step import choose_precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

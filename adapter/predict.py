@@ -17,14 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from adapter.comparison import rank_by_comparison
-from adapter.distributed import pick_device
+from adapter.device import autocast_for, choose_precision, pick_device
 from adapter.errors import ConfigError
 from adapter.feed import to_compute
 from adapter.model import Encoding
 from adapter.ranking import PairSummary
 from adapter.run import cache_name
 from adapter.sampling import require_prompts
-from adapter.step import autocast_for, choose_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

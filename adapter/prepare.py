@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.config import AdapterConfig
+from adapter.device import choose_precision
 from adapter.errors import ConfigError
 from adapter.feed import token_layout
 from adapter.labels import LabelSelection, hold_out, select_labels
 from adapter.pools import counting
 from adapter.run import cache_name, open_caches
 from adapter.sampling import Sampler, relevant_labels, require_prompts
-from adapter.step import choose_precision, match_heads
+from adapter.step import match_heads
 from adapter.targets import TargetScales, fit_scales
 
 if TYPE_CHECKING:

@@ -11,25 +11,21 @@ eval.json             metrics, once evaluated
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
+from adapter.convert import require_features
+from adapter.errors import CheckpointError, ConfigError
 from adapter.model import RankingAdapter
+from adapter.record import RUN_FILE, read_record
 from adapter.targets import TargetScales
-from featcache.durable import write_json
 from featcache.fingerprint import Fingerprint, require_same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from adapter.labels import FeatureCache
-
-RUN_FILE = "run.json"
-FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +82,6 @@ class Run:
     def require_fingerprint(self, found: Fingerprint, what: str) -> None:
         """The same for a fingerprint; ``what`` names in the message what it belongs to."""
         if self.fingerprint is None:
-            from adapter.convert import require_features  # which itself writes runs
-
             require_features(self.record["requires"], found.backbone, what)
         else:
             require_same(self.fingerprint, found, f"the run {self.folder}", what, ignore=("views",))
@@ -130,40 +124,3 @@ def _open(path: str | Path, verify_rows: bool) -> FeatureCache:
 def cache_name(cache: FeatureCache) -> str:
     """Name a cache for messages: its path where it has one."""
     return str(getattr(cache, "path", cache.dataset))
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read ``run.json``.
-
-    Raises:
-        CheckpointNotFoundError: There is none.
-        CheckpointError: It is damaged or of another format.
-    """
-    path = folder / RUN_FILE
-    try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointNotFoundError(
-            f"{path}: not there; `adapter train --out {folder}` makes a run"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a run of format {FORMAT}")
-    return record
-
-
-def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write ``run.json`` atomically and durably."""
-    write_json(folder / RUN_FILE, {"format": FORMAT, **record})
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result may depend on."""
-    found = {}
-    for name in ("featcache", "torch", "numpy", "safetensors"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found

@@ -8,7 +8,6 @@ hinge of ordered pairs runs the pair network on those only.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,13 +18,14 @@ from adapter.feed import part_of, to_compute
 from adapter.losses import LossConfig, Losses, LossTerms, loss_terms, ordered_pairs
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from torch import Tensor
 
     from adapter.config import AdapterConfig
     from adapter.distributed import World
     from adapter.model import RankingAdapter
     from adapter.ranking import PairSummary
-    from adapter.settings import Precision
 
 
 def batch_losses(
@@ -113,20 +113,3 @@ def match_heads(model: AdapterConfig, loss: LossConfig) -> tuple[AdapterConfig, 
     if not loss.needs_scores and model.score_head:
         model = model.replace(score_head=False)
     return model, loss
-
-
-def choose_precision(precision: Precision, device: torch.device) -> Precision:
-    """Turn ``auto`` into float32 on a CPU, and the best 16-bit type elsewhere."""
-    if precision != "auto":
-        return precision
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-def autocast_for(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """Return a reusable context in which the network runs."""
-    if precision == "fp32":
-        return nullcontext()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(device.type, dtype=dtype)

@@ -24,7 +24,7 @@ from adapter.environment import StopRequest, reproducible
 from adapter.errors import ConfigError
 from adapter.log import RunLog
 from adapter.prepare import Preparation, Preset, prepare
-from adapter.run import RUN_FILE, read_record, versions, write_record
+from adapter.record import RUN_FILE, read_record, versions, write_record
 from adapter.settings import TrainConfig, TrainEvent, TrainSummary
 from adapter.trainer import End, Trainer
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from adapter.checkpoint import Progress, load_state, save_state
+from adapter.device import autocast_for
 from adapter.distributed import any_process, barrier, broadcast_object, sum_gradients
 from adapter.environment import peak_memory, step_seed
 from adapter.errors import TrainingError
@@ -22,7 +23,7 @@ from adapter.feed import Feed, open_source
 from adapter.model import RankingAdapter
 from adapter.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
 from adapter.settings import TrainEvent
-from adapter.step import autocast_for, batch_losses
+from adapter.step import batch_losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -27,7 +27,8 @@ import numpy as np
 import torch
 
 from adapter.config import AdapterConfig
-from adapter.distributed import World, pick_device
+from adapter.device import pick_device
+from adapter.distributed import World
 from adapter.environment import peak_memory
 from adapter.feed import Feed, open_source
 from adapter.losses import LossConfig

@@ -83,6 +83,6 @@ def evaluate(
 
 def shards_of(run: Path) -> list[Path]:
     """Return the caches that a run was trained on."""
-    from adapter.run import read_record
+    from adapter.record import read_record
 
     return [Path(shard["path"]) for shard in read_record(run)["shards"]]

@@ -14,7 +14,8 @@ from adapter import AdapterConfig, RankingAdapter, convert_checkpoint
 from adapter.convert import require_features
 from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from adapter.model import read_settings
-from adapter.run import Run, write_record
+from adapter.record import write_record
+from adapter.run import Run
 from featcache.backbone.digest import weights_digest
 from featcache.errors import FingerprintMismatchError
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from adapter.distributed import World, add_up, any_process, broadcast_object, gather, pick_device
+from adapter.device import pick_device
+from adapter.distributed import World, add_up, any_process, broadcast_object, gather
 from adapter.errors import ConfigError
 from adapter.log import read_log
 

@@ -13,7 +13,8 @@ from adapter.config import AdapterConfig
 from adapter.errors import CheckpointError
 from adapter.losses import LossConfig
 from adapter.rank import backbone_of, extract_images, rank_cache
-from adapter.run import Run, read_record, write_record
+from adapter.record import read_record, write_record
+from adapter.run import Run
 from adapter.settings import SamplingConfig, TrainConfig
 from adapter.train import train
 from featcache.backbone import BackboneSpec, load_backbone
