@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adapter.comparison import rank_by_comparison
-    from adapter.config import AdapterConfig
     from adapter.convert import convert_checkpoint
-    from adapter.losses import LossConfig
-    from adapter.model import AdapterOutput, RankingAdapter
-    from adapter.ranking import PairSummary
+    from adapter.network.comparison import rank_by_comparison
+    from adapter.network.config import AdapterConfig
+    from adapter.network.losses import LossConfig
+    from adapter.network.model import AdapterOutput, RankingAdapter
+    from adapter.network.ranking import PairSummary
     from adapter.run import Run
     from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 
@@ -33,17 +33,17 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "AdapterConfig": "config",
-    "AdapterOutput": "model",
-    "LossConfig": "losses",
-    "PairSummary": "ranking",
-    "RankingAdapter": "model",
+    "AdapterConfig": "network.config",
+    "AdapterOutput": "network.model",
+    "LossConfig": "network.losses",
+    "PairSummary": "network.ranking",
+    "RankingAdapter": "network.model",
     "OptimConfig": "settings",
     "Run": "run",
     "SamplingConfig": "settings",
     "TrainConfig": "settings",
     "convert_checkpoint": "convert",
-    "rank_by_comparison": "comparison",
+    "rank_by_comparison": "network.comparison",
 }
 
 

@@ -28,14 +28,14 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from adapter.config import AdapterConfig
 from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
-from adapter.model import RankingAdapter
+from adapter.network.config import AdapterConfig
+from adapter.network.model import RankingAdapter
 from adapter.record import RUN_FILE, read_record, versions, write_record
 from adapter.settings import TrainConfig
 from featcache.backbone.spec import DEFAULT_NAME, DEFAULT_PRETRAINED, BackboneSpec
-from featcache.durable import write_bytes
 from featcache.errors import FingerprintMismatchError
+from featcache.storage.durable import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -212,7 +212,7 @@ def require_features(
     Raises:
         FingerprintMismatchError: They differ; every difference is named with both values.
     """
-    from featcache.fingerprint import differences
+    from featcache.storage.fingerprint import differences
 
     found = {name: identity.get(name) for name in requirements}
     lines = [

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
-from featcache.durable import write_json
+from featcache.storage.durable import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

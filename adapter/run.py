@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapter.convert import require_features
+from adapter.data.targets import TargetScales
 from adapter.errors import CheckpointError, ConfigError
-from adapter.model import RankingAdapter
+from adapter.network.model import RankingAdapter
 from adapter.record import RUN_FILE, read_record
-from adapter.targets import TargetScales
-from featcache.fingerprint import Fingerprint, require_same
+from featcache.storage.fingerprint import Fingerprint, require_same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from adapter.labels import FeatureCache
+    from adapter.data.labels import FeatureCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def open_caches(
 
 
 def _open(path: str | Path, verify_rows: bool) -> FeatureCache:
-    from featcache.cache import Cache
+    from featcache.reading.cache import Cache
 
     return Cache.open(path, verify_rows=verify_rows)
 

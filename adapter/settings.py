@@ -139,7 +139,7 @@ class TrainConfig:
             a CPU and 16 bits on a GPU. Weights and losses are float32.
         compile: Compile the step with ``torch.compile``: a minute at the start, for less time
             per step on a GPU.
-        source: Where tokens are read from; see :mod:`adapter.feed`.
+        source: Where tokens are read from; see :mod:`adapter.data.feed`.
         verify_rows: Compare each image's features with their digest when they are first read.
         queries: Names or shell patterns of the queries to train on; empty means all.
         tasks: The same for tasks.

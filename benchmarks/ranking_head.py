@@ -28,8 +28,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from adapter import AdapterConfig, RankingAdapter
-from adapter.losses import ordered_pairs
-from adapter.ranking import RelationalAttention
+from adapter.network.losses import ordered_pairs
+from adapter.network.ranking import RelationalAttention
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -44,12 +44,12 @@ import numpy as np
 import xxhash
 
 from featcache import Cache
-from featcache.fingerprint import Fingerprint
-from featcache.integrity import check_files
-from featcache.layout import Shapes, shard_name
-from featcache.manifest import Manifest
-from featcache.quantise import quantise
-from featcache.shard import SampleRecord, ShardContent, write_shard
+from featcache.storage.fingerprint import Fingerprint
+from featcache.storage.layout import Shapes, shard_name
+from featcache.storage.manifest import Manifest
+from featcache.storage.quantise import quantise
+from featcache.storage.shard import SampleRecord, ShardContent, write_shard
+from featcache.upkeep.integrity import check_files
 
 P, C, E = 100, 768, 768
 BATCH = 64

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adapter.environment import peak_memory
+from adapter.training.environment import peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,8 +170,8 @@ def time_steps(
 def time_ours(args: argparse.Namespace) -> None:
     from train_step import Timer, write_cache
 
-    from featcache.cache import Cache
-    from featcache.layout import Shapes
+    from featcache.reading.cache import Cache
+    from featcache.storage.layout import Shapes
 
     released = json.loads((args.folder / "released.json").read_text())
     patches, channels = released["tokens"]

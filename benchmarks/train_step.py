@@ -26,24 +26,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapter.config import AdapterConfig
+from adapter.data.feed import Feed, open_source
 from adapter.device import pick_device
-from adapter.distributed import World
-from adapter.environment import peak_memory
-from adapter.feed import Feed, open_source
-from adapter.losses import LossConfig
-from adapter.prepare import prepare
+from adapter.network.config import AdapterConfig
+from adapter.network.losses import LossConfig
 from adapter.settings import SamplingConfig, TrainConfig
-from adapter.trainer import Trainer
-from featcache.cache import Cache
+from adapter.training.distributed import World
+from adapter.training.environment import peak_memory
+from adapter.training.prepare import prepare
+from adapter.training.trainer import Trainer
 from featcache.datasets.base import Label
-from featcache.fingerprint import Fingerprint
-from featcache.finish import complete, entry
-from featcache.layout import LABELS, SAMPLES, SHARDS, VIEWS, Shapes, shard_name
-from featcache.manifest import Manifest
-from featcache.prompts import Prompt, write_prompts
-from featcache.shard import SampleRecord, ShardContent, write_shard
-from featcache.tables import labels_table, samples_table, write_table
+from featcache.extraction.finish import complete, entry
+from featcache.reading.cache import Cache
+from featcache.storage.fingerprint import Fingerprint
+from featcache.storage.layout import LABELS, SAMPLES, SHARDS, VIEWS, Shapes, shard_name
+from featcache.storage.manifest import Manifest
+from featcache.storage.prompts import Prompt, write_prompts
+from featcache.storage.shard import SampleRecord, ShardContent, write_shard
+from featcache.storage.tables import labels_table, samples_table, write_table
 
 QUERY = "sort images by the person's age."
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from featcache.backbone import Backbone, BackboneSpec
-    from featcache.manifest import Manifest
+    from featcache.storage.manifest import Manifest
 
 BackboneName = Annotated[
     str,
@@ -100,7 +100,7 @@ def loader(
     """Return what loads the backbone that made a cache, from where its parts are now."""
 
     def load(manifest: Manifest) -> Backbone:
-        from featcache.finish import load_backbone_of
+        from featcache.extraction.finish import load_backbone_of
 
         with errors().status(f"loading {manifest.backbone['name']}"):
             return load_backbone_of(

@@ -19,7 +19,7 @@ from cli.backbone import (
 from cli.console import options, out, say, size, table
 
 if TYPE_CHECKING:
-    from featcache.cache import Cache
+    from featcache.reading.cache import Cache
 
 CacheFolder = Annotated[Path, typer.Argument(help="The cache's folder.", metavar="CACHE")]
 
@@ -37,7 +37,7 @@ def info(
 
     `featcache info cache/ava --json | jq .fingerprint_digest`
     """
-    from featcache.cache import Cache
+    from featcache.reading.cache import Cache
 
     opened = Cache.open(cache)
     if as_json:
@@ -150,8 +150,8 @@ def prompts(
 
     `featcache prompts cache/photos --add "sort images by the number of cats."`
     """
-    from featcache.cache import Cache
-    from featcache.relabel import add_texts
+    from featcache.reading.cache import Cache
+    from featcache.upkeep.relabel import add_texts
 
     texts = [*(add or []), *(_lines(file) if file else [])]
     if texts:
@@ -199,9 +199,9 @@ def labels(
 
     `featcache labels cache/photos --dataset table --root photos --option table=scores.csv`
     """
-    from featcache.cache import Cache
     from featcache.datasets import open_dataset
-    from featcache.relabel import relabel
+    from featcache.reading.cache import Cache
+    from featcache.upkeep.relabel import relabel
 
     opened = Cache.open(cache)
     if not dataset:

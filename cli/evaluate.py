@@ -51,8 +51,8 @@ def evaluate(
     `adapter eval runs/ava --shards cache/koniq10k --split test --by both`
     """
     from adapter.errors import ConfigError
-    from adapter.evaluate import evaluate as measure
-    from featcache.durable import write_json
+    from adapter.evaluation.evaluate import evaluate as measure
+    from featcache.storage.durable import write_json
 
     options: dict[str, Any] = {"both": ["score", "comparison"], "": None}
     ways = options.get(by, [by])

@@ -24,8 +24,8 @@ from cli.console import duration, errors, options, progress, say, size
 if TYPE_CHECKING:
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
-    from featcache.extraction import ExtractEvent, ExtractSummary
-    from featcache.plan import ExtractConfig
+    from featcache.extraction.extract import ExtractEvent, ExtractSummary
+    from featcache.extraction.plan import ExtractConfig
 
 EXAMPLES = """Run the frozen backbone over a data set once, and keep the features.
 
@@ -89,7 +89,7 @@ def extract(
     """See EXAMPLES."""
     from featcache.backbone import BackboneSpec
     from featcache.datasets import open_dataset
-    from featcache.plan import ExtractConfig
+    from featcache.extraction.plan import ExtractConfig
 
     out = out or Path("cache") / dataset
     config = ExtractConfig(
@@ -125,7 +125,7 @@ def announce(
 ) -> None:
     """Say what will be done, and refuse what does not fit on the disk."""
     from featcache.errors import DiskSpaceError
-    from featcache.layout import Shapes, bytes_per_image
+    from featcache.storage.layout import Shapes, bytes_per_image
 
     shapes = Shapes.of(backbone)
     each = bytes_per_image(shapes, views=len(config.views), dtype=config.dtype)
@@ -150,7 +150,7 @@ def with_progress(
     dataset: Dataset, out: Path, backbone: Backbone, config: ExtractConfig, total: int
 ) -> ExtractSummary:
     """Extract with a progress bar."""
-    from featcache.extraction import extract as run
+    from featcache.extraction.extract import extract as run
 
     with progress("rate", "failed") as bar:
         task = bar.add_task("extracting", total=total, rate="", failed="")

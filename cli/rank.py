@@ -15,7 +15,7 @@ from cli.console import errors, say
 from cli.evaluate import RunFolder, shards_of
 
 if TYPE_CHECKING:
-    from adapter.rank import Ranking
+    from adapter.evaluation.rank import Ranking
 
 
 def rank(
@@ -53,9 +53,9 @@ def rank(
     `adapter rank runs/coco --shards cache/coco --query "sort images by the number of cats."`
     """
     from adapter.errors import ConfigError
-    from adapter.rank import extract_images, rank_cache
+    from adapter.evaluation.rank import extract_images, rank_cache
     from adapter.run import Run
-    from featcache.cache import Cache
+    from featcache.reading.cache import Cache
 
     if (images is None) == (shards is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
@@ -98,7 +98,7 @@ def rank(
 def _write_gallery(out: Path, root: Path | None, ranking: Ranking, run: Path) -> None:
     from adapter.report.page import gallery_page
     from adapter.report.thumbnails import make_thumbnails
-    from featcache.durable import write_bytes
+    from featcache.storage.durable import write_bytes
 
     page = gallery_page(
         ranking.query,
@@ -144,7 +144,7 @@ def report(
     `adapter report runs/ava --root /data/ava/images`
     """
     from adapter.report.build import build_report
-    from featcache.durable import write_bytes, write_json
+    from featcache.storage.durable import write_bytes, write_json
 
     target = out or run / "report.html"
     with errors().status("evaluating and drawing"):

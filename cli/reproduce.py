@@ -21,7 +21,7 @@ from cli.console import fail, out, progress, say
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from adapter.reproduce import Event, Reproduction
+    from adapter.reproduction.reproduce import Event, Reproduction
 
 EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache.
 
@@ -78,7 +78,7 @@ def reproduce(
     token_pool: TokenPool = 1,
 ) -> None:
     """See EXAMPLES."""
-    from adapter.recipes.base import load_recipe
+    from adapter.reproduction.recipes.base import load_recipe
     from featcache.backbone.spec import BackboneSpec
 
     if list_:
@@ -89,8 +89,8 @@ def reproduce(
     chosen = load_recipe(recipe)
     if data is None or folder is None:
         raise typer.BadParameter("--data and --out are needed")
-    from adapter.reproduce import Options
-    from adapter.reproduce import reproduce as run
+    from adapter.reproduction.reproduce import Options
+    from adapter.reproduction.reproduce import reproduce as run
 
     options = Options(
         device=device,
@@ -117,7 +117,7 @@ def reproduce(
 
 def show_list() -> None:
     """Print every recipe with the first paragraph of its file, and its data."""
-    from adapter.recipes.base import RECIPES, load_module
+    from adapter.reproduction.recipes.base import RECIPES, load_module
 
     for name in RECIPES:
         recipe, docstring = load_module(name)

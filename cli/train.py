@@ -94,9 +94,9 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
 ) -> None:
     """See EXAMPLES."""
-    from adapter.config import AdapterConfig
     from adapter.errors import ConfigError
-    from adapter.losses import LossConfig
+    from adapter.network.config import AdapterConfig
+    from adapter.network.losses import LossConfig
     from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
     from cli.settings import build, parse
 
@@ -137,7 +137,7 @@ def _one(
     shards: list[Path], out: Path, model: Any, loss: Any, config: TrainConfig, *, resume: bool
 ) -> None:
     """One run."""
-    from adapter.train import train as run
+    from adapter.training.train import train as run
 
     with progress("loss", "rate") as bar:
         show = Display(bar, "training")
@@ -159,7 +159,7 @@ def _many(
     resume: bool,
 ) -> None:
     """One run per fold and seed, each evaluated; prints mean and spread."""
-    from adapter.many import train_many
+    from adapter.training.many import train_many
 
     with progress("loss", "rate") as bar:
         show = Display(bar, "training")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapter.baselines.text import SoftText
-    from featcache.cache import Cache
+    from featcache.reading.cache import Cache
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

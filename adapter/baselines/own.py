@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from adapter.baselines.method import FoldData, Prediction, Rows
-from adapter.config import AdapterConfig
-from adapter.losses import LossConfig
+from adapter.network.config import AdapterConfig
+from adapter.network.losses import LossConfig
 from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Adapter:
         Raises:
             KeyboardInterrupt: A signal stopped the run; its state is kept in ``data.folder``.
         """
-        from adapter.train import train
+        from adapter.training.train import train
 
         config = replace(
             self.train,
@@ -94,7 +94,7 @@ class AdapterPredictor:
 
     def __call__(self, rows: Rows) -> Prediction:
         """Predict values."""
-        from adapter.predict import predict
+        from adapter.evaluation.predict import predict
 
         data = self._data
         values = predict(

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.baselines.method import ImageVectors
 from adapter.baselines.ridge import fit_ridge, standardiser
+from adapter.data.labels import select_labels
 from adapter.errors import LabelsError
-from adapter.evaluate import Evaluation, QueryEvaluation, evaluate
-from adapter.labels import select_labels
-from adapter.metrics import Metrics, average, measure
+from adapter.evaluation.evaluate import Evaluation, QueryEvaluation, evaluate
+from adapter.evaluation.metrics import Metrics, average, measure
 from adapter.report.page import QueryReport, report_page
 from adapter.report.thumbnails import make_thumbnails
 from adapter.run import Run
-from featcache.cache import Cache
-from featcache.tables import ok_samples
+from featcache.reading.cache import Cache
+from featcache.storage.tables import ok_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from adapter.metrics import Metrics
+    from adapter.evaluation.metrics import Metrics
     from adapter.report.thumbnails import Thumbnails
 
 SHOWN = 16  # images of a query that are shown before its list is opened

@@ -13,7 +13,7 @@ from PIL import Image
 
 from featcache.datasets.base import safe_relative
 from featcache.errors import DatasetError, ImageError
-from featcache.preprocess import Preprocessing, read_image
+from featcache.images.preprocess import Preprocessing, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ from featcache.backbone.projection import check_token_pool, make_projection, poo
 from featcache.backbone.text import TextTower
 from featcache.backbone.towers import make_tower
 from featcache.errors import BackboneError
-from featcache.preprocess import Preprocessing
+from featcache.images.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -101,7 +101,8 @@ class Backbone:
         """Encode normalised images in one forward pass.
 
         Args:
-            images: float32 [B, 3, S, S], from `featcache.preprocess.normalise`, on any device.
+            images: float32 [B, 3, S, S], from `featcache.images.preprocess.normalise`, on any
+                device.
 
         Returns:
             Patch tokens [B, P, C] and pooled embeddings [B, E] (OpenCLIP's `encode_image`),

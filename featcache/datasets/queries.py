@@ -16,7 +16,7 @@ AGE_GROUP = "sort images by the person's age group."
 AGE = "sort images by the person's age."
 DATE = "sort images by the taken date of the photo."
 
-# Measure of featcache.measures -> prompt.
+# Measure of featcache.images.measures -> prompt.
 PHOTOMETRIC = MappingProxyType(
     {
         "brightness": "sort images by the image quality of brightness.",

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from featcache.errors import PromptNotFoundError
-from featcache.fingerprint import Fingerprint
+from featcache.storage.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,10 +137,10 @@ def train_fake(
     out: Path, *, cache: Any = None, on_event: Any = None, resume: bool = False, **options: Any
 ) -> Any:
     """Train a tiny adapter on a fake cache; options of every kind are told apart by name."""
-    from adapter.config import AdapterConfig
-    from adapter.losses import LossConfig
+    from adapter.network.config import AdapterConfig
+    from adapter.network.losses import LossConfig
     from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
-    from adapter.train import train
+    from adapter.training.train import train
 
     def taken(kind: Any, **defaults: Any) -> dict[str, Any]:
         names = {f.name for f in fields(kind)} & options.keys()

@@ -13,7 +13,7 @@ from torch import nn
 from adapter import AdapterConfig, RankingAdapter, convert_checkpoint
 from adapter.convert import require_features
 from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
-from adapter.model import read_settings
+from adapter.network.model import read_settings
 from adapter.record import write_record
 from adapter.run import Run
 from featcache.backbone.digest import weights_digest

@@ -8,7 +8,7 @@ import sys
 import h5py
 import pytest
 
-from featcache.cache import Cache
+from featcache.reading.cache import Cache
 
 BACKBONE = ["--backbone", "demo-seeded-vit", "--pretrained", "seed:0"]
 

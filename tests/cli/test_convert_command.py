@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from adapter.config import AdapterConfig
-from adapter.model import RankingAdapter
+from adapter.network.config import AdapterConfig
+from adapter.network.model import RankingAdapter
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.backbone.digest import weights_digest
 from featcache.datasets import open_dataset
-from featcache.preprocess import normalise, read_image
+from featcache.images.preprocess import normalise, read_image
 
 WIDTH = 16
 QUERY = "Rank the numbers of horse."

@@ -21,8 +21,8 @@ def made(tmp_path_factory):
     """Images, a cache of them, and the two parts of it."""
     from featcache.backbone import BackboneSpec, load_backbone
     from featcache.datasets import open_dataset
-    from featcache.extraction import extract
-    from featcache.plan import ExtractConfig
+    from featcache.extraction.extract import extract
+    from featcache.extraction.plan import ExtractConfig
 
     folder = tmp_path_factory.mktemp("maintenance")
     (folder / "tiny.json").write_text(json.dumps(TINY))

@@ -85,8 +85,8 @@ def image_dataset(image_folder: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def make_small_cache(tiny_backbone: Backbone, image_dataset: Dataset) -> Callable[..., Path]:
     """Return a function: extract ``image_folder`` into a path, with any ``ExtractConfig`` field."""
-    from featcache.extraction import extract
-    from featcache.plan import ExtractConfig
+    from featcache.extraction.extract import extract
+    from featcache.extraction.plan import ExtractConfig
 
     def make(out: Path, **changes: Any) -> Path:
         dataset = changes.pop("dataset", image_dataset)

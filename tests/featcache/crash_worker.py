@@ -20,8 +20,8 @@ CHANGES = ("write", "fsync", "replace", "unlink", "mkdir")
 
 def extract_into(out: str, images: str, backbone: object) -> None:
     from featcache.datasets import open_dataset
-    from featcache.extraction import extract
-    from featcache.plan import ExtractConfig
+    from featcache.extraction.extract import extract
+    from featcache.extraction.plan import ExtractConfig
 
     config = ExtractConfig(views=("original", "hflip"), batch_size=2, workers=1, shard_size=3)
     extract(open_dataset("table", images), out, backbone, config)
@@ -51,7 +51,7 @@ def main() -> None:
 
     config, images = sys.argv[1:]
     backbone = load_backbone(BackboneSpec(model_config=config, pretrained="seed:0"))
-    import featcache.extraction  # noqa: F401  so that the children need not
+    import featcache.extraction.extract  # noqa: F401  so that the children need not
 
     for line in sys.stdin:
         order = json.loads(line)

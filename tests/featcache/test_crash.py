@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from featcache import durable
-from featcache.cache import Cache
 from featcache.datasets import open_dataset
-from featcache.durable import write_bytes
-from featcache.extraction import extract
-from featcache.plan import ExtractConfig
-from featcache.verify import verify_cache
+from featcache.extraction.extract import extract
+from featcache.extraction.plan import ExtractConfig
+from featcache.reading.cache import Cache
+from featcache.storage import durable
+from featcache.storage.durable import write_bytes
+from featcache.upkeep.verify import verify_cache
 
 CONFIG = ExtractConfig(views=("original", "hflip"), batch_size=2, workers=1, shard_size=3)
 KILLED = -9

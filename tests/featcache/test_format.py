@@ -13,8 +13,8 @@ import pytest
 import xxhash
 
 from featcache import Cache
-from featcache.fingerprint import canonical_json, digest
-from featcache.tables import LABELS_SCHEMA, SAMPLES_SCHEMA
+from featcache.storage.fingerprint import canonical_json, digest
+from featcache.storage.tables import LABELS_SCHEMA, SAMPLES_SCHEMA
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/cache-format.md").read_text()
 
@@ -64,7 +64,7 @@ def test_manifest_as_documented(small_cache: Path) -> None:
 
 
 def test_large_data_sets_are_aligned(tmp_path: Path) -> None:
-    from featcache.hdf5 import write_arrays
+    from featcache.storage.hdf5 import write_arrays
 
     arrays: dict[str, np.ndarray[Any, Any]] = {
         "small": np.zeros(65535, np.uint8), "one": np.zeros(65536, np.uint8),
@@ -99,7 +99,7 @@ def test_every_column_is_documented(kind: str) -> None:
 def test_large_data_sets_that_are_not_aligned_are_refused(tmp_path: Path) -> None:
     """They could be mapped on some machines and not on others, according to the page size."""
     from featcache.errors import CacheFormatError
-    from featcache.hdf5 import read_regions
+    from featcache.storage.hdf5 import read_regions
 
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"] = np.zeros(70_000, np.uint8)

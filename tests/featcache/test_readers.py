@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from featcache import Cache
-from featcache.fingerprint import Fingerprint
-from featcache.hdf5 import ALIGNMENT, Region
-from featcache.layout import Shapes, shard_name
-from featcache.manifest import FileEntry, Manifest
-from featcache.shard import SampleRecord, ShardContent, write_shard
+from featcache.storage.fingerprint import Fingerprint
+from featcache.storage.hdf5 import ALIGNMENT, Region
+from featcache.storage.layout import Shapes, shard_name
+from featcache.storage.manifest import FileEntry, Manifest
+from featcache.storage.shard import SampleRecord, ShardContent, write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

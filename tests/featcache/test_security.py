@@ -22,13 +22,13 @@ import xxhash
 
 from featcache import Cache
 from featcache.errors import CacheFormatError
-from featcache.fingerprint import digest
-from featcache.manifest import Manifest
+from featcache.storage.fingerprint import digest
+from featcache.storage.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from featcache.shard import ShardIndex
+    from featcache.storage.shard import ShardIndex
 
 PACKAGES = Path(__file__).parents[2]
 VICTIM = "tokens"  # the data set that most hostile files replace; shards and prompts have it
@@ -258,7 +258,7 @@ def spoil(path: Path, name: str, folder: Path) -> None:
 
 def shard_check(cache: Path) -> Callable[[Path], ShardIndex]:
     """Return the function that checks a shard of this cache."""
-    from featcache.shard import open_shard
+    from featcache.storage.shard import open_shard
 
     manifest = Manifest.read(cache)
     return lambda path: open_shard(
@@ -287,8 +287,8 @@ OPEN_ALL = """
 import json, resource, sys
 from pathlib import Path
 from featcache.errors import CacheFormatError
-from featcache.manifest import Manifest
-from featcache.shard import open_shard
+from featcache.storage.manifest import Manifest
+from featcache.storage.shard import open_shard
 
 manifest = Manifest.read(Path(sys.argv[1]))
 with open("/proc/self/statm") as statm:
@@ -579,14 +579,14 @@ def test_paths_in_tables_are_relative(cache_copy: Path, path: str) -> None:
     pq.write_table(table, cache_copy / "samples.parquet")
     with pytest.raises(CacheFormatError, match=r"samples.parquet"):
         _ = Cache.open(cache_copy).samples
-    from featcache.tables import SAMPLES_SCHEMA, read_table
+    from featcache.storage.tables import SAMPLES_SCHEMA, read_table
 
     with pytest.raises(CacheFormatError, match="relative path"):
         read_table(cache_copy / "samples.parquet", SAMPLES_SCHEMA)
 
 
 def test_paths_that_only_look_odd(cache_copy: Path) -> None:
-    from featcache.tables import SAMPLES_SCHEMA, read_table
+    from featcache.storage.tables import SAMPLES_SCHEMA, read_table
 
     table = pq.read_table(cache_copy / "samples.parquet")
     odd = [
@@ -609,7 +609,7 @@ def test_paths_that_only_look_odd(cache_copy: Path) -> None:
     ],
 )
 def test_tables_of_other_types(cache_copy: Path, column: pa.Array[Any]) -> None:
-    from featcache.tables import SAMPLES_SCHEMA, read_table
+    from featcache.storage.tables import SAMPLES_SCHEMA, read_table
 
     table = pq.read_table(cache_copy / "samples.parquet")
     pq.write_table(table.set_column(0, "sample_id", column), cache_copy / "samples.parquet")

@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from adapter.metrics import measure
+from adapter.evaluation.metrics import measure
 from adapter.report.page import QueryReport, gallery_page, metrics_table, report_page
 from adapter.report.scatter import scatter
 from adapter.report.thumbnails import Thumbnails, make_thumbnails

@@ -8,7 +8,7 @@ from featcache.backbone import BackboneSpec, load_backbone
 from featcache.backbone.checkpoint import read_weights
 from featcache.backbone.digest import weights_digest
 from featcache.errors import BackboneError
-from featcache.fingerprint import Fingerprint
+from featcache.storage.fingerprint import Fingerprint
 
 
 def text_state(backbone):

@@ -4,7 +4,7 @@ import pytest
 
 from featcache.datasets import open_dataset
 from featcache.errors import DatasetError, ImageError
-from featcache.preprocess import Preprocessing, read_image
+from featcache.images.preprocess import Preprocessing, read_image
 
 LINES = [
     "1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396",

@@ -18,7 +18,7 @@ from featcache.datasets.scenes import (
     draw_scene,
 )
 from featcache.errors import DatasetError, DatasetNotFoundError
-from featcache.measures import measure
+from featcache.images.measures import measure
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from featcache.backbone import BackboneSpec, load_backbone
-from featcache.cache import Cache
 from featcache.datasets import open_dataset
-from featcache.extraction import extract
-from featcache.plan import ExtractConfig
+from featcache.extraction.extract import extract
+from featcache.extraction.plan import ExtractConfig
+from featcache.reading.cache import Cache
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 

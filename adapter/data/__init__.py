@@ -1,0 +1,1 @@
+"""From the labels of a cache to batches."""

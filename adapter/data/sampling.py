@@ -1,0 +1,189 @@
+"""Batches as a function: batch k of a run depends on (seed, k) and on nothing else.
+
+Each batch has its own counter-based generator (Philox, keyed by the pair), which draws the data
+set, the query, the images, the negatives and the views. So a run can stop anywhere and go on with
+the same batches, the number of processes can change while the global batch does not, and no
+worker holds hidden state.
+
+How the images of one query are drawn is in :mod:`adapter.data.pools`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adapter.data.pools import draw, integers, make_pool
+from adapter.errors import ConfigError, LabelsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from adapter.data.labels import FeatureCache, LabelSelection, QueryLabels
+    from adapter.settings import SamplingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One batch, before its features are gathered.
+
+    Attributes:
+        step: k.
+        shard: Which cache.
+        task: The query's task.
+        query: The query as the labels name it.
+        prompt: What the text tower was given; differs from ``query`` for relevance.
+        rows: int64 [b], images, in an order without meaning.
+        views: int64 [b], index of the view of each image.
+        values: float64 [b], targets in the data set's unit.
+    """
+
+    step: int
+    shard: int
+    task: str
+    query: str
+    prompt: str
+    rows: NDArray[np.int64]
+    views: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
+
+
+class Sampler:
+    """Draws batches from the selections of one or several caches.
+
+    Args:
+        selections: One per cache.
+        views: Per cache, the names of its stored views.
+        config: How to draw.
+        seed: Seed of the run.
+
+    Raises:
+        ConfigError: Weights or views do not fit the caches.
+        LabelsError: Relevance was asked for without a counting query.
+    """
+
+    def __init__(
+        self,
+        selections: Sequence[LabelSelection],
+        views: Sequence[Sequence[str]],
+        config: SamplingConfig,
+        seed: int,
+    ) -> None:
+        self.config = config
+        self.seed = seed
+        if config.weights and len(config.weights) != len(selections):
+            raise ConfigError(
+                f"{len(config.weights)} weights for {len(selections)} caches; give one for each"
+            )
+        weights = np.array(config.weights or [1.0] * len(selections))
+        self._shard_cdf = np.cumsum(weights / weights.sum())
+        self._views = [_view_indices(names, config.views) for names in views]
+        self.pools = [
+            [pool for q in s.queries if (pool := make_pool(q, s, config)) is not None]
+            for s in selections
+        ]
+        if not all(self.pools):
+            raise LabelsError("training on relevance needs counting queries in every cache")
+
+    def batch(self, step: int) -> Batch:
+        """Draw batch ``step``."""
+        key = np.array([self.seed, step], np.uint64)
+        generator = np.random.Generator(np.random.Philox(key=key))
+        shard = min(
+            int(np.searchsorted(self._shard_cdf, generator.random(), side="right")),
+            len(self.pools) - 1,
+        )
+        pool = self.pools[shard][_integer(generator, len(self.pools[shard]))]
+        rows, values = draw(pool, self.config, generator)
+        prompt = pool.labels.query
+        if self.config.relevance:
+            reference = _integer(generator, self.config.relevance_max + 1)
+            prompt = relevance_prompt(prompt, reference)
+            values = np.abs(values - reference)
+        views = self._views[shard][integers(generator, len(self._views[shard]), len(rows))]
+        return Batch(
+            step=step,
+            shard=shard,
+            task=pool.labels.task,
+            query=pool.labels.query,
+            prompt=prompt,
+            rows=rows,
+            views=views,
+            values=values,
+        )
+
+    def image_rows(self, shard: int) -> NDArray[np.int64]:
+        """Every image of a cache that some batch may hold, sorted."""
+        parts = [part for p in self.pools[shard] for part in (p.labels.rows, p.zeros)]
+        return np.unique(np.concatenate(parts))
+
+    def view_indices(self, shard: int) -> NDArray[np.int64]:
+        """The views of a cache that batches draw from."""
+        return self._views[shard]
+
+    def prompts(self, shard: int) -> list[str]:
+        """Every prompt that some batch of a cache may use."""
+        queries = [pool.labels.query for pool in self.pools[shard]]
+        if not self.config.relevance:
+            return list(dict.fromkeys(queries))
+        references = range(self.config.relevance_max + 1)
+        return [relevance_prompt(q, r) for q in dict.fromkeys(queries) for r in references]
+
+
+def relevant_labels(labels: QueryLabels, reference: int) -> QueryLabels:
+    """Turn counts into distances to a reference count; a low value then means relevant."""
+    return replace(
+        labels,
+        query=relevance_prompt(labels.query, reference),
+        values=np.abs(labels.values - reference),
+    )
+
+
+def relevance_prompt(query: str, reference: int) -> str:
+    """Word a query as relevance to a reference count (the paper's B.1)."""
+    return f"{query.replace('.', '')} by the relevance count to {reference}."
+
+
+def require_prompts(cache: FeatureCache, prompts: Sequence[str], where: str) -> None:
+    """Refuse prompts that a cache has no tokens for, naming them and the command to add them.
+
+    Raises:
+        LabelsError: Some prompt is missing.
+    """
+    missing = []
+    for prompt in prompts:
+        try:
+            cache.prompt(prompt)
+        except KeyError:
+            missing.append(prompt)
+    if missing:
+        shown = "\n".join(f"  {p!r}" for p in missing[:10])
+        more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise LabelsError(
+            f"{where} has no tokens for {len(missing)} of {len(prompts)} prompts:\n{shown}{more}\n"
+            f'Add them: featcache prompts {where} --add "{missing[0]}"'
+            + (" --add …" if len(missing) > 1 else "")
+        )
+
+
+def _view_indices(stored: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+    """Map names of views to indices."""
+    unknown = [name for name in wanted if name not in stored]
+    if unknown:
+        raise ConfigError(
+            f"no view {', '.join(unknown)} in the cache; it holds {', '.join(stored)}"
+        )
+    return np.array([list(stored).index(name) for name in (wanted or stored)], np.int64)
+
+
+def _integer(generator: np.random.Generator, high: int) -> int:
+    """Draw one integer below ``high``."""
+    return int(integers(generator, high, 1)[0])

@@ -1,0 +1,152 @@
+"""Targets on a common scale.
+
+Counts, ages and opinion scores differ by orders of magnitude, and the regression head sums over
+tokens: raw ages start with a loss in the tens, and the data set with the largest unit drowns the
+others. So targets are standardised per task, (y - mean) / std of the training labels, and scores
+are mapped back to the data set's unit wherever somebody sees them. The released code trains on
+raw values; that is ``none``.
+
+The ranking losses see only the order of targets, which a positive scale keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adapter.data.labels import LabelSelection
+    from adapter.settings import TargetScaling
+
+Values = TypeVar("Values", bound="float | NDArray[Any]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetScale:
+    """Unit of one task in one data set.
+
+    Attributes:
+        dataset: Name of the data set.
+        task: Name of the task.
+        queries: The prompts that were trained with it.
+        mean: What a score of 0 stands for, in the data set's unit.
+        std: What a step of 1 stands for, in the data set's unit; positive.
+        low: Smallest training label.
+        high: Largest training label.
+    """
+
+    dataset: str
+    task: str
+    queries: tuple[str, ...]
+    mean: float
+    std: float
+    low: float
+    high: float
+
+    def standardise(self, values: Values) -> Values:
+        """Map labels to the network's unit."""
+        return (values - self.mean) / self.std  # type: ignore[return-value]
+
+    def restore(self, scores: Values) -> Values:
+        """Map scores to the data set's unit."""
+        return scores * self.std + self.mean  # type: ignore[return-value]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self) | {"queries": list(self.queries)}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> TargetScale:
+        """Read what ``to_dict`` gave."""
+        return cls(**{**value, "queries": tuple(value["queries"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetScales:
+    """The units of all tasks of a run."""
+
+    scales: tuple[TargetScale, ...]
+
+    def of_task(self, dataset: str, task: str) -> TargetScale:
+        """Return a training task's unit; KeyError when the run has no such task."""
+        for scale in self.scales:
+            if (scale.dataset, scale.task) == (dataset, task):
+                return scale
+        raise KeyError((dataset, task))
+
+    def find(self, query: str, task: str | None = None, dataset: str | None = None) -> TargetScale:
+        """Guess the unit of a query that may be new.
+
+        The best match decides: the same data set and task, then the query itself, then the task
+        alone, then the only unit that there is. Nothing of the kind leaves the network's own
+        unit (mean 0, std 1), in which order is meaningful and size is not.
+        """
+        tests = (
+            lambda s: s.dataset == dataset and s.task == task,
+            lambda s: query in s.queries and task in (None, s.task),
+            lambda s: s.task == task,
+        )
+        for test in tests:
+            for scale in self.scales:
+                if test(scale):
+                    return scale
+        if len(self.scales) == 1 and task is None:
+            return self.scales[0]
+        return TargetScale(
+            dataset=dataset or "",
+            task=task or "",
+            queries=(query,),
+            mean=0.0,
+            std=1.0,
+            low=-np.inf,
+            high=np.inf,
+        )
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return JSON values."""
+        return [scale.to_dict() for scale in self.scales]
+
+    @classmethod
+    def from_list(cls, values: Sequence[Mapping[str, Any]]) -> TargetScales:
+        """Read what ``to_list`` gave."""
+        return cls(scales=tuple(TargetScale.from_dict(v) for v in values))
+
+
+def fit_scales(
+    selections: Sequence[tuple[str, LabelSelection]], scaling: TargetScaling
+) -> TargetScales:
+    """Find each task's unit from its training labels.
+
+    Args:
+        selections: Pairs of data set name and its training labels.
+        scaling: ``standardise``, or ``none`` for raw values as in the released code.
+
+    Returns:
+        One scale per (data set, task). A task whose labels are all equal keeps std 1.
+    """
+    scales = []
+    for dataset, selection in selections:
+        for task in sorted({q.task for q in selection.queries}):
+            queries = [q for q in selection.queries if q.task == task]
+            values = np.concatenate([q.values for q in queries])
+            mean, std = (float(values.mean()), float(values.std()))
+            if scaling == "none":
+                mean, std = 0.0, 1.0
+            scales.append(
+                TargetScale(
+                    dataset=dataset,
+                    task=task,
+                    queries=tuple(q.query for q in queries),
+                    mean=mean,
+                    std=std if std > 0 else 1.0,
+                    low=float(values.min()),
+                    high=float(values.max()),
+                )
+            )
+    return TargetScales(scales=tuple(scales))

@@ -1,0 +1,185 @@
+"""Predictions of a trained adapter: what a prompt says about the images of a cache.
+
+    scores = predict(run, cache, "sort images by the image quality.", rows)
+
+``score`` ranks by the regression head, in the labels' unit; ``comparison`` ranks by pair logits
+(see :mod:`adapter.network.comparison`) and has no unit. No label is read here; ``evaluate.py``
+compares predictions with them.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapter.data.feed import to_compute
+from adapter.data.sampling import require_prompts
+from adapter.device import autocast_for, choose_precision, pick_device
+from adapter.errors import ConfigError
+from adapter.network.comparison import rank_by_comparison
+from adapter.network.model import Encoding
+from adapter.network.ranking import PairSummary
+from adapter.run import cache_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from adapter.data.labels import FeatureCache
+    from adapter.network.comparison import Method
+    from adapter.network.model import RankingAdapter
+    from adapter.run import Run
+    from adapter.settings import Precision
+
+By = Literal["score", "comparison"]
+Array = NDArray[np.float64]
+BATCH = 128  # images per forward pass
+
+
+def predict(
+    run: Run,
+    cache: FeatureCache,
+    query: str,
+    rows: NDArray[np.int64],
+    *,
+    by: By = "score",
+    task: str | None = None,
+    method: Method = "bradley-terry",
+    device: str = "auto",
+    precision: Precision = "auto",
+    view: str | None = None,
+) -> Array:
+    """Rank images by any prompt that the cache has tokens for, trained on or not.
+
+    Args:
+        run: The run.
+        cache: Where the features are.
+        query: The prompt.
+        rows: int64 [n], the images.
+        by: ``score`` or ``comparison``.
+        task: Whose unit the scores are in; guessed from the query when left out, see
+            ``TargetScales.find``.
+        method: How pair logits become a ranking.
+        device: Where to compute.
+        precision: Of the network.
+        view: Name of the view; the cache's first when left out.
+
+    Returns:
+        float64 [n]; higher means more.
+    """
+    run.require_features(cache)
+    place = pick_device(device)
+    model = run.model.to(place).eval()
+    ways = choose_ways(model, (by,))
+    predictions = predict_ways(
+        model,
+        cache,
+        rows,
+        query,
+        ways,
+        device=place,
+        precision=choose_precision(precision, place),
+        view=view,
+        method=method,
+    )
+    if by == "comparison":
+        return predictions[by]
+    return run.scales.find(query, task, cache.dataset).restore(predictions[by])
+
+
+def predict_ways(
+    model: RankingAdapter,
+    cache: FeatureCache,
+    rows: NDArray[np.int64],
+    prompt: str,
+    ways: Sequence[By],
+    *,
+    device: torch.device,
+    precision: Precision,
+    view: str | None = None,
+    method: Method = "bradley-terry",
+) -> dict[By, Array]:
+    """Compute scores, in the network's unit, and strengths by comparison, in one pass.
+
+    Args:
+        model: The adapter, on ``device``, in evaluation mode.
+        cache: Where the features are.
+        rows: int64 [n], the images.
+        prompt: The prompt.
+        ways: What to compute.
+        device: Where.
+        precision: Of the network.
+        view: Name of the view; the cache's first when left out.
+        method: How pair logits become a ranking.
+
+    Returns:
+        float64 [n] per way.
+    """
+    require_prompts(cache, [prompt], cache_name(cache))
+    text = torch.from_numpy(np.array(cache.prompt(prompt).tokens)).float().to(device)  # [T, D]
+    scores: list[Tensor] = []
+    summaries: list[PairSummary] = []
+    with torch.inference_mode(), autocast_for(precision, device):
+        for tokens in _chunks(cache, rows, view or cache.views[0]):
+            found = _outputs(model, to_compute(tokens.to(device)), text, ways)
+            if found.scores is not None:
+                scores.append(found.scores.double().cpu())
+            if found.summary is not None:
+                summaries.append(found.summary)
+        result: dict[By, Array] = {}
+        if scores:
+            result["score"] = torch.cat(scores).numpy()
+        if summaries:
+            everyone = PairSummary.cat(summaries)
+            result["comparison"] = (
+                rank_by_comparison(model, everyone, method=method).double().cpu().numpy()
+            )
+    return result
+
+
+def choose_ways(model: RankingAdapter, asked: Sequence[By] | None) -> tuple[By, ...]:
+    """Check, or choose, the ways of ranking that the adapter has heads for."""
+    heads: dict[By, bool] = {
+        "score": model.config.score_head,
+        "comparison": model.config.pair_head != "none",
+    }
+    if asked is None:
+        return tuple(by for by, there in heads.items() if there)
+    for by in asked:
+        if by not in heads:
+            raise ConfigError(f"rank by score or comparison, not {by!r}")
+        if not heads[by]:
+            raise ConfigError(f"this adapter was trained without the head for {by!r}")
+    return tuple(dict.fromkeys(asked))
+
+
+def _outputs(model: RankingAdapter, images: Tensor, text: Tensor, ways: Sequence[By]) -> Encoding:
+    """Compute what the ways of ranking need, and no other head."""
+    if "comparison" not in ways:
+        return Encoding(model(images, text), None)
+    if "score" not in ways:
+        return Encoding(None, model.summarise(images, text))
+    return model.encode(images, text)
+
+
+def _chunks(cache: FeatureCache, rows: NDArray[np.int64], view: str) -> Iterator[Tensor]:
+    """Yield tokens [b, P, C], reading one part ahead."""
+    if view not in cache.views:
+        raise ConfigError(f"no view {view!r} in the cache; it holds {', '.join(cache.views)}")
+
+    def read(start: int) -> Tensor:
+        tokens = cache.tokens(rows[start : start + BATCH], view=view)
+        return torch.from_numpy(np.ascontiguousarray(tokens))
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = pool.submit(read, 0)
+        for start in range(0, len(rows), BATCH):
+            tokens = ahead.result()
+            if start + BATCH < len(rows):
+                ahead = pool.submit(read, start + BATCH)
+            yield tokens

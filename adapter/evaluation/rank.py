@@ -1,0 +1,150 @@
+"""Ranking a folder of photos with a trained adapter: features, prompt, scores.
+
+    run, cache = Run.load("runs/ava"), Cache.open("cache/photos")
+    ranking = rank_cache(run, cache, "sort images by the image quality.")
+
+The backbone and the preprocessing are those that the run's caches were made with, checked against
+the fingerprint that the run holds, so a photo is seen exactly as the training images were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adapter.convert import converted_backbone
+from adapter.errors import CheckpointError
+from adapter.evaluation.predict import By, predict
+from featcache.reading.cache import Cache
+from featcache.storage.tables import ok_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from adapter.run import Run
+    from featcache.backbone import BackboneSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Images of a cache in the order of a query, highest first.
+
+    Attributes:
+        query: The prompt.
+        paths: Of the images [n], below the data set's folder.
+        scores: float64 [n], falling; in the labels' unit when ranked by score.
+        failed: Path to reason, of the images that could not be read.
+    """
+
+    query: str
+    paths: tuple[str, ...]
+    scores: NDArray[np.float64]
+    failed: Mapping[str, str]
+
+
+def rank_cache(
+    run: Run, cache: Cache, query: str, *, by: By = "score", device: str = "auto"
+) -> Ranking:
+    """Rank all images of a cache.
+
+    Args:
+        run: The run.
+        cache: A cache with the run's features, and with tokens for the query.
+        query: The prompt; it need not be one that the run was trained on.
+        by: ``score`` or ``comparison``.
+        device: Where to compute.
+
+    Raises:
+        FingerprintMismatchError: The cache's features are not those of the run.
+        PromptNotFoundError: The cache holds no tokens for the query.
+    """
+    rows = np.arange(len(cache))
+    scores = predict(run, cache, query, rows, by=by, device=device)
+    order = np.argsort(-scores, kind="stable")
+    paths = ok_samples(cache.samples)["path"].to_pylist()
+    return Ranking(
+        query=query,
+        paths=tuple(paths[n] for n in order.tolist()),
+        scores=scores[order],
+        failed={
+            row["path"]: row["error"]
+            for row in cache.samples.select(["path", "status", "error"]).to_pylist()
+            if row["status"] != "ok"
+        },
+    )
+
+
+def backbone_of(run: Run, **changes: str | None) -> BackboneSpec:
+    """Return how the run's backbone is loaded.
+
+    Args:
+        run: The run.
+        **changes: Fields that differ here, such as the path of ``pretrained``.
+
+    Raises:
+        CheckpointError: The run does not say, and its cache is not there.
+    """
+    from featcache.backbone import BackboneSpec
+    from featcache.errors import CacheNotFoundError
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    if run.fingerprint is None:
+        return converted_backbone(run.folder, run.record["backbone"] | given)
+    shard = run.record["shards"][0]
+    try:
+        spec = shard.get("backbone") or dict(Cache.open(shard["path"]).manifest.backbone)
+    except CacheNotFoundError as error:
+        raise CheckpointError(
+            f"{run.folder} does not say how its backbone is loaded, and its cache "
+            f"{shard['path']} is not there; give --shards a cache with the images"
+        ) from error
+    return BackboneSpec.from_dict({**spec, **given})
+
+
+def extract_images(
+    run: Run,
+    images: Path,
+    out: Path,
+    query: str,
+    *,
+    device: str = "cpu",
+    precision: str = "auto",
+    **changes: str | None,
+) -> Cache:
+    """Extract a folder of images with the run's own backbone, into a cache.
+
+    Args:
+        run: The run.
+        images: A folder of images.
+        out: The cache's folder; it is used again when it holds these features already.
+        query: The prompt to keep tokens of.
+        device: Where the backbone runs.
+        precision: Of the forward pass.
+        **changes: As `backbone_of`.
+
+    Raises:
+        FingerprintMismatchError: The backbone is not the run's.
+    """
+    from typing import Any, cast
+
+    from featcache.backbone import load_backbone
+    from featcache.datasets import open_dataset
+    from featcache.extraction.extract import extract
+    from featcache.extraction.plan import ExtractConfig, plan_manifest
+
+    dataset = open_dataset("folder", images)
+    dataset.require()
+    spec = backbone_of(run, **changes)
+    backbone = load_backbone(spec, device=device, precision=cast("Any", precision))
+    config = ExtractConfig(prompts=(query,))
+    if run.fingerprint is not None:
+        trained = run.fingerprint
+        config = replace(config, views=trained.views[:1], dtype=trained.dtype)
+    run.require_fingerprint(plan_manifest(dataset, backbone, config).fingerprint, "this backbone")
+    extract(dataset, out, backbone, config)
+    return Cache.open(out)

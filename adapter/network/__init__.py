@@ -1,0 +1,1 @@
+"""The adapter's mathematics: no data, no files."""

@@ -1,0 +1,1 @@
+"""A run: checked, looped, stepped, resumed; one or several."""

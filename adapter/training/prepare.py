@@ -1,0 +1,163 @@
+"""From caches and settings to everything that a training loop needs, checked before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from adapter.data.feed import token_layout
+from adapter.data.labels import LabelSelection, hold_out, select_labels
+from adapter.data.pools import counting
+from adapter.data.sampling import Sampler, relevant_labels, require_prompts
+from adapter.data.targets import TargetScales, fit_scales
+from adapter.device import choose_precision
+from adapter.errors import ConfigError
+from adapter.network.config import AdapterConfig
+from adapter.run import cache_name, open_caches
+from adapter.training.step import match_heads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+
+    from adapter.data.labels import FeatureCache
+    from adapter.network.losses import LossConfig
+    from adapter.settings import Precision, TrainConfig
+
+Preset = Literal["released", "paper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What a run is made of.
+
+    Attributes:
+        config: Settings of the run.
+        model: Architecture, fitted to the caches' widths and to the losses.
+        loss: Losses, fitted to the architecture's heads.
+        precision: Of the network, on the run's device.
+        caches: Opened; all hold the same features.
+        selections: Training labels per cache.
+        validation: Validation labels per cache; empty without validation.
+        scales: Units of the targets.
+        sampler: What batch k holds.
+    """
+
+    config: TrainConfig
+    model: AdapterConfig
+    loss: LossConfig
+    precision: Precision
+    caches: Sequence[FeatureCache]
+    selections: Sequence[LabelSelection]
+    validation: Sequence[LabelSelection]
+    scales: TargetScales
+    sampler: Sampler
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines the result, as JSON values."""
+        return {
+            "model": self.model.to_dict(),
+            "loss": self.loss.to_dict(),
+            "train": self.config.to_dict(),
+            "features": self.caches[0].fingerprint.to_dict(),
+        }
+
+    def shards(self) -> list[dict[str, Any]]:
+        """What each cache contributes, as JSON values."""
+        return [
+            {
+                "path": cache_name(cache),
+                "dataset": cache.dataset,
+                "fingerprint": cache.fingerprint.to_dict(),
+                "backbone": _backbone(cache),
+                "queries": len(selection.queries),
+                "images": len(selection.image_rows),
+                "labels": sum(len(q.rows) for q in selection.queries),
+                "left_out": selection.left_out,
+            }
+            for cache, selection in zip(self.caches, self.selections, strict=True)
+        ]
+
+
+def prepare(
+    shards: Sequence[str | Path | FeatureCache],
+    model: AdapterConfig | Preset,
+    loss: LossConfig,
+    config: TrainConfig,
+    device: torch.device,
+) -> Preparation:
+    """Open caches, choose labels, fit the architecture; arguments and errors as ``train``."""
+    caches = open_caches(shards, verify_rows=config.verify_rows)
+    selections, validation = [], []
+    for cache in caches:
+        selection, held = _labels(cache, config)
+        selections.append(selection)
+        validation += [held] if held is not None else []
+    sampler = Sampler(selections, [c.views for c in caches], config.sampling, config.seed)
+    for at, cache in enumerate(caches):
+        prompts = [q.query for held in validation[at : at + 1] for q in held.queries]
+        require_prompts(cache, [*sampler.prompts(at), *prompts], cache_name(cache))
+    fitted = match_widths(model, caches[0], sampler.prompts(0)[0])
+    architecture, loss = match_heads(fitted, loss)
+    if loss.presence and config.target_scale != "none":
+        raise ConfigError(
+            "the presence loss reads a score as the log odds of a value above zero, which needs "
+            "raw targets: set target_scale none"
+        )
+    return Preparation(
+        config=config,
+        model=architecture,
+        loss=loss,
+        precision=choose_precision(config.precision, device),
+        caches=caches,
+        selections=selections,
+        validation=validation,
+        scales=fit_scales(
+            [(c.dataset, s) for c, s in zip(caches, selections, strict=True)], config.target_scale
+        ),
+        sampler=sampler,
+    )
+
+
+def _backbone(cache: FeatureCache) -> dict[str, Any] | None:
+    """Return how a cache's backbone is loaded, if the cache says so."""
+    manifest = getattr(cache, "manifest", None)
+    return None if manifest is None else dict(manifest.backbone)
+
+
+def match_widths(model: AdapterConfig | Preset, cache: FeatureCache, prompt: str) -> AdapterConfig:
+    """Fit an architecture, or a preset by name, to the widths of a cache's features."""
+    image_dim = token_layout(cache)[0][-1]
+    text_dim = int(cache.prompt(prompt).tokens.shape[-1])
+    if isinstance(model, AdapterConfig):
+        return model.replace(image_dim=image_dim, text_dim=text_dim)
+    if model not in ("released", "paper"):
+        raise ConfigError(f"no preset {model!r}; there are released and paper")
+    preset = AdapterConfig.released if model == "released" else AdapterConfig.paper
+    return preset(image_dim=image_dim, text_dim=text_dim)
+
+
+def _labels(
+    cache: FeatureCache, config: TrainConfig
+) -> tuple[LabelSelection, LabelSelection | None]:
+    """Choose a cache's training labels and, if the run validates, its validation labels."""
+
+    def choose(split: tuple[str, ...]) -> LabelSelection:
+        return select_labels(
+            cache, split=split, fold=config.fold, queries=config.queries, tasks=config.tasks
+        )
+
+    selection = choose(config.split)
+    if not config.validate_every:
+        return selection, None
+    if set(cache.labels["split"].unique().to_pylist()) & set(config.validation_split):
+        held = choose(config.validation_split)
+    else:
+        selection, held = hold_out(selection, config.hold_out, config.seed)
+    if config.sampling.relevance:
+        # Distance to a count of zero is the count itself: one prompt, the usual order.
+        counts = [q for q in held.queries if counting(q.task, config.sampling.counting_tasks)]
+        held = replace(held, queries=tuple(relevant_labels(q, 0) for q in counts))
+    return selection, held

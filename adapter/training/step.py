@@ -1,0 +1,115 @@
+"""One training step's mathematics, for one process or its part of several.
+
+Images are encoded one by one, each process its own part. What pairs need of them (summaries) is
+gathered, each process computes its share of the pairs, and sums and counts are added up, so that
+every process holds the loss of the whole batch. Heads without a loss are not computed, and the
+hinge of ordered pairs runs the pair network on those only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from adapter.data.feed import part_of, to_compute
+from adapter.errors import ConfigError
+from adapter.network.losses import LossConfig, Losses, LossTerms, loss_terms, ordered_pairs
+from adapter.training.distributed import add_up, gather
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor
+
+    from adapter.network.config import AdapterConfig
+    from adapter.network.model import RankingAdapter
+    from adapter.network.ranking import PairSummary
+    from adapter.training.distributed import World
+
+
+def batch_losses(
+    model: RankingAdapter,
+    config: LossConfig,
+    world: World,
+    image_tokens: Tensor,
+    text_tokens: Tensor,
+    targets: Tensor,
+    autocast: AbstractContextManager[None],
+) -> Losses:
+    """Compute the losses of a whole batch, of which this process holds a part.
+
+    Args:
+        model: The adapter.
+        config: Which losses.
+        world: The processes.
+        image_tokens: [n, P, C], this process's part of the batch.
+        text_tokens: [T, D].
+        targets: float32 [b], of the whole batch.
+        autocast: The context that chooses the precision of the network; losses are float32.
+
+    Returns:
+        The losses of the whole batch, the same on every process. Gradients summed over
+        processes are the gradients of the total.
+    """
+    count = len(targets)
+    parts = [part_of(count, rank, world.size) for rank in range(world.size)]
+    own = parts[world.rank]
+    with autocast:
+        scores, summary = model.encode(to_compute(image_tokens), text_tokens)
+        logits = weight = None
+        if config.needs_pairs and summary is not None:
+            everyone = summary
+            if world.size > 1:
+                lengths = [part.stop - part.start for part in parts]
+                everyone = summary.apply(lambda x: gather(x, lengths, world))
+            logits, weight = _pair_logits(model, config, world, summary, everyone, targets)
+    terms = loss_terms(
+        config,
+        targets[own],
+        scores=None if scores is None else scores.float(),
+        pair_logits=None if logits is None else logits.float(),
+        column_targets=targets,
+        pair_weight=weight,
+    )
+    if world.size > 1:
+        terms = LossTerms(*add_up(torch.stack(list(terms)), world).unbind())
+    return terms.losses(config)
+
+
+def _pair_logits(
+    model: RankingAdapter,
+    config: LossConfig,
+    world: World,
+    own: PairSummary,
+    everyone: PairSummary,
+    targets: Tensor,
+) -> tuple[Tensor, Tensor | None]:
+    """Compute this process's share of the pair logits that the loss reads."""
+    if not config.ordered_only:
+        return model.compare_summaries(own, everyone), None
+    pairs = ordered_pairs(targets)
+    share = part_of(len(pairs.first), world.rank, world.size)
+    logits = model.ordered_pair_logits(everyone, pairs.first[share], pairs.second[share])
+    return logits, pairs.weight[share]
+
+
+def match_heads(model: AdapterConfig, loss: LossConfig) -> tuple[AdapterConfig, LossConfig]:
+    """Switch off heads that no loss trains, and losses whose head is off.
+
+    Raises:
+        ConfigError: Nothing is left to train.
+    """
+    if model.pair_head == "none" and loss.needs_pairs:
+        if not loss.needs_scores:
+            raise ConfigError("the only loss is a ranking loss, and pair_head is none")
+        loss = loss.replace(ranking="none")
+    if not model.score_head and loss.needs_scores:
+        if not loss.needs_pairs:
+            raise ConfigError("the only loss is on scores, and score_head is off")
+        loss = loss.replace(regression="none", presence=False)
+    if not loss.needs_pairs and model.pair_head != "none":
+        model = model.replace(pair_head="none")
+    if not loss.needs_scores and model.score_head:
+        model = model.replace(score_head=False)
+    return model, loss

@@ -1,0 +1,159 @@
+"""Training an adapter from cached features.
+
+    summary = train([Path("cache/koniq10k")], Path("run"), "released", LossConfig(), TrainConfig())
+
+A run can stop anywhere. On SIGTERM or Ctrl-C it finishes the step, saves its state and returns;
+after SIGKILL, ``resume=True`` goes on from the last saved state. Since batches, views and dropout
+are functions of (seed, step), the result is the same, bit for bit on one device, as without the
+interruption. Started by ``torchrun``, the processes share each batch; see
+:mod:`adapter.training.distributed`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from adapter.errors import ConfigError
+from adapter.record import RUN_FILE, read_record, versions, write_record
+from adapter.settings import TrainConfig, TrainEvent, TrainSummary
+from adapter.training.checkpoint import require_same_settings
+from adapter.training.distributed import World, barrier, broadcast_object, processes
+from adapter.training.environment import StopRequest, reproducible
+from adapter.training.log import RunLog
+from adapter.training.prepare import Preparation, Preset, prepare
+from adapter.training.trainer import End, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from adapter.data.labels import FeatureCache
+    from adapter.network.config import AdapterConfig
+    from adapter.network.losses import LossConfig
+
+
+def train(
+    shards: Sequence[str | Path | FeatureCache],
+    out: str | Path,
+    model: AdapterConfig | Preset,
+    loss: LossConfig,
+    config: TrainConfig,
+    *,
+    on_event: Callable[[TrainEvent], None] | None = None,
+    resume: bool = False,
+) -> TrainSummary:
+    """Train an adapter.
+
+    Args:
+        shards: Caches, as paths or opened; their features must be the same.
+        out: The run's folder.
+        model: Architecture, or the name of a preset; ``image_dim`` and ``text_dim`` are taken
+            from the caches.
+        loss: Which losses. A head without a loss is switched off, and the other way round.
+        config: Everything else.
+        on_event: Called with each :class:`TrainEvent`, on the first process.
+        resume: Go on from the state in ``out``, if there is one. A finished run stays as it is.
+
+    Returns:
+        How the run ended. ``out`` then holds the adapter: the best of the validations, else the
+        last weights.
+
+    Raises:
+        ConfigError: Settings contradict each other, or ``out`` holds another run.
+        LabelsError: The caches' labels or prompts do not allow this run.
+        FingerprintMismatchError: The caches hold different features.
+        CheckpointError: The state in ``out`` is damaged, or of a run with other settings.
+        TrainingError: A loss was not finite.
+    """
+    out = Path(out)
+    with processes(config.device) as world:
+        run = prepare(shards, model, loss, config, world.device)
+        finished = _claim_folder(out, run, world, resume=resume)
+        if finished is not None:
+            return finished
+        trainer = Trainer(run, out, world, on_event if world.is_main else None)
+        if resume:
+            trainer.restore()
+        with ExitStack() as stack:
+            log = None
+            if world.is_main:
+                first = trainer.progress.step if resume else None
+                log = RunLog(out, resume_step=first, tensorboard=config.tensorboard)
+                stack.callback(log.close)
+            stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(world)))
+            stack.enter_context(reproducible(world.device))
+            stop = stack.enter_context(StopRequest())
+            end = trainer.loop(log, stop)
+        return _finish(trainer, end)
+
+
+def _claim_folder(
+    out: Path, run: Preparation, world: World, *, resume: bool
+) -> TrainSummary | None:
+    """Write ``run.json``, or recognise an earlier run; returns a finished one's summary."""
+    there = broadcast_object((out / RUN_FILE).exists(), world)
+    if there and not resume:
+        raise ConfigError(f"{out} already holds a run; resume it, or train into another folder")
+    if there:
+        record = read_record(out)
+        require_same_settings(record["settings"], run.settings(), out)
+        outcome = record["outcome"]
+        if outcome is not None and not outcome["interrupted"]:
+            return TrainSummary.from_dict(outcome)
+    elif world.is_main:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_record(out, run, world, None)
+    barrier(world)
+    return None
+
+
+def _write_record(out: Path, run: Preparation, world: World, outcome: TrainSummary | None) -> None:
+    write_record(
+        out,
+        {
+            "settings": run.settings(),
+            "shards": run.shards(),
+            "scales": run.scales.to_list(),
+            "precision": run.precision,
+            "processes": world.size,
+            "versions": versions(),
+            "outcome": None if outcome is None else outcome.to_dict(),
+        },
+    )
+
+
+def _finish(trainer: Trainer, end: End) -> TrainSummary:
+    """Write the adapter and the outcome; drop the state of a run that is complete."""
+    out, world, progress = trainer.out, trainer.world, trainer.progress
+    interrupted = end == "interrupted"
+    if progress.best_step is None:
+        trainer.save_adapter()
+    summary = TrainSummary(
+        folder=out,
+        steps=progress.step,
+        interrupted=interrupted,
+        stopped_early=end == "stopped early",
+        best_step=progress.best_step,
+        best_value=progress.best_value,
+        seconds=progress.seconds,
+        images_per_second=trainer.images / progress.seconds if progress.seconds else 0.0,
+        losses=trainer.last,
+        left_out=sum(s.left_out for s in trainer.run.selections),
+        source=trainer.kinds,
+    )
+    if world.is_main:
+        _write_record(out, trainer.run, world, summary)
+        if not interrupted and (out / "state").exists():
+            shutil.rmtree(out / "state")
+    barrier(world)
+    trainer.emit("end", summary.to_dict())
+    return summary
+
+
+def _cuda_devices(world: World) -> list[int]:
+    """Devices whose generators a run uses, so that they can be put back afterwards."""
+    return [world.device.index or 0] if world.device.type == "cuda" else []

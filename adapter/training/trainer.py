@@ -1,0 +1,286 @@
+"""The training loop: step, log, validate, save.
+
+Nothing inside a step waits for the device: losses stay there and are fetched every ``log_every``
+steps. That is also where a loss that is not finite is noticed, before any state is saved.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from adapter.data.feed import Feed, open_source
+from adapter.device import autocast_for
+from adapter.errors import TrainingError
+from adapter.evaluation.evaluate import validation_value
+from adapter.network.model import RankingAdapter
+from adapter.settings import TrainEvent
+from adapter.training.checkpoint import Progress, load_state, save_state
+from adapter.training.distributed import any_process, barrier, broadcast_object, sum_gradients
+from adapter.training.environment import peak_memory, step_seed
+from adapter.training.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
+from adapter.training.step import batch_losses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from adapter.data.feed import TrainBatch
+    from adapter.data.sampling import Batch
+    from adapter.training.distributed import World
+    from adapter.training.environment import StopRequest
+    from adapter.training.log import RunLog
+    from adapter.training.prepare import Preparation
+
+End = Literal["complete", "stopped early", "interrupted"]
+LOSS_NAMES = ("loss", "ranking", "regression", "presence", "grad_norm")
+
+
+class Trainer:
+    """One run on one process.
+
+    Args:
+        run: What to train.
+        out: The run's folder.
+        world: The processes.
+        on_event: Told what happens; None on all processes but the first.
+
+    Attributes:
+        progress: Where the run stands.
+        last: The losses that were logged last.
+        images: Images seen by this process's steps.
+        kinds: Which source each cache is read through, once the loop runs.
+    """
+
+    def __init__(
+        self,
+        run: Preparation,
+        out: Path,
+        world: World,
+        on_event: Callable[[TrainEvent], None] | None,
+    ) -> None:
+        self.run, self.config, self.out, self.world = run, run.config, out, world
+        self._on_event = on_event
+        self.model = RankingAdapter(run.model, seed=run.config.seed).to(world.device)
+        self._parameters = list(self.model.parameters())
+        self._optimizer = build_optimizer(self.model, run.config.optim)
+        self._scaler = torch.amp.GradScaler(world.device.type, enabled=run.precision == "fp16")
+        self._autocast = autocast_for(run.precision, world.device)
+        self._losses = torch.compile(batch_losses) if run.config.compile else batch_losses
+        self.progress = Progress(scaler=self._scaler.state_dict())
+        self.last: dict[str, float] = {}
+        self.images = 0
+        self.kinds: tuple[str, ...] = ()
+        self._log: RunLog | None = None
+        self._pending: list[tuple[Batch, torch.Tensor]] = []
+        self._clock = 0.0
+
+    def restore(self) -> None:
+        """Go back to the saved state, if there is one."""
+        saved = load_state(self.out, self.model, self._optimizer, self.run.settings())
+        if saved is not None:
+            self.progress = saved
+            if saved.scaler:
+                self._scaler.load_state_dict(saved.scaler)
+
+    def loop(self, log: RunLog | None, stop: StopRequest) -> End:
+        """Do the remaining steps."""
+        config, progress = self.config, self.progress
+        self._log = log
+        feed = self._open_feed()
+        self.emit("start", self._start_values())
+        batches = feed.batches(progress.step, config.steps)
+        self.model.train()
+        self._clock = time.perf_counter()
+        try:
+            for batch in batches:
+                self._step(batch)
+                step = progress.step
+                last = step == config.steps
+                logs = step % config.log_every == 0 or last
+                # Several processes must agree on stopping, which costs a message: then only
+                # where the log waits for the device anyway.
+                asked = stop.requested
+                if self.world.size > 1:
+                    asked = logs and any_process(asked, self.world)
+                validates = bool(config.validate_every) and (
+                    step % config.validate_every == 0 or last
+                )
+                saves = bool(config.checkpoint_every) and step % config.checkpoint_every == 0
+                if logs or asked or validates or saves:
+                    self._flush()
+                if validates and self._validate():
+                    return "stopped early"
+                if (saves or asked) and not last:
+                    self._save()
+                if asked and not last:
+                    return "interrupted"
+        finally:
+            batches.close()
+        return "complete"
+
+    def save_adapter(self) -> None:
+        """Write the weights as they are now."""
+        if self.world.is_main:
+            self.model.save(self.out, extra={"scales": self.run.scales.to_list()})
+
+    def emit(self, kind: Any, values: Mapping[str, Any]) -> None:
+        """Tell the caller what happened."""
+        if self._on_event is not None:
+            steps = self.config.steps
+            self._on_event(
+                TrainEvent(kind=kind, step=self.progress.step, steps=steps, values=values)
+            )
+
+    def _open_feed(self) -> Feed:
+        """Open a source per cache, and the feed that reads from them."""
+        run, config = self.run, self.config
+        remaining = (config.steps - self.progress.step) * config.sampling.batch_size
+        opened = [
+            open_source(
+                config.source,
+                cache,
+                run.sampler.image_rows(at),
+                run.sampler.view_indices(at),
+                self.world.device,
+                reads=remaining // len(run.caches),
+            )
+            for at, cache in enumerate(run.caches)
+        ]
+        self.kinds = tuple(kind for kind, _ in opened)
+        return Feed(
+            run.caches,
+            run.sampler,
+            run.scales,
+            [source for _, source in opened],
+            self.world.device,
+            rank=self.world.rank,
+            world=self.world.size,
+        )
+
+    def _step(self, batch: TrainBatch) -> None:
+        """Update once."""
+        config, progress = self.config, self.progress
+        set_learning_rate(self._optimizer, learning_rate(config.optim, progress.step, config.steps))
+        torch.manual_seed(step_seed(config.seed, progress.step, self.world.rank))
+        losses = self._losses(
+            self.model,
+            self.run.loss,
+            self.world,
+            batch.image_tokens,
+            batch.text_tokens,
+            batch.targets,
+            self._autocast,
+        )
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self._scaler.scale(losses.total))
+        sum_gradients(self._parameters, self.world)
+        self._scaler.unscale_(self._optimizer)
+        norm = gradient_norm(self._parameters, config.optim.clip_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        progress.step += 1
+        self.images += len(batch.plan)
+        self._pending.append((batch.plan, torch.stack([*losses, norm]).detach()))
+
+    def _flush(self) -> None:
+        """Fetch the pending losses, check that they are finite, and log their mean."""
+        if not self._pending:
+            return
+        values = torch.stack([v for _, v in self._pending]).double().cpu().numpy()  # [n, 5]
+        elapsed = time.perf_counter() - self._clock
+        finite = np.isfinite(values[:, 0])
+        if not finite.all():
+            self._refuse(self._pending[int(np.flatnonzero(~finite)[0])][0])
+        self.progress.seconds += elapsed
+        self.last = dict(zip(LOSS_NAMES, values.mean(axis=0).tolist(), strict=True))
+        self._record(
+            "step",
+            {
+                "kind": "train",
+                **self.last,
+                "lr": self._optimizer.param_groups[0]["lr"],
+                "step_ms": 1000 * elapsed / len(self._pending),
+                "images_per_second": sum(len(plan) for plan, _ in self._pending) / elapsed,
+                "peak_memory": peak_memory(self.world.device),
+            },
+        )
+        self._pending.clear()
+
+    def _refuse(self, plan: Batch) -> None:
+        """Stop at a loss that is not finite."""
+        raise TrainingError(
+            f"the loss of step {plan.step} is not finite (query {plan.query!r}, {len(plan)} "
+            f"images, targets {plan.values.min():g} to {plan.values.max():g}); lower the learning "
+            "rate, or use bf16 or fp32 instead of fp16. A saved state is from before that"
+        )
+
+    def _validate(self) -> bool:
+        """Validate, keep the best weights; returns whether patience has run out."""
+        config, progress = self.config, self.progress
+        value: float | None = None
+        if self.world.is_main:
+            value = validation_value(
+                self.model,
+                self.run.caches,
+                self.run.validation,
+                self.run.scales,
+                config.select_by,
+                device=self.world.device,
+                precision=self.run.precision,
+            )
+            value = None if math.isnan(value) else value
+        value = broadcast_object(value, self.world)
+        sign = -1.0 if config.select_by == "mae" else 1.0
+        if value is not None and (
+            progress.best_value is None or sign * value > sign * progress.best_value
+        ):
+            progress.best_value, progress.best_step, progress.stale = value, progress.step, 0
+            self.save_adapter()
+        else:
+            progress.stale += 1
+        self._record(
+            "validation",
+            {
+                "kind": "validation",
+                config.select_by: value,
+                "best": progress.best_value,
+                "best_step": progress.best_step,
+            },
+        )
+        self.model.train()
+        return bool(config.patience) and progress.stale >= config.patience
+
+    def _save(self) -> None:
+        """Save the state; the log up to here is made durable with it."""
+        self.progress.scaler = self._scaler.state_dict()
+        if self._log is not None:
+            self._log.sync()
+        if self.world.is_main:
+            save_state(self.out, self.model, self._optimizer, self.progress, self.run.settings())
+        barrier(self.world)
+        self.emit("checkpoint", {})
+        self._clock = time.perf_counter()
+
+    def _start_values(self) -> dict[str, Any]:
+        shards = self.run.shards()
+        return {
+            "device": str(self.world.device),
+            "processes": self.world.size,
+            "precision": self.run.precision,
+            "source": list(self.kinds),
+            "parameters": sum(p.numel() for p in self._parameters),
+            **{k: sum(s[k] for s in shards) for k in ("queries", "images", "labels", "left_out")},
+        }
+
+    def _record(self, kind: Any, record: Mapping[str, Any]) -> None:
+        """Log and tell; the clock of the next steps starts afterwards."""
+        record = {"step": self.progress.step, **record}
+        if self._log is not None:
+            self._log.append(record)
+        self.emit(kind, record)
+        self._clock = time.perf_counter()

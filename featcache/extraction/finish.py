@@ -1,0 +1,141 @@
+"""The last step of every writer: tables from the shards, prompts, and the digests of all files.
+
+The shards are the truth; samples.parquet is made from their records. cache.json is written last,
+so a cache that says it is complete is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from featcache.backbone import BackboneSpec
+from featcache.errors import FingerprintMismatchError
+from featcache.storage.fingerprint import differences
+from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, shard_name
+from featcache.storage.manifest import FileEntry, Manifest
+from featcache.storage.prompts import Prompt, encode_prompts, open_prompts, write_prompts
+from featcache.storage.shard import open_shard_of
+from featcache.storage.tables import labels_table, measured_labels, samples_table, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from featcache.backbone import Backbone
+    from featcache.datasets.records import Label
+    from featcache.storage.shard import SampleRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """Counts of a finished cache."""
+
+    images: int
+    failed: int
+    prompts: int
+    labels: int
+
+
+def finish(
+    folder: Path,
+    manifest: Manifest,
+    shards: Mapping[int, FileEntry],
+    labels: Sequence[Label],
+    measured_queries: Mapping[str, str],
+    backbone: Backbone | None,
+    prompts: Iterable[str] = (),
+) -> Finished:
+    """Write the tables, the missing prompts and cache.json.
+
+    A part gets the labels of all planned images, and no measured ones: those are made when the
+    parts are merged, so that the rows are in the same order as without parts.
+
+    Args:
+        folder: The cache, locked by the caller.
+        manifest: What the cache is.
+        shards: The entry of each shard by its number.
+        labels: The labels of the planned images.
+        measured_queries: Measure name to prompt.
+        backbone: Encodes prompts that are not there yet; None loads the cache's own.
+        prompts: More prompts to encode.
+    """
+    samples = samples_table(read_records(folder, manifest, sorted(shards)))
+    write_table(folder / SAMPLES, samples)
+    rows = list(labels)
+    texts = {row.query for row in rows} | set(prompts) | set(measured_queries.values())
+    if not manifest.part:
+        rows += measured_labels(samples, rows, measured_queries)
+    write_table(folder / LABELS, labels_table(rows))
+    count = add_prompts(folder, manifest, texts, lambda: backbone or load_backbone_of(manifest))
+    complete(folder, manifest, {shard_name(n): shards[n] for n in sorted(shards)})
+    ok = sum(e.rows or 0 for e in shards.values())
+    return Finished(images=ok, failed=samples.num_rows - ok, prompts=count, labels=len(rows))
+
+
+def read_records(
+    folder: Path, manifest: Manifest, shards: Iterable[int]
+) -> Iterator[tuple[int, list[SampleRecord]]]:
+    """Yield the number and the records of shards."""
+    for number in shards:
+        yield number, open_shard_of(folder, manifest, shard_name(number)).records()
+
+
+def complete(folder: Path, manifest: Manifest, shards: Mapping[str, FileEntry]) -> None:
+    """Write cache.json with the digests of the given shards and of all other files."""
+    names = [name for name in (SAMPLES, LABELS, PROMPTS) if (folder / name).exists()]
+    others = {name: FileEntry.of(folder / name) for name in names}
+    manifest.with_files({**shards, **others}).write(folder)
+
+
+def stored_prompts(folder: Path, manifest: Manifest) -> dict[str, Prompt]:
+    """Read all prompts of a cache; none where there is no prompt file yet."""
+    index = open_prompts(folder, shapes=manifest.shapes, fingerprint=manifest.fingerprint)
+    return {text: index.read(text) for text in index.rows}
+
+
+def add_prompts(
+    folder: Path, manifest: Manifest, texts: Iterable[str], load: Callable[[], Backbone]
+) -> int:
+    """Encode the prompts that are not there yet; returns how many there are in all.
+
+    Args:
+        folder: The cache, locked by the caller.
+        manifest: What the cache is.
+        texts: Prompts that it has to hold.
+        load: Returns the backbone that encodes them; called only where one is missing.
+    """
+    there = stored_prompts(folder, manifest)
+    missing = set(texts) - there.keys()
+    if missing:
+        write_prompts(folder, there | encode_prompts(load(), missing), manifest.fingerprint)
+    return len(there) + len(missing)
+
+
+def load_backbone_of(
+    manifest: Manifest, *, device: str = "cpu", precision: Any = "auto", **changes: Any
+) -> Backbone:
+    """Load the backbone that made a cache, and make sure that it is the same.
+
+    Args:
+        manifest: The cache's.
+        device: Where to run it.
+        precision: As `featcache.backbone.load_backbone`.
+        **changes: Fields of ``BackboneSpec`` that differ here, such as the path of ``pretrained``.
+
+    Raises:
+        FingerprintMismatchError: What was loaded is not what made the cache.
+    """
+    from featcache.backbone import load_backbone
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    spec = BackboneSpec.from_dict({**manifest.backbone, **given})
+    backbone = load_backbone(spec, device=device, precision=precision)
+    found = list(differences(dict(manifest.fingerprint.backbone), backbone.identity))
+    if found:
+        lines = "\n".join(f"  {name}: {a!r} and {b!r}" for name, a, b in found)
+        raise FingerprintMismatchError(
+            f"this backbone is not the one that made the features:\n{lines}\n"
+            "Give --pretrained, --model-config, --projection and --text-weights what was used."
+        )
+    return backbone

@@ -1,0 +1,245 @@
+"""From images to shards: decode ahead, one forward pass per view, write behind.
+
+Images are decoded and resized by threads (Pillow releases the GIL), a fixed number ahead of the
+forward pass; shards are written by a thread of their own. A batch never crosses a shard, so a
+shard's bytes depend on its images and the batch size, not on where a run began.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featcache.datasets.base import safe_relative
+from featcache.errors import DatasetError, ImageError
+from featcache.images.preprocess import DecodedImage, normalise, read_image
+from featcache.storage.layout import shard_name
+from featcache.storage.quantise import quantise
+from featcache.storage.shard import SampleRecord, ShardContent, write_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+
+    from featcache.backbone import Backbone
+    from featcache.datasets.base import ImageRecord
+    from featcache.storage.manifest import FileEntry, Manifest
+
+
+def make_shards(
+    chunks: Mapping[int, Sequence[ImageRecord]],
+    *,
+    root: Path,
+    out: Path,
+    backbone: Backbone,
+    manifest: Manifest,
+    batch_size: int,
+    workers: int = 0,
+    on_image: Callable[[SampleRecord], None] = lambda _: None,
+    on_shard: Callable[[int, FileEntry], None] = lambda *_: None,
+) -> None:
+    """Make shards.
+
+    Args:
+        chunks: The images of each shard, by its number.
+        root: The data set's folder.
+        out: The cache's folder, locked by the caller.
+        backbone: The frozen model.
+        manifest: What the cache is.
+        batch_size: Images per forward pass.
+        workers: Decoding threads; 0 for one per processor, 32 at most.
+        on_image: Called when an image was decoded or has failed; may raise, which ends the run.
+        on_shard: Called when a shard is on the disk, with its number and its entry.
+
+    Raises:
+        DiskSpaceError, WriteError: A shard could not be written; those before it are kept.
+    """
+    workers = workers or min(os.cpu_count() or 1, 32)
+    ahead = workers + 2 * batch_size
+    settings = manifest.settings()
+
+    def read(image: ImageRecord) -> DecodedImage | str:
+        return _read(root, image, backbone)
+
+    def write(number: int, content: ShardContent) -> tuple[int, FileEntry]:
+        digest = manifest.fingerprint.digest
+        path = out / shard_name(number)
+        return number, write_shard(
+            path, content, index=number, fingerprint=digest, settings=settings
+        )
+
+    images = (image for chunk in chunks.values() for image in chunk)
+    with (
+        ThreadPoolExecutor(workers, "decode") as pool,
+        ThreadPoolExecutor(1, "write") as writer,
+    ):
+        decoded = _ahead(pool, read, images, ahead)
+        written: Future[tuple[int, FileEntry]] | None = None
+        try:
+            for number, chunk in chunks.items():
+                content = _shard(chunk, decoded, manifest, backbone, batch_size, on_image)
+                if written:
+                    on_shard(*written.result())  # at most two shards are in memory
+                written = writer.submit(write, number, content)
+            if written:
+                on_shard(*written.result())
+        finally:
+            # After an error or Ctrl-C: what waits is dropped, a shard being written is finished.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(root: Path, image: ImageRecord, backbone: Backbone) -> DecodedImage | str:
+    """Decode an image, or return the reason why that is not possible."""
+    try:
+        return read_image(safe_relative(root, image.path), backbone.preprocessing)
+    except (ImageError, DatasetError) as error:
+        return str(error)
+
+
+def _shard(
+    chunk: Sequence[ImageRecord],
+    decoded: Iterator[DecodedImage | str],
+    manifest: Manifest,
+    backbone: Backbone,
+    batch_size: int,
+    on_image: Callable[[SampleRecord], None],
+) -> ShardContent:
+    """Take the images of one shard through the backbone."""
+    records: list[SampleRecord] = []
+    rows = _Rows(manifest, backbone, len(chunk))
+    batch: list[tuple[int, DecodedImage]] = []
+    for position, image in enumerate(chunk):
+        result = next(decoded)
+        records.append(_record(image, result))
+        if not isinstance(result, str):
+            batch.append((position, result))
+        on_image(records[-1])
+        if len(batch) == batch_size:
+            rows.add(batch)
+            batch = []
+    if batch:
+        rows.add(batch)
+    rows.flush()
+    return rows.content(records)
+
+
+class _Rows:
+    """The features of one shard while they come in, one batch behind the forward pass."""
+
+    def __init__(self, manifest: Manifest, backbone: Backbone, size: int) -> None:
+        shapes, self.views = manifest.shapes, manifest.fingerprint.views
+        self.dtype = manifest.fingerprint.dtype
+        self.backbone = backbone
+        shape = (size, len(self.views), shapes.num_tokens, shapes.token_dim)
+        self.tokens = np.empty(shape, self.dtype)
+        self.scales = np.empty(shape[:3], np.float32) if self.dtype == "int8" else None
+        self.pooled = np.empty((size, len(self.views), shapes.pooled_dim), np.float32)
+        self.filled = 0
+        self.positions: list[int] = []
+        self.pending: tuple[list[int], list[torch.Tensor], list[torch.Tensor]] | None = None
+        self.broken: dict[int, str] = {}
+
+    def add(self, batch: Sequence[tuple[int, DecodedImage]]) -> None:
+        """Start the forward passes of a batch, then fetch the results of the one before."""
+        pixels = np.stack([image.pixels for _, image in batch])  # [B, 3, S, S]
+        tokens, pooled = encode_views(self.backbone, pixels, self.views)
+        self.flush()
+        self.pending = ([position for position, _ in batch], tokens, pooled)
+
+    def flush(self) -> None:
+        """Fetch the results that are still on the device."""
+        if self.pending is None:
+            return
+        positions, tokens, pooled = self.pending
+        self.pending = None
+        values = np.stack([t.float().cpu().numpy() for t in tokens], axis=1)  # [B, V, P, C]
+        vectors = np.stack([p.cpu().numpy() for p in pooled], axis=1)  # [B, V, E]
+        limit = np.finfo("float16" if self.dtype == "int8" else self.dtype).max
+        largest = np.abs(values).max(axis=(1, 2, 3))  # [B]; NaN where any value is
+        good = (largest <= limit) & np.isfinite(vectors).all(axis=(1, 2))
+        for n in np.flatnonzero(~good).tolist():
+            self.broken[positions[n]] = (
+                f"features are not finite in {self.dtype}: the largest is {largest[n]:g}"
+            )
+        values, vectors = values[good], vectors[good]
+        rows = slice(self.filled, self.filled + len(values))
+        if self.scales is not None:
+            self.tokens[rows], self.scales[rows] = quantise(values)
+        else:
+            self.tokens[rows] = values
+        self.pooled[rows] = vectors
+        self.filled += len(values)
+
+    def content(self, records: list[SampleRecord]) -> ShardContent:
+        """Return the shard's content; images with unusable features become failures."""
+        for position, reason in self.broken.items():
+            image = records[position]
+            records[position] = SampleRecord(
+                sample_id=image.sample_id, path=image.path, status="failed", error=reason
+            )
+        return ShardContent(
+            records=records,
+            tokens=self.tokens[: self.filled],
+            pooled=self.pooled[: self.filled],
+            scales=None if self.scales is None else self.scales[: self.filled],
+        )
+
+
+def encode_views(
+    backbone: Backbone, pixels: np.ndarray[Any, np.dtype[np.uint8]], views: Sequence[str]
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Encode uint8 pixels [B, 3, S, S] in each view.
+
+    Returns:
+        For each view tokens [B, P, C] and pooled [B, E], float32 on the backbone's device. On a
+        GPU the work is queued, not waited for.
+    """
+    import torch
+
+    images = normalise(
+        torch.from_numpy(pixels).to(backbone.device, non_blocking=True), backbone.preprocessing
+    )
+    tokens, pooled = [], []
+    for view in views:
+        features = backbone.encode_images(images.flip(-1) if view == "hflip" else images)
+        tokens.append(features.tokens)
+        pooled.append(features.pooled)
+    return tokens, pooled
+
+
+def _record(image: ImageRecord, result: DecodedImage | str) -> SampleRecord:
+    if isinstance(result, str):
+        return SampleRecord(
+            sample_id=image.sample_id, path=image.path, status="failed", error=result
+        )
+    return SampleRecord(
+        sample_id=image.sample_id,
+        path=image.path,
+        status="ok",
+        sha256=result.sha256,
+        bytes=result.num_bytes,
+        width=result.width,
+        height=result.height,
+        brightness=result.measures["brightness"],
+        contrast=result.measures["contrast"],
+        colourfulness=result.measures["colourfulness"],
+    )
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterator[Any], number: int
+) -> Iterator[Any]:
+    """Map in order, with at most ``number`` results computed or waiting."""
+    futures: deque[Future[Any]] = deque()
+    for item in items:
+        futures.append(pool.submit(function, item))
+        if len(futures) >= number:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()

@@ -1,0 +1,233 @@
+"""The plan of an extraction: its settings, the shards it makes, and which of them are there.
+
+Shard k holds the images k * shard_size ... of the data set, whichever of them fail. So a shard's
+bytes do not depend on where an earlier run stopped, and several machines can make every n-th
+shard each (``part``).
+
+What an earlier run left in the folder is kept where it belongs to the plan, refused where it is of
+other features or images, and made again where it is damaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from featcache.errors import (
+    CacheFormatError,
+    DatasetError,
+    FeatcacheError,
+    FingerprintMismatchError,
+)
+from featcache.storage.fingerprint import Fingerprint, require_same
+from featcache.storage.layout import (
+    DEFAULT_SHARD_SIZE,
+    DTYPES,
+    VIEWS,
+    Shapes,
+    folder_exists,
+    shard_name,
+    shard_numbers,
+)
+from featcache.storage.manifest import FileEntry, Manifest, Part
+from featcache.storage.shard import SampleRecord, ShardIndex, open_shard_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from featcache.backbone import Backbone
+    from featcache.datasets.base import Dataset, ImageRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """How features are made and stored.
+
+    Attributes:
+        views: Which views are stored, ``original`` first.
+        dtype: How tokens are stored.
+        batch_size: Images per forward pass (provenance: it may change the last bits).
+        workers: Decoding threads; 0 for one per processor, 32 at most.
+        shard_size: Planned images per shard.
+        limit: Only the first images of the data set; None for all.
+        max_failures: Share of unreadable images, from 0 to 1, above which the run stops.
+        prompts: Prompts to encode beside those of the labels.
+        part: (i, n) with i from 1 to n: make only every n-th shard, from the i-th. The parts of n
+            machines, each in a folder of its own, are put together by `featcache.upkeep.merge`.
+    """
+
+    views: tuple[str, ...] = ("original",)
+    dtype: str = "float16"
+    batch_size: int = 32
+    workers: int = 0
+    shard_size: int = DEFAULT_SHARD_SIZE
+    limit: int | None = None
+    max_failures: float = 0.25
+    prompts: tuple[str, ...] = ()
+    part: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if not self.views or len(set(self.views)) < len(self.views):
+            raise FeatcacheError(f"views must be one or more different names, not {self.views}")
+        if unknown := [view for view in self.views if view not in VIEWS]:
+            raise FeatcacheError(f"unknown view {unknown[0]!r}; known are {', '.join(VIEWS)}")
+        if self.dtype not in DTYPES:
+            raise FeatcacheError(f"unknown dtype {self.dtype!r}; known are {', '.join(DTYPES)}")
+        for name in ("batch_size", "shard_size"):
+            if getattr(self, name) < 1:
+                raise FeatcacheError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.limit is not None and self.limit < 1:
+            raise FeatcacheError(f"limit must be at least 1, not {self.limit}")
+        if not 0 <= self.max_failures <= 1:
+            raise FeatcacheError(f"max_failures is a share from 0 to 1, not {self.max_failures}")
+        if self.workers < 0:
+            raise FeatcacheError(f"workers must not be negative, not {self.workers}")
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            raise FeatcacheError(
+                f"part is I/N with I from 1 to N, not {'/'.join(map(str, self.part))}"
+            )
+
+
+def checked_images(images: list[ImageRecord]) -> list[ImageRecord]:
+    """Refuse ids that a cache cannot hold: it stores them as UTF-8 without zero bytes."""
+    seen: set[str] = set()
+    for image in images:
+        for text in (image.sample_id, image.path):
+            try:
+                storable = bool(text) and b"\0" not in text.encode()
+            except UnicodeEncodeError:
+                storable = False
+            if not storable:
+                raise DatasetError(
+                    f"{text!r} is not valid as UTF-8 text without zero bytes; rename the file"
+                )
+        if image.sample_id in seen:
+            raise DatasetError(f"the data set lists the sample id {image.sample_id!r} twice")
+        seen.add(image.sample_id)
+    return images
+
+
+def plan_manifest(
+    dataset: Dataset, backbone: Backbone, config: ExtractConfig, images: int = 0
+) -> Manifest:
+    """Return the manifest of an extraction that has not begun, of so many planned images."""
+    return Manifest(
+        dataset={"name": dataset.info.name, "options": _json_options(dataset.options)},
+        fingerprint=Fingerprint(
+            backbone=backbone.identity,
+            preprocessing=backbone.preprocessing.to_dict(),
+            views=config.views,
+            dtype=config.dtype,
+        ),
+        shapes=Shapes.of(backbone),
+        shard_size=config.shard_size,
+        backbone=backbone.spec.to_dict(),
+        provenance={
+            "featcache": version("featcache"),
+            "torch": version("torch"),
+            "open_clip_torch": version("open_clip_torch"),
+            "pillow": version("pillow"),
+            "precision": backbone.precision,
+            "batch_size": config.batch_size,
+        },
+        part=Part(index=config.part[0], count=config.part[1], images=images)
+        if config.part
+        else None,
+    )
+
+
+def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:
+    """Return the manifest to go on with: that of the folder where it holds the same features."""
+    if not folder_exists(out):
+        if numbers := shard_numbers(out):
+            raise FeatcacheError(
+                f"{out} holds {len(numbers)} shards but no cache.json; rebuild it with "
+                f"`featcache repair {out}`, or choose another --out"
+            )
+        return manifest
+    there = Manifest.read(out)
+    require_same(there.fingerprint, manifest.fingerprint, f"the cache {out}", "this extraction")
+    if there.dataset["name"] != manifest.dataset["name"]:
+        raise DatasetError(
+            f"{out} holds the data set {there.dataset['name']}, not {manifest.dataset['name']}; "
+            "choose another --out"
+        )
+    if there.shard_size != manifest.shard_size:
+        raise FingerprintMismatchError(
+            f"{out} has {there.shard_size} images per shard, this extraction "
+            f"{manifest.shard_size}; give --shard-size {there.shard_size}, or a new --out"
+        )
+    if str(there.part) != str(manifest.part):
+        raise FeatcacheError(
+            f"{out} holds {f'part {there.part}' if there.part else 'a whole cache'}, this "
+            f"extraction makes {f'part {manifest.part}' if manifest.part else 'a whole cache'}; "
+            "each part needs a folder of its own"
+        )
+    return replace(there, part=manifest.part)
+
+
+def split_chunks(
+    images: Sequence[ImageRecord], size: int, part: Part | None = None
+) -> dict[int, Sequence[ImageRecord]]:
+    """Split the planned images into those of each shard; of a part, only its own shards."""
+    chunks = {n: images[n * size : (n + 1) * size] for n in range(-(-len(images) // size))}
+    return {number: chunk for number, chunk in chunks.items() if not part or part.has(number)}
+
+
+class Kept(NamedTuple):
+    """A shard of an earlier run."""
+
+    records: list[SampleRecord]
+    entry: FileEntry
+
+
+def finished_shards(
+    out: Path, manifest: Manifest, chunks: Mapping[int, Sequence[ImageRecord]]
+) -> dict[int, Kept]:
+    """Return the finished shards of an earlier run, and refuse those of other images.
+
+    Shards that cache.json does not describe yet are compared with their own digests, so that
+    what is described has been read and is intact. Not finished are damaged shards, and a last one
+    that holds the beginning of its chunk: the data set, or ``limit``, has grown.
+    """
+    kept = {}
+    present = shard_numbers(out)
+    for number in present:
+        entry = manifest.files.get(shard_name(number))
+        try:
+            shard = _open_own(out, manifest, number)
+            records = shard.records()
+        except CacheFormatError:
+            continue  # made again, like one that was never written
+        found = [(record.sample_id, record.path) for record in records]
+        planned = [(image.sample_id, image.path) for image in chunks.get(number, ())]
+        if found == planned:
+            if entry or not shard.damaged_rows():
+                kept[number] = Kept(records, entry or FileEntry.of(shard.path, shard.num_rows))
+        elif found != planned[: len(found)] or number != present[-1]:
+            first = next((f for f, p in zip(found, planned, strict=False) if f != p), found[-1:])
+            raise DatasetError(
+                f"{shard.path} holds other images than the data set now lists in its place "
+                f"(first difference: {first}); the data set has changed, or --limit is smaller: "
+                "extract into a new folder"
+            )
+    return kept
+
+
+def _open_own(out: Path, manifest: Manifest, number: int) -> ShardIndex:
+    """Open a shard of this cache; raises where it belongs to another."""
+    index = open_shard_of(out, manifest, shard_name(number))
+    if index.fingerprint != manifest.fingerprint.digest or index.index != number:
+        raise FingerprintMismatchError(
+            f"{index.path} is shard {index.index} of features {index.fingerprint}, expected "
+            f"{number} of {manifest.fingerprint.digest}; remove it, or extract into a new folder"
+        )
+    return index
+
+
+def _json_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Keep the options that were given; paths are written as text."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if v is not None}

@@ -1,0 +1,1 @@
+"""Pixels: files decoded, preprocessing as a value, measures of the original."""

@@ -1,0 +1,247 @@
+"""`Cache`: the reader of a finished cache.
+
+    cache = Cache.open("cache/ava")
+    tokens = cache.tokens([3, 1, 2], view="hflip")        # float16 [3, P, C]
+    prompt = cache.prompt("sort images by the number of cats.")
+
+Rows are numbered 0 ... len(cache)-1 in the order of the data set, failed images left out.
+
+A cache may be read from many threads, inherited by forked processes (the mappings are shared, and
+nobody is forked while a shard is being opened), and pickled to others (what crosses is its path).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featcache.errors import CacheFormatError
+from featcache.reading.features import Features
+from featcache.reading.mapping import aligned_empty
+from featcache.storage.durable import file_digest
+from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, Shapes
+from featcache.storage.manifest import Manifest
+from featcache.storage.prompts import Prompt, PromptIndex, open_prompts
+from featcache.storage.quantise import dequantise
+from featcache.storage.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, ok_samples, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from featcache.storage.fingerprint import Fingerprint
+
+CHUNK = 64  # images that are in memory as int8 at a time
+
+
+class Cache:
+    """A finished cache, opened for reading; see the module's docstring.
+
+    Attributes:
+        path: The cache's folder.
+        manifest: The content of cache.json.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, *, verify_rows: bool = False) -> None:
+        """Use `Cache.open`."""
+        self.path = path
+        self.manifest = manifest
+        self.verify_rows = verify_rows
+        self._features = Features(path, manifest, verify_rows=verify_rows)
+        self._view_numbers = {name: number for number, name in enumerate(self.views)}
+        self._quantised = self.fingerprint.dtype == "int8"
+        self._tokens_shape = (self.shapes.num_tokens, self.shapes.token_dim)
+        self._tokens_dtype = np.dtype("float16" if self._quantised else self.fingerprint.dtype)
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify_rows: bool = False) -> Cache:
+        """Open a cache.
+
+        Args:
+            path: The cache's folder.
+            verify_rows: Compare each row with its digest when it is first read.
+
+        Raises:
+            CacheNotFoundError: There is no cache, or its extraction has not finished.
+            CacheFormatError: cache.json is damaged or of another version.
+        """
+        path = Path(path)
+        manifest = Manifest.read(path)
+        manifest.require_complete(path)
+        return cls(path, manifest, verify_rows=verify_rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process open the cache by its path."""
+        return (_reopen, (self.path.absolute(), self.verify_rows))
+
+    def __len__(self) -> int:
+        """Return the number of images with features."""
+        return len(self._features)
+
+    def __repr__(self) -> str:
+        """Say what it is."""
+        return f"Cache({str(self.path)!r}, {len(self)} images, views {', '.join(self.views)})"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What determines the features."""
+        return self.manifest.fingerprint
+
+    @property
+    def shapes(self) -> Shapes:
+        """Shapes of one image's and one prompt's features."""
+        return self.manifest.shapes
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the stored views."""
+        return self.fingerprint.views
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(self.manifest.dataset["name"])
+
+    @cached_property
+    def labels(self) -> pa.Table:
+        """labels.parquet."""
+        return self._table(LABELS, LABELS_SCHEMA)
+
+    @cached_property
+    def samples(self) -> pa.Table:
+        """samples.parquet, failed images included."""
+        return self._table(SAMPLES, SAMPLES_SCHEMA)
+
+    @cached_property
+    def sample_ids(self) -> pa.Array[Any]:
+        """Ids of the rows, in order."""
+        ids = ok_samples(self.samples)["sample_id"].combine_chunks()
+        if len(ids) != len(self):
+            raise CacheFormatError(
+                f"{self.path / SAMPLES}: {len(ids)} images with features, the shards have "
+                f"{len(self)}; run `featcache repair`"
+            )
+        return ids
+
+    def _table(self, name: str, schema: pa.Schema) -> pa.Table:
+        """Read a table, and make sure that it is the one that cache.json means.
+
+        A table of another cache would read well, and its rows would belong to other images.
+        """
+        table = read_table(self.path / name, schema)
+        entry = self.manifest.files.get(name)
+        found = file_digest(self.path / name)
+        if entry is None or found != entry.xxh3_128:
+            raise CacheFormatError(
+                f"{self.path / name}: its digest is {found}, cache.json says "
+                f"{entry.xxh3_128 if entry else 'nothing'}; run `featcache verify`, or open the "
+                "cache again if it was changed just now"
+            )
+        return table
+
+    @cached_property
+    def _prompts(self) -> PromptIndex:
+        path = self.path / PROMPTS
+        if PROMPTS in self.manifest.files and not path.exists():
+            raise CacheFormatError(f"{path}: missing; `featcache repair` makes it again")
+        return open_prompts(self.path, shapes=self.shapes, fingerprint=self.fingerprint)
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts that have tokens, sorted."""
+        return list(self._prompts.rows)
+
+    def prompt(self, text: str) -> Prompt:
+        """Return a prompt's tokens float32 [T, D] and pooled embedding float32 [E].
+
+        Raises:
+            PromptNotFoundError: The cache does not hold it; the message says how to add it.
+        """
+        return self._prompts.read(text)
+
+    def rows(
+        self, sample_ids: Sequence[str] | pa.Array[Any] | pa.ChunkedArray[Any]
+    ) -> NDArray[np.int64]:
+        """Return the rows of samples [n]; -1 where a sample has no features."""
+        wanted = (
+            sample_ids
+            if isinstance(sample_ids, (pa.Array, pa.ChunkedArray))
+            else pa.array(sample_ids, pa.string())
+        )
+        found: Any = pc.index_in(wanted, value_set=self.sample_ids)
+        rows: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+        return rows
+
+    def tokens(
+        self,
+        rows: ArrayLike,
+        view: str | int | NDArray[np.integer[Any]] = "original",
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Gather patch tokens.
+
+        Args:
+            rows: Integers [n], in any order, repeats allowed.
+            view: A view's name or index, or one index per row.
+            out: Array [n, P, C] to fill, e.g. pinned memory; made where it is not given. Memory
+                of torch and of ``featcache.reading.mapping.aligned_empty`` is filled twice as
+                fast as that of ``numpy.empty``.
+
+        Returns:
+            Tokens [n, P, C] in the stored dtype; float16 where they are stored as int8.
+
+        Raises:
+            IndexError: A row or a view is not in the cache.
+            CacheFormatError: A shard is missing, damaged or not of this cache.
+        """
+        rows, view = self._address(rows, view)
+        shape = (len(rows), *self._tokens_shape)
+        if out is None:
+            out = aligned_empty(shape, self._tokens_dtype)
+        elif out.shape != shape or out.dtype != self._tokens_dtype:
+            raise ValueError(
+                f"out is {out.dtype} {list(out.shape)}, expected {self._tokens_dtype} {list(shape)}"
+            )
+        slots = self._features.find("tokens", rows, view)
+        if not self._quantised:
+            return self._features.take("tokens", slots, out)
+        scales = self._features.find("scales", rows, view)
+        for n in range(0, len(rows), CHUNK):
+            part = slice(n, n + CHUNK)
+            quantised = self._features.take("tokens", slots[part])  # int8 [m, P, C]
+            dequantise(quantised, self._features.take("scales", scales[part]), out[part])
+        return out
+
+    def pooled(
+        self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]] = "original"
+    ) -> NDArray[np.float32]:
+        """Gather pooled embeddings, float32 [n, E]; arguments and errors as in `tokens`."""
+        slots = self._features.find("pooled", *self._address(rows, view))
+        return self._features.take("pooled", slots)
+
+    def _address(
+        self, rows: ArrayLike, view: str | int | NDArray[np.integer[Any]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | int]:
+        """Return rows int64 [n], and the views' indices int64 [n] or one of them."""
+        numbers = np.asarray(rows)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise IndexError(f"rows must be integers [n], not {numbers.dtype} of {numbers.shape}")
+        numbers = numbers.astype(np.int64)
+        if isinstance(view, str):
+            if view not in self._view_numbers:
+                raise IndexError(f"{self.path} has no view {view!r}; it has {self.views}")
+            return numbers, self._view_numbers[view]
+        chosen = np.asarray(view)
+        if chosen.dtype.kind not in "iu" and chosen.size:
+            raise IndexError(f"view must be a name, an index, or indices, not {view!r}")
+        return numbers, np.broadcast_to(chosen.astype(np.int64), numbers.shape)
+
+
+def _reopen(path: Path, verify_rows: bool) -> Cache:
+    return Cache.open(path, verify_rows=verify_rows)

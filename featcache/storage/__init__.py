@@ -1,0 +1,1 @@
+"""The files of a cache, one module each, and how they are written."""

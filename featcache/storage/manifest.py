@@ -1,0 +1,269 @@
+"""cache.json: what the features of a cache are, what made them, and a digest of every file.
+
+The document is a function of settings and content alone: times and machines are in history.jsonl.
+So an interrupted and resumed extraction ends with the same bytes as one that ran through.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from featcache.errors import CacheFormatError, CacheNotFoundError
+from featcache.storage.durable import file_digest, write_bytes
+from featcache.storage.fingerprint import SCHEMA_VERSION, Fingerprint, canonical_json, digest
+from featcache.storage.layout import LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, Shapes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = "featcache"
+_SHARD = re.compile(rf"{SHARDS}/[0-9]{{5,9}}\.h5")
+_DIGEST = re.compile("[0-9a-f]{32}")
+MAX_BYTES = 1 << 28  # of cache.json: a shard takes 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """A file of the cache: its size, its XXH3-128, and, for a shard, its rows."""
+
+    bytes: int
+    xxh3_128: str
+    rows: int | None = None
+
+    @classmethod
+    def of(cls, path: Path, rows: int | None = None) -> FileEntry:
+        """Read a file and describe it."""
+        return cls(bytes=path.stat().st_size, xxh3_128=file_digest(path), rows=rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        entry: dict[str, Any] = {"bytes": self.bytes, "xxh3_128": self.xxh3_128}
+        return entry if self.rows is None else {**entry, "rows": self.rows}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Which share of a cache this is: every ``count``-th shard, from the ``index``-th (from 1).
+
+    Attributes:
+        index: From 1 to ``count``.
+        count: Number of parts.
+        images: Planned images of the whole, so that a merge knows how many shards there must be.
+    """
+
+    index: int
+    count: int
+    images: int
+
+    def __post_init__(self) -> None:
+        """Refuse impossible parts."""
+        counts = (self.index, self.count, self.images)
+        if not all(_is_count(n) for n in counts) or not 1 <= self.index <= self.count:
+            raise ValueError(f"there is no part {self.index!r} of {self.count!r}")
+
+    def has(self, shard: int) -> bool:
+        """Whether a shard belongs to this part."""
+        return shard % self.count == self.index - 1
+
+    def to_dict(self) -> dict[str, int]:
+        """Return JSON values."""
+        return {"index": self.index, "count": self.count, "images": self.images}
+
+    def __str__(self) -> str:
+        """Return what ``--part`` takes."""
+        return f"{self.index}/{self.count}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The content of cache.json.
+
+    Attributes:
+        dataset: Name of the data set, and the options that its reader was given.
+        fingerprint: What determines the features.
+        shapes: Of one image's and one prompt's features.
+        shard_size: Planned images per shard.
+        backbone: ``BackboneSpec.to_dict()``: how the backbone was asked for (provenance).
+        provenance: Versions, precision and batch size of the extraction.
+        complete: Whether this is a whole cache whose extraction reached its end.
+        files: Every file but this one and the history, once the extraction reached its end.
+        part: The share of a cache that is made on several machines; such a cache is never
+            complete, and finished when it has ``files``.
+    """
+
+    dataset: Mapping[str, Any]
+    fingerprint: Fingerprint
+    shapes: Shapes
+    shard_size: int
+    backbone: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    complete: bool = False
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+    part: Part | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values of other types, as a damaged or hostile file may hold them."""
+        for name in ("dataset", "backbone", "provenance"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} must be an object")  # noqa: TRY004
+        if not isinstance(self.dataset.get("name"), str):
+            raise ValueError(f"dataset must have a name, not {self.dataset!r}")  # noqa: TRY004
+        if not _is_count(self.shard_size) or not self.shard_size:
+            raise ValueError(f"shard_size must be a positive integer, not {self.shard_size!r}")
+        if self.fingerprint.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"these are features of schema {self.fingerprint.schema_version!r}")
+        if not isinstance(self.complete, bool):
+            raise ValueError(f"complete must be true or false, not {self.complete!r}")  # noqa: TRY004
+
+    def shards(self) -> dict[str, FileEntry]:
+        """Return the entries of the shards, in the order of rows."""
+        return {k: v for k, v in sorted(self.files.items()) if v.rows is not None}
+
+    def with_files(self, files: Mapping[str, FileEntry]) -> Manifest:
+        """Return the manifest of a finished cache, or part of one."""
+        return replace(self, complete=self.part is None, files=dict(files))
+
+    def unfinished(self) -> Manifest:
+        """Return the manifest of the same cache while shards are being made."""
+        return replace(self, complete=False, files={})
+
+    def require_complete(self, folder: Path) -> None:
+        """Raise CacheNotFoundError where this is not a whole, finished cache."""
+        if self.part and self.files:
+            raise CacheNotFoundError(
+                f"{folder}: this is part {self.part} of a cache; "
+                f"put the parts together with `featcache merge PART PART ... --out CACHE`"
+            )
+        if not self.complete:
+            raise CacheNotFoundError(
+                f"{folder}: the extraction has not finished; run the same "
+                "`featcache extract` command again to go on"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what was decided before the first image: all but the files and the part."""
+        return {
+            "dataset": dict(self.dataset),
+            "fingerprint": self.fingerprint.to_dict(),
+            "shapes": self.shapes.to_dict(),
+            "shard_size": self.shard_size,
+            "backbone": dict(self.backbone),
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_settings(cls, value: Mapping[str, Any]) -> Manifest:
+        """Return the manifest of an extraction that has not begun, from its settings."""
+        return cls(
+            dataset=value["dataset"],
+            fingerprint=Fingerprint.from_dict(value["fingerprint"]),
+            shapes=Shapes(**value["shapes"]),
+            shard_size=value["shard_size"],
+            backbone=value["backbone"],
+            provenance=value["provenance"],
+        )
+
+    def to_bytes(self) -> bytes:
+        """Serialise; the last key is the digest of all others."""
+        body = {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            **self.settings(),
+            "fingerprint_digest": self.fingerprint.digest,
+            "complete": self.complete,
+            "files": {name: entry.to_dict() for name, entry in sorted(self.files.items())},
+        }
+        if self.part:
+            body["part"] = self.part.to_dict()
+        body = {key: _sorted(value) for key, value in body.items()}
+        return _serialise({**body, "digest": digest(body)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read and check cache.json.
+
+        Raises:
+            CacheNotFoundError: There is none.
+            CacheFormatError: It is damaged, or of a schema that this version cannot read.
+        """
+        path = folder / MANIFEST
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise CacheNotFoundError(
+                f"{folder}: no cache here ({MANIFEST} is missing); make one with "
+                f"`featcache extract --dataset NAME --root DIR --out {folder}`"
+            ) from error
+        return cls.from_bytes(content, path)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, path: Path) -> Manifest:
+        """Parse what ``to_bytes`` gave, and refuse what it cannot have given."""
+        damaged = f"{path}: damaged; `featcache repair` rebuilds it from the shards"
+        if len(content) > MAX_BYTES:
+            raise CacheFormatError(f"{damaged} (it has more than {MAX_BYTES} bytes)")
+        try:
+            value = json.loads(content)
+            version = value["schema_version"]
+            if value["format"] != FORMAT:
+                raise CacheFormatError(f"{path}: not a featcache cache")
+            if version != SCHEMA_VERSION:
+                raise CacheFormatError(
+                    f"{path}: schema version {version}, this featcache reads {SCHEMA_VERSION}; "
+                    "install the version that made it, or extract again"
+                )
+            stored = value.pop("digest")
+            if stored != digest(value) or content != _serialise({**value, "digest": stored}):
+                raise CacheFormatError(f"{damaged} (its digest does not match)")
+            manifest = replace(
+                cls.from_settings(value),
+                complete=value["complete"],
+                files={name: _entry(name, entry) for name, entry in value["files"].items()},
+                part=Part(**value["part"]) if "part" in value else None,
+            )
+        except CacheFormatError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CacheFormatError(f"{damaged} ({type(error).__name__}: {error})") from error
+        if manifest.to_bytes() != content:
+            raise CacheFormatError(f"{damaged} (it is not what its own content gives)")
+        return manifest
+
+    def write(self, folder: Path) -> None:
+        """Write cache.json atomically and durably."""
+        write_bytes(folder / MANIFEST, self.to_bytes())
+
+
+def _entry(name: str, value: Mapping[str, Any]) -> FileEntry:
+    """Read the entry of a file; its name is one of ours, so that no path leads elsewhere."""
+    entry = FileEntry(**value)
+    is_shard = bool(_SHARD.fullmatch(name))
+    if not is_shard and name not in (SAMPLES, LABELS, PROMPTS):
+        raise ValueError(f"{name!r} is not a file of a cache")
+    counts = (entry.bytes, 0 if entry.rows is None else entry.rows)
+    if (
+        is_shard != (entry.rows is not None)
+        or not all(_is_count(count) for count in counts)
+        or not _DIGEST.fullmatch(entry.xxh3_128)
+    ):
+        raise ValueError(f"{name}: impossible entry {value}")
+    return entry
+
+
+def _is_count(value: Any) -> bool:
+    """Tell whether a value is an integer that fits where numbers of rows and bytes are summed."""
+    return type(value) is int and 0 <= value < 1 << 48
+
+
+def _sorted(value: Any) -> Any:
+    """Sort keys at every depth: the same values have the same bytes, wherever they came from."""
+    return json.loads(canonical_json(value))
+
+
+def _serialise(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

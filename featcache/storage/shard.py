@@ -1,0 +1,292 @@
+"""One shard: an HDF5 file with the features of consecutive images of a data set.
+
+    tokens     [N, V, P, C]  float16, float32 or int8   contiguous
+    scales     [N, V, P]     float32                    only with int8: one per token
+    pooled     [N, V, E]     float32
+    sample_id  [N]           fixed-length UTF-8 bytes
+    digests    [N, 16]       uint8: XXH3-128 of a row's id, tokens, scales and pooled bytes
+    records    [K]           uint8: JSON lines: {"settings": ...}, then one per planned image
+
+Every data set is contiguous and unfiltered, so a reader may map its byte range. The root's
+attributes are ``schema_version``, ``fingerprint``, ``index`` and ``records_digest``. A shard is
+written once, under a temporary name, and carries all that is needed to rebuild samples.parquet
+and cache.json: records of all images, failures included, and the cache's settings.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+
+from featcache.errors import CacheFormatError
+from featcache.storage.fingerprint import SCHEMA_VERSION, canonical_json
+from featcache.storage.hdf5 import Later, Region, read_regions, write_arrays, wrong
+from featcache.storage.manifest import FileEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from featcache.storage.layout import Shapes
+    from featcache.storage.manifest import Manifest
+
+DIGEST_BYTES = 16
+FEATURES = ("tokens", "scales", "pooled")  # data sets by row, in the order of a row's digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleRecord:
+    """What is known of one image: a line of a shard's records, a row of samples.parquet.
+
+    ``status`` is ``ok`` or ``failed``; a failed image has an ``error`` and no features. Sizes are
+    those of the upright image, measures are `featcache.images.measures` of its pixels.
+    """
+
+    sample_id: str
+    path: str
+    status: str
+    error: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    colourfulness: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the image has features."""
+        return self.status == "ok"
+
+
+FIELDS = tuple(field.name for field in fields(SampleRecord))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardContent:
+    """What a shard is written from.
+
+    Attributes:
+        records: One per planned image, in data set order.
+        tokens: [N, V, P, C], rows in the order of the records that are ``ok``.
+        pooled: float32 [N, V, E].
+        scales: float32 [N, V, P] with int8 tokens, else None.
+    """
+
+    records: Sequence[SampleRecord]
+    tokens: NDArray[Any]
+    pooled: NDArray[np.float32]
+    scales: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardIndex:
+    """A checked shard: where its data sets lie. Nothing stays open."""
+
+    path: Path
+    index: int
+    fingerprint: str
+    num_rows: int
+    records_digest: str
+    regions: Mapping[str, Region]
+
+    def map(self, name: str) -> NDArray[Any]:
+        """Map one data set read-only."""
+        return self.regions[name].map(self.path)
+
+    def records(self) -> list[SampleRecord]:
+        """Read the records; raises CacheFormatError where they are damaged."""
+        try:
+            return [
+                SampleRecord(**{key: value for key, value in line.items() if key in FIELDS})
+                for line in self._lines()
+                if "settings" not in line
+            ]
+        except (TypeError, AttributeError) as error:
+            raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
+
+    def settings(self) -> dict[str, Any] | None:
+        """Read the settings of the cache that the shard was made for; None where it has none."""
+        first = next(iter(self._lines()), {})
+        return first.get("settings")
+
+    def _lines(self) -> list[dict[str, Any]]:
+        content = self.map("records").tobytes()
+        found = xxhash.xxh3_128_hexdigest(content)
+        if found != self.records_digest:
+            raise CacheFormatError(
+                f"{self.path}: the records' digest is {found}, stored {self.records_digest}; "
+                "the file is damaged: run `featcache verify`, then `featcache repair`"
+            )
+        try:
+            return [json.loads(line) for line in content.splitlines()]  # bytes: at \\n alone
+        except ValueError as error:
+            raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
+
+    def damaged_rows(self) -> list[int]:
+        """Compare every row with its stored digest; returns the rows that differ."""
+        ids, digests = self.map("sample_id"), self.map("digests")
+        arrays = [self.map(name) for name in FEATURES if name in self.regions]
+        return [
+            row
+            for row in range(self.num_rows)
+            if row_digest(ids[row : row + 1], *(array[row] for array in arrays))
+            != digests[row].tobytes()
+        ]
+
+
+def row_digest(sample_id: NDArray[Any], *arrays: NDArray[Any]) -> bytes:
+    """XXH3-128 over a row's id and features, in the order tokens, scales, pooled."""
+    state = xxhash.xxh3_128(sample_id.tobytes())
+    for array in arrays:
+        state.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+    return state.digest()
+
+
+def _row_digests(ids: NDArray[Any], *arrays: NDArray[Any]) -> NDArray[np.uint8]:
+    """Digests of all rows, uint8 [N, 16]."""
+    rows = range(len(ids))
+    whole = b"".join(row_digest(ids[n : n + 1], *(array[n] for array in arrays)) for n in rows)
+    return np.frombuffer(whole, np.uint8).reshape(len(ids), DIGEST_BYTES)
+
+
+def write_shard(
+    path: Path,
+    content: ShardContent,
+    *,
+    index: int,
+    fingerprint: str,
+    settings: Mapping[str, Any] | None = None,
+) -> FileEntry:
+    """Write a shard, atomically and durably; the bytes depend on the arguments alone.
+
+    Args:
+        path: The shard's final name.
+        content: Records and features.
+        index: The shard's number.
+        fingerprint: Digest of what determines the features.
+        settings: ``Manifest.settings()``, from which a lost cache.json can be rebuilt.
+
+    Returns:
+        The entry of cache.json that describes the file.
+
+    Raises:
+        DiskSpaceError, WriteError: As `featcache.storage.durable.committed`.
+    """
+    ids = np.array([r.sample_id.encode() for r in content.records if r.ok], dtype=np.bytes_)
+    if not len(ids):
+        ids = np.empty(0, "S1")
+    arrays: dict[str, NDArray[Any]] = {"tokens": content.tokens, "pooled": content.pooled}
+    if content.scales is not None:
+        arrays["scales"] = content.scales
+    for name, array in arrays.items():
+        if len(array) != len(ids):
+            raise ValueError(f"shard {index}: {len(array)} rows of {name}, {len(ids)} ids")
+    ordered = [arrays[name] for name in FEATURES if name in arrays]
+    lines: list[Any] = [{"settings": settings}] if settings else []
+    lines += [{name: getattr(record, name) for name in FIELDS} for record in content.records]
+    records = "".join(canonical_json(line) + "\n" for line in lines).encode()
+    with ThreadPoolExecutor(1, "digests") as pool:  # hashed while the features are written
+        digests = Later(
+            shape=(len(ids), DIGEST_BYTES),
+            dtype=np.dtype("uint8"),
+            future=pool.submit(_row_digests, ids, *ordered),
+        )
+        size, digest = write_arrays(
+            path,
+            {
+                **arrays,
+                "sample_id": ids,
+                "digests": digests,
+                "records": np.frombuffer(records, np.uint8),
+            },
+            {
+                "schema_version": SCHEMA_VERSION,
+                "fingerprint": fingerprint.encode(),
+                "index": index,
+                "records_digest": xxhash.xxh3_128_hexdigest(records).encode(),
+            },
+        )
+    return FileEntry(bytes=size, xxh3_128=digest, rows=len(ids))
+
+
+def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> ShardIndex:
+    """Check a shard's structure against what the cache says, before any data is touched.
+
+    Raises:
+        CacheFormatError: With the file, what was found and what was expected.
+    """
+    expected: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+        "tokens": (np.dtype(dtype), (num_views, shapes.num_tokens, shapes.token_dim)),
+        "pooled": (np.dtype("float32"), (num_views, shapes.pooled_dim)),
+        "digests": (np.dtype("uint8"), (DIGEST_BYTES,)),
+    }
+    if dtype == "int8":
+        expected["scales"] = (np.dtype("float32"), (num_views, shapes.num_tokens))
+    expected["sample_id"] = (np.dtype("S"), ())
+    expected["records"] = (np.dtype("uint8"), ())
+    regions, attributes = read_regions(path, expected, ATTRIBUTES)
+    if attributes["schema_version"] != SCHEMA_VERSION:
+        raise wrong(path, "schema_version", attributes["schema_version"], SCHEMA_VERSION)
+    num_rows = regions["sample_id"].shape[0]
+    for name, region in regions.items():
+        if name != "records" and region.shape[0] != num_rows:
+            raise wrong(path, name, f"{region.shape[0]} rows", f"{num_rows}")
+    return ShardIndex(
+        path=path,
+        index=attributes["index"],
+        fingerprint=attributes["fingerprint"],
+        num_rows=num_rows,
+        records_digest=attributes["records_digest"],
+        regions=regions,
+    )
+
+
+def open_shard_of(folder: Path, manifest: Manifest, name: str) -> ShardIndex:
+    """Open a shard with the shapes of its cache; whether it belongs there is for the caller.
+
+    Args:
+        folder: The cache.
+        manifest: What the cache is.
+        name: As `featcache.storage.layout.shard_name` makes it.
+
+    Raises:
+        CacheFormatError: As `open_shard`.
+    """
+    return open_shard(
+        folder / name,
+        shapes=manifest.shapes,
+        num_views=len(manifest.fingerprint.views),
+        dtype=manifest.fingerprint.dtype,
+    )
+
+
+ATTRIBUTES = {"schema_version": int, "index": int, "fingerprint": bytes, "records_digest": bytes}
+
+
+def shard_settings(path: Path) -> dict[str, Any] | None:
+    """Read the settings in a shard of a cache that nothing is known of; None where it has none.
+
+    Raises:
+        CacheFormatError: The shard is damaged or unsafe.
+    """
+    regions, attributes = read_regions(
+        path, {"records": (np.dtype("uint8"), ())}, ATTRIBUTES, others=True
+    )
+    shard = ShardIndex(
+        path=path,
+        index=attributes["index"],
+        fingerprint=attributes["fingerprint"],
+        num_rows=0,
+        records_digest=attributes["records_digest"],
+        regions=regions,
+    )
+    return shard.settings()

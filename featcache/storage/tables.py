@@ -1,0 +1,170 @@
+"""samples.parquet and labels.parquet: schemas, building, reading, writing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from featcache.datasets.records import Label
+from featcache.errors import CacheFormatError
+from featcache.storage.durable import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from featcache.storage.shard import SampleRecord
+
+_SAMPLES: list[pa.Field[Any]] = [
+    pa.field("sample_id", pa.string(), nullable=False),
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("sha256", pa.string()),
+    pa.field("bytes", pa.int64()),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("error", pa.string()),
+    pa.field("shard", pa.int32()),
+    pa.field("row", pa.int32()),
+    pa.field("brightness", pa.float64()),
+    pa.field("contrast", pa.float64()),
+    pa.field("colourfulness", pa.float64()),
+]
+
+_LABELS: list[pa.Field[Any]] = [
+    pa.field("sample_id", pa.string(), nullable=False),
+    pa.field("task", pa.string(), nullable=False),
+    pa.field("query", pa.string(), nullable=False),
+    pa.field("value", pa.float64(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("fold", pa.int32()),
+    # "element" is Parquet's own name; with another one, a table would change by being read.
+    pa.field("distribution", pa.list_(pa.field("element", pa.float32()))),
+]
+SAMPLES_SCHEMA = pa.schema(_SAMPLES)
+LABELS_SCHEMA = pa.schema(_LABELS)
+
+
+def samples_table(shards: Iterable[tuple[int, Sequence[SampleRecord]]]) -> pa.Table:
+    """Build the samples table from the records of the shards, in order."""
+    columns: dict[str, list[object]] = {field.name: [] for field in SAMPLES_SCHEMA}
+    for shard, records in shards:
+        row = 0
+        for record in records:
+            for name in columns:
+                if name == "shard":
+                    columns[name].append(shard if record.ok else None)
+                elif name == "row":
+                    columns[name].append(row if record.ok else None)
+                else:
+                    columns[name].append(getattr(record, name))
+            row += record.ok
+    return pa.table(columns, schema=SAMPLES_SCHEMA)
+
+
+def labels_table(labels: Iterable[Label]) -> pa.Table:
+    """Build the labels table."""
+    rows = list(labels)
+    columns = {name: [getattr(row, name) for row in rows] for name in LABELS_SCHEMA.names}
+    return pa.table(columns, schema=LABELS_SCHEMA)
+
+
+def labels_from(table: pa.Table) -> list[Label]:
+    """Return the rows of a labels table."""
+    rows = table.to_pylist()
+    for row in rows:
+        row["distribution"] = row["distribution"] and tuple(row["distribution"])
+    return [Label(**row) for row in rows]
+
+
+def measured_labels(
+    samples: pa.Table, labels: Sequence[Label], queries: Mapping[str, str]
+) -> list[Label]:
+    """Make labels of what was measured on the pixels during the extraction.
+
+    Args:
+        samples: The samples table.
+        labels: The data set's own labels, which say in which splits and folds an image lies.
+        queries: Measure name to prompt, such as ``{"contrast": "sort images by contrast."}``.
+
+    Returns:
+        One label per readable image, measure, and (split, fold) of the image; ``all`` where the
+        image has no label.
+    """
+    if not queries:
+        return []
+    places: dict[str, dict[tuple[str, int | None], None]] = {}  # a dict keeps the order
+    for label in labels:
+        places.setdefault(label.sample_id, {})[label.split, label.fold] = None
+    readable = ok_samples(samples).to_pylist()
+    return [
+        Label(sample["sample_id"], measure, query, sample[measure], split, fold)
+        for measure, query in queries.items()
+        for sample in readable
+        for split, fold in places.get(sample["sample_id"], {("all", None): None})
+    ]
+
+
+def ok_samples(samples: pa.Table) -> pa.Table:
+    """Return the rows of images that have features."""
+    return samples.filter(pc.field("status") == "ok")
+
+
+def write_table(path: Path, table: pa.Table) -> bool:
+    """Write a Parquet file atomically; the bytes depend on the table alone.
+
+    Returns:
+        Whether anything was written: a file that has the same bytes already stays.
+    """
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+    content = stream.getvalue().to_pybytes()
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    write_bytes(path, content)
+    return True
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet file and check its columns.
+
+    Raises:
+        CacheFormatError: It is missing, damaged, has other columns, or paths that lead elsewhere.
+    """
+    try:
+        if not path.is_file() and path.exists():  # to open a pipe would wait for ever
+            raise CacheFormatError(f"{path}: a folder, pipe or device, expected a file")
+        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+        found = _columns(table.schema)  # decodes names, which may be damaged
+    except FileNotFoundError as error:
+        raise CacheFormatError(f"{path}: missing; `featcache repair` rebuilds it") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CacheFormatError(f"{path}: unreadable: {error}") from error
+    if not table.schema.equals(schema):
+        raise CacheFormatError(f"{path}: columns are {found}, expected {_columns(schema)}")
+    if "path" in table.column_names:
+        _require_relative(path, table)
+    return table
+
+
+# Absolute paths of any system, drives, a component "..", no file name at all, and NUL. The same
+# that `featcache.datasets.paths.safe_relative` refuses when an image is opened.
+_UNSAFE = r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|^\.?$|\x00"
+
+
+def _require_relative(path: Path, table: pa.Table) -> None:
+    """Refuse paths that lead outside the data set's folder; failed images keep theirs as text."""
+    paths = ok_samples(table)["path"]
+    unsafe = paths.filter(pc.match_substring_regex(paths, _UNSAFE))
+    if len(unsafe):
+        raise CacheFormatError(
+            f"{path}: {len(unsafe)} unsafe paths, the first {unsafe[0].as_py()!r}; "
+            "expected a relative path without '..'"
+        )
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)

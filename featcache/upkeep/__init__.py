@@ -1,0 +1,1 @@
+"""What happens to a cache later: verify, repair, merge, relabel, export."""

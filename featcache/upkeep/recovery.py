@@ -1,0 +1,271 @@
+"""What a cache is and holds, recovered from what is left of it: the parts of a repair."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from featcache.datasets import open_dataset
+from featcache.datasets.records import ImageRecord
+from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatchError
+from featcache.extraction.finish import load_backbone_of
+from featcache.storage.fingerprint import Fingerprint, canonical_json, require_same
+from featcache.storage.history import read_history, rewrite_history
+from featcache.storage.layout import (
+    HISTORY,
+    LABELS,
+    MANIFEST,
+    PROMPTS,
+    SAMPLES,
+    shard_name,
+    shard_numbers,
+)
+from featcache.storage.manifest import Manifest
+from featcache.storage.prompts import encode_prompts, open_prompts, write_prompts
+from featcache.storage.shard import (
+    SampleRecord,
+    ShardContent,
+    open_shard_of,
+    shard_settings,
+    write_shard,
+)
+from featcache.storage.tables import (
+    LABELS_SCHEMA,
+    SAMPLES_SCHEMA,
+    labels_from,
+    labels_table,
+    measured_labels,
+    read_table,
+    samples_table,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from featcache.backbone import Backbone
+    from featcache.datasets.base import Dataset
+    from featcache.storage.manifest import FileEntry
+    from featcache.storage.prompts import Prompt
+
+
+def recover_manifest(folder: Path) -> Manifest:
+    """Return the manifest of an unfinished cache, from the settings in its shards.
+
+    Raises:
+        CacheFormatError: No shard is readable, or they belong to different caches.
+    """
+    found: dict[str, str] = {}
+    manifest: Manifest | None = None
+    for number in shard_numbers(folder):
+        name = shard_name(number)
+        try:
+            settings = shard_settings(folder / name)
+            candidate = Manifest.from_settings(settings or {})
+        except (CacheFormatError, KeyError, TypeError):
+            continue  # damaged itself; another one may be intact
+        manifest = manifest or candidate
+        found.setdefault(canonical_json(candidate.fingerprint.to_dict()), name)
+    if manifest is None:
+        raise CacheFormatError(
+            f"{folder}: {MANIFEST} is lost, and no shard says what the cache was; extract again"
+        )
+    if len(found) > 1:
+        raise CacheFormatError(
+            f"{folder}: {MANIFEST} is lost, and {' and '.join(found.values())} hold different "
+            "features; remove those that do not belong here"
+        )
+    return manifest
+
+
+class Source:
+    """Where lost things come from: the data set and the backbone, each loaded when needed."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        root: str | Path | None,
+        dataset: Dataset | None,
+        backbone: Backbone | Callable[[Manifest], Backbone] | None,
+    ) -> None:
+        self.manifest = manifest
+        self._root = root
+        self._dataset = dataset
+        self._backbone = backbone
+        self._loaded: Backbone | None = None
+
+    @property
+    def has_dataset(self) -> bool:
+        """Whether the data set, or its folder, was given."""
+        return self._dataset is not None or self._root is not None
+
+    def dataset(self, why: str = "images are needed") -> Dataset:
+        """Return the data set; raises DatasetError, with the reason, where none was given."""
+        if self._dataset is None:
+            if self._root is None:
+                raise DatasetError(f"{why}: give --root, the data set's folder")
+            facts = self.manifest.dataset
+            self._dataset = open_dataset(facts["name"], self._root, **facts["options"])
+        return self._dataset
+
+    def backbone(self) -> Backbone:
+        """Return the backbone; raises FingerprintMismatchError where it is another one."""
+        if self._loaded is None:
+            given: Any = self._backbone
+            if given is None:
+                precision = self.manifest.provenance["precision"]
+                given = load_backbone_of(self.manifest, precision=precision)
+            loaded: Backbone = given if hasattr(given, "encode_images") else given(self.manifest)
+            expected = self.manifest.fingerprint
+            found = Fingerprint(
+                backbone=loaded.identity,
+                preprocessing=loaded.preprocessing.to_dict(),
+                views=expected.views,
+                dtype=expected.dtype,
+            )
+            require_same(expected, found, "the cache", "the backbone that was loaded")
+            self._loaded = loaded
+        return self._loaded
+
+
+def rewrite_shard(folder: Path, manifest: Manifest, number: int) -> FileEntry | None:
+    """Write a shard anew from itself; None, and nothing is written, unless all of it is intact."""
+    try:
+        shard = open_shard_of(folder, manifest, shard_name(number))
+        records, settings = shard.records(), shard.settings()
+    except CacheFormatError:
+        return None
+    ids = [record.sample_id.encode() for record in records if record.ok]
+    same = (shard.fingerprint, shard.index) == (manifest.fingerprint.digest, number)
+    if not same or ids != shard.map("sample_id").tolist() or shard.damaged_rows():
+        return None
+    names = [name for name in ("tokens", "pooled", "scales") if name in shard.regions]
+    return write_shard(
+        shard.path,
+        ShardContent(records=records, **{name: shard.map(name) for name in names}),
+        index=number,
+        fingerprint=shard.fingerprint,
+        settings=settings,
+    )
+
+
+def old_samples(folder: Path) -> list[SampleRecord] | None:
+    """Read the old samples table, where it is readable."""
+    try:
+        rows = read_table(folder / SAMPLES, SAMPLES_SCHEMA)
+    except CacheFormatError:
+        return None
+    return [SampleRecord(**row) for row in rows.drop_columns(["shard", "row"]).to_pylist()]
+
+
+def planned_images(
+    folder: Path,
+    source: Source,
+    number: int,
+    numbers: Sequence[int],
+    samples: list[SampleRecord] | None,
+) -> list[ImageRecord]:
+    """Return the images of a lost shard: from the old table, its records, or the data set.
+
+    Args:
+        folder: The cache.
+        source: The data set, loaded only where nothing else knows.
+        number: The shard's.
+        numbers: Of all shards, in order; a part has only some.
+        samples: The old samples table, where it was readable.
+    """
+    size = source.manifest.shard_size
+    if samples is not None:
+        start = numbers.index(number) * size
+        return images_of(samples[start : start + size])
+    try:
+        return images_of(open_shard_of(folder, source.manifest, shard_name(number)).records())
+    except CacheFormatError:
+        images = source.dataset(f"{shard_name(number)} is damaged").images()
+        return images[number * size : (number + 1) * size]
+
+
+def images_of(records: Sequence[SampleRecord]) -> list[ImageRecord]:
+    """Return the images that records are of."""
+    return [ImageRecord(record.sample_id, record.path) for record in records]
+
+
+def rewrite_tables(
+    folder: Path,
+    source: Source,
+    records: Sequence[tuple[int, Sequence[SampleRecord]]],
+    damaged: set[str],
+    recovered: bool,
+) -> list[str]:
+    """Rebuild the tables, keeping of labels and prompts what is intact.
+
+    Args:
+        folder: The cache, locked by the caller.
+        source: Labels and prompts that are lost.
+        records: Of all shards, in order.
+        damaged: Files that verification named.
+        recovered: Whether images that had failed have features now.
+
+    Returns:
+        Names of the files that were written.
+    """
+    samples = samples_table(records)
+    tables = {SAMPLES: samples, LABELS: _labels(folder, source, samples, recovered)}
+    rewritten = [name for name, table in tables.items() if write_table(folder / name, table)]
+    queries = set(tables[LABELS]["query"].unique().to_pylist())
+    if _rewrite_prompts(folder, source, queries, PROMPTS in damaged):
+        rewritten.append(PROMPTS)
+    if read_history(folder)[1]:
+        rewrite_history(folder)  # nothing can be made of damaged lines
+        rewritten.append(HISTORY)
+    return rewritten
+
+
+def _labels(folder: Path, source: Source, samples: pa.Table, recovered: bool) -> pa.Table:
+    """Keep the labels that are readable; else take those of the data set."""
+    part = source.manifest.part
+    try:
+        table = read_table(folder / LABELS, LABELS_SCHEMA)
+    except CacheFormatError as error:
+        dataset = source.dataset(str(error))
+        known = set(samples["sample_id"].to_pylist())
+        rows = [label for label in dataset.labels() if part or label.sample_id in known]
+        if not part:
+            rows += measured_labels(samples, rows, dataset.measured_queries)
+        return labels_table(rows)
+    if recovered and not part:
+        measured = source.dataset().measured_queries
+        there = labels_from(table)
+        kept = [row for row in there if measured.get(row.task) != row.query]
+        if len(kept) < len(there):
+            return labels_table([*kept, *measured_labels(samples, kept, measured)])
+    return table
+
+
+def _rewrite_prompts(folder: Path, source: Source, needed: set[Any], damaged: bool) -> bool:
+    """Keep the prompts that are intact, encode those that are lost or that labels need."""
+    manifest, path = source.manifest, folder / PROMPTS
+    if manifest.part and source.has_dataset:
+        needed = needed | set(source.dataset().measured_queries.values())
+    intact: dict[str, Prompt] = {}
+    try:
+        index = open_prompts(folder, shapes=manifest.shapes, fingerprint=manifest.fingerprint)
+    except (CacheFormatError, FingerprintMismatchError):
+        damaged = damaged or path.exists()
+    else:
+        lost = set(index.damaged())
+        damaged = damaged or bool(lost)
+        needed = needed | set(index.rows)
+        intact = {text: index.read(text) for text, row in index.rows.items() if row not in lost}
+    if missing := needed - intact.keys():
+        intact |= encode_prompts(source.backbone(), missing)
+    if not (damaged or missing):
+        return False
+    if intact:
+        write_prompts(folder, intact, manifest.fingerprint)
+    else:
+        path.unlink(missing_ok=True)  # unreadable, and no label needs a prompt
+    return True

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapter.errors import ConfigError
+from adapter.reproduction.recipes.base import RECIPES, Printed, load_module, load_recipe
+from featcache.datasets import info
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_fit_their_data_sets(name):
+    recipe, docstring = load_module(name)
+    assert recipe.name == name
+    assert "Known results" in docstring
+    for task in recipe.tasks:
+        declared = info(task.dataset).options
+        assert set(task.options) | set(task.quick_options) <= set(declared)
+        assert all("{}" not in prompt for prompt in task.class_prompts)
+        assert len(set(task.class_prompts)) == len(task.class_values)
+    for row in recipe.rows:
+        assert set(row.printed) <= {task.key for task in recipe.tasks}
+        assert row.method is not None or row.printed
+
+
+def test_printed_numbers_of_table_1():
+    rows = {row.key: row for row in load_recipe("table1").rows}
+    assert rows["adapter"].printed["hci"]["accuracy"] == Printed(mean=72.8, std=2.6)
+    assert rows["adapter"].printed["adience"]["mae"] == Printed(mean=0.36, std=0.03)
+    assert rows["numclip"].printed.keys() == {"hci"}
+    for key in ("l2rclip", "numclip", "instructblip"):
+        assert rows[key].method is None
+
+
+def test_printed_numbers_of_table_7():
+    rows = {row.key: row for row in load_recipe("utkface").rows}
+    assert rows["adapter"].printed["utkface"]["mae"] == Printed(mean=3.83)
+    assert rows["mivolo"].printed["utkface"]["mae"] == Printed(mean=4.23)
+
+
+def test_quick_keeps_everything_but_steps_and_images():
+    recipe = load_recipe("table1")
+    quick = recipe.to_quick()
+    assert quick.quick
+    assert [r.key for r in quick.rows] == [r.key for r in recipe.rows]
+    assert quick.tasks[1].options["train"] == 15
+    assert quick.tasks[1].class_prompts == recipe.tasks[1].class_prompts
+    steps = {r.key: r.method for r in quick.rows if r.method is not None}
+    assert steps["adapter"].train.steps <= 200
+    assert steps["coop"].steps <= 200
+
+
+def test_a_copied_and_edited_file_is_a_recipe(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        '"""My table."""\n'
+        "import dataclasses\n"
+        "from adapter.reproduction.recipes.table1 import RECIPE as TABLE1\n"
+        "RECIPE = dataclasses.replace(TABLE1, name='mine', seeds=(0, 1, 2))\n"
+    )
+    recipe, docstring = load_module(str(path))
+    assert (recipe.name, recipe.seeds, docstring) == ("mine", (0, 1, 2), "My table.")
+
+
+def test_the_example_of_the_documentation_is_a_recipe(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "reproduce.md").read_text("utf-8")
+    path = tmp_path / "example.py"
+    path.write_text(text.split("```python\n")[1].split("```")[0])
+    recipe = load_recipe(str(path))
+    assert {row.key: row.method for row in recipe.rows}["adapter"].train.steps == 50_000
+
+
+def test_what_is_no_recipe_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="there are table1"):
+        load_recipe("table99")
+    with pytest.raises(ConfigError, match="no such file"):
+        load_recipe(str(tmp_path / "no.py"))
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(ConfigError, match="RECIPE"):
+        load_recipe(str(tmp_path / "empty.py"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": ("one",)}, "class names"),
+        ({"class_values": tuple(float(v) for v in range(8, 0, -1))}, "ascend"),
+        ({"class_prompt": "a photo."}, "name of the class"),
+        ({"folds": ()}, "folds"),
+        ({"metrics": ("accuracy", "f1")}, "f1"),
+    ],
+)
+def test_contradictions_in_a_task_are_refused(change, message):
+    task = load_recipe("table1").tasks[0]
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(task, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"reference": "l2rclip"}, "not run"), ({"seeds": (0, 0)}, "seeds"), ({"rows": ()}, "row")],
+)
+def test_contradictions_in_a_recipe_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(load_recipe("table1"), **change)
+
+
+def test_listing_recipes_does_not_import_torch():
+    code = (
+        "import sys; from adapter.reproduction.recipes.base import RECIPES, load_recipe;"
+        "[load_recipe(name) for name in RECIPES]; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,327 @@
+"""The recipe of table 1 on miniatures: official layouts, brightness encodes the class."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adapter.baselines.linear import LinearProbe
+from adapter.baselines.own import Adapter
+from adapter.baselines.ridge import RidgeProbe
+from adapter.errors import CheckpointError, ConfigError
+from adapter.reproduction.recipes.base import load_recipe
+from adapter.reproduction.reproduce import Options, reproduce
+from featcache.backbone import BackboneSpec
+from featcache.datasets.adience import FOLDS, GROUPS
+from featcache.datasets.hci import DECADES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adapter.reproduction.recipes.base import Row
+
+DEMO = BackboneSpec(name="demo-seeded-vit", pretrained="seed:0")
+NOWHERE = BackboneSpec(name="ViT-B-32", pretrained="/no/such/file.safetensors")
+CPU = Options(device="cpu")
+
+COLUMNS = ("user_id", "original_image", "face_id", "age", "gender", "x", "y", "dx", "dy")
+
+
+def draw(path: Path, level: float, generator: np.random.Generator) -> None:
+    """Write a noisy grey image; ``level`` from 0 to 1 is its brightness."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = generator.normal(40 + 170 * level, 20, (24, 24, 3)).clip(0, 255)
+    Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
+
+
+def write_adience(root: Path, *, per_fold: int = 24, shuffle: bool = False) -> None:
+    """Five folds of persons with all eight groups; ``shuffle`` breaks the signal."""
+    generator = np.random.default_rng(0)
+    for fold in range(FOLDS):
+        lines = ["\t".join(COLUMNS)]
+        groups = np.arange(per_fold) % len(GROUPS)
+        shown = generator.permutation(groups) if shuffle else groups
+        for number in range(per_fold):
+            user, image = f"user{fold}_{number}", f"image{number}.jpg"
+            face = f"landmark_aligned_face.{number}.{image}"
+            draw(root / "aligned" / user / face, shown[number] / (len(GROUPS) - 1), generator)
+            row = [user, image, str(number), GROUPS[groups[number]], "f", *["0"] * 4]
+            lines.append("\t".join(row))
+        (root / f"fold_{fold}_data.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_hci(root: Path, per_decade: int = 20) -> None:
+    """Five decades below the folder that the archive unpacks to."""
+    generator = np.random.default_rng(1)
+    folder = root / "HistoricalColor-ECCV2012" / "data" / "imgs" / "decade_database"
+    for number, decade in enumerate(DECADES):
+        for image in range(per_decade):
+            draw(folder / decade / f"{decade}_{image:03d}.jpg", number / 4, generator)
+
+
+def small_recipe(*keys: str, folds: int = 2) -> Any:
+    """Table 1, quick, with two folds, and only the rows named."""
+    quick = load_recipe("table1").to_quick()
+    return dataclasses.replace(
+        quick,
+        tasks=tuple(dataclasses.replace(t, folds=t.folds[:folds]) for t in quick.tasks),
+        rows=tuple(hurried(r) for r in quick.rows if not keys or r.method is None or r.key in keys),
+        reference=keys[-1] if keys else quick.reference,
+    )
+
+
+def hurried(row: Row) -> Row:
+    """Let the adapter take even fewer steps."""
+    if not isinstance(row.method, Adapter):
+        return row
+    train = dataclasses.replace(row.method.train, steps=40)
+    return dataclasses.replace(row, method=dataclasses.replace(row.method, train=train))
+
+
+def read(out: Path) -> Any:
+    return json.loads((out / "results" / "table1-quick.json").read_text())
+
+
+def mean(doc: Any, row: str, task: str, metric: str = "accuracy") -> float:
+    found = next(r for r in doc["rows"] if r["key"] == row)
+    return float(found["tasks"][task]["metrics"][metric]["mean"])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_adience(root / "adience")
+    write_hci(root / "hci")
+    return root
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    """Shared by the tests that do not look at extraction."""
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(scope="module")
+def whole(data, caches, tmp_path_factory):
+    """Every row of the table, one fold each."""
+    out = tmp_path_factory.mktemp("whole")
+    events = []
+    result = reproduce(
+        small_recipe(folds=1),
+        data,
+        out,
+        DEMO,
+        dataclasses.replace(CPU, cache=caches),
+        events.append,
+    )
+    return out, result, events
+
+
+def test_every_method_runs_and_the_planted_signal_is_learnt(whole):
+    out, result, _ = whole
+    assert result.missing == ()
+    doc = read(out)
+    run = [row for row in doc["rows"] if row["kind"] == "run"]
+    assert len(run) == 13
+    for row in run:
+        for task in row["tasks"].values():
+            assert task["folds_run"] == 1
+            assert task["metrics"]["mae"]["mean"] >= 0
+    learners = ("coop", "ordinalclip", "ridge-pooled", "ridge-tokens", "ridge", "linear-pooled")
+    for key in (*learners, "linear-tokens", "linear", "regression-only", "adapter"):
+        assert mean(doc, key, "adience") >= 2.5 * 100 / 8, key
+        assert mean(doc, key, "hci") >= 2 * 100 / 5, key
+    for key in ("ridge", "linear", "adapter"):
+        assert mean(doc, key, "hci", "mae") < 0.3, key
+
+
+def test_results_say_what_they_are(whole):
+    out, result, _ = whole
+    doc = read(out)
+    assert doc["quick"] is True
+    assert doc["seeds"] == [0]
+    assert "random (seed:0)" in " ".join(doc["notes"])
+    for task in doc["tasks"]:
+        assert len(task["fingerprint"]) == 32
+        assert task["extraction_seconds"] > 0
+        assert task["status"] == "there"
+    assert {"torch", "python", "featcache"} <= doc["versions"].keys()
+    assert [path.name for path in result.files] == [
+        "table1-quick.md",
+        "table1-quick.json",
+        "table1-quick.html",
+    ]
+    for path in (result.files[0], result.files[2]):
+        assert "not the reproduction" in path.read_text().split("</title>")[0]
+
+
+def test_progress_reaches_its_total(whole):
+    _, _, events = whole
+    finished = [e for e in events if e.kind == "finished"]
+    assert finished[-1].done == finished[-1].total == 2 * 13
+
+
+def test_a_second_run_computes_and_extracts_nothing(whole, data, caches):
+    out, first, _ = whole
+    shards = {path: path.stat().st_mtime_ns for path in caches.rglob("*.h5")}
+    again = reproduce(
+        small_recipe(folds=1), data, out, DEMO, dataclasses.replace(CPU, cache=caches)
+    )
+    assert (again.computed, again.reused) == (0, first.computed)
+    assert {path: path.stat().st_mtime_ns for path in caches.rglob("*.h5")} == shards
+    assert not list((out / "cells").rglob("run"))  # trained adapters are dropped by default
+
+
+def test_shuffled_labels_are_not_better_than_chance(tmp_path):
+    write_adience(tmp_path / "data" / "adience", shuffle=True)
+    write_hci(tmp_path / "data" / "hci")
+    recipe = small_recipe("ridge", "linear", "adapter", folds=3)
+    recipe = dataclasses.replace(recipe, tasks=recipe.tasks[:1])
+    reproduce(recipe, tmp_path / "data", tmp_path / "out", DEMO, CPU)
+    doc = read(tmp_path / "out")
+    for key in ("ridge", "linear", "adapter"):
+        # 72 test images in all: chance is 12.5 %, two standard errors above it are 20.3 %.
+        assert mean(doc, key, "adience") < 20.3, key
+
+
+def test_a_missing_data_set_has_its_place(data, caches, tmp_path):
+    half = tmp_path / "data"
+    half.mkdir()
+    (half / "adience").symlink_to(data / "adience")
+    options = dataclasses.replace(CPU, cache=caches)
+    result = reproduce(small_recipe("ridge", folds=1), half, tmp_path / "out", DEMO, options)
+    assert len(result.missing) == 1
+    assert f"put it into {half / 'hci'}" in result.missing[0]
+    assert "historicalColor" in result.missing[0]
+    doc = read(tmp_path / "out")
+    assert [task["status"] for task in doc["tasks"]] == ["there", "missing"]
+    assert "the data are not there" in result.files[0].read_text()
+    assert "data not there" in result.files[2].read_text()
+
+
+def test_without_any_data_no_backbone_is_loaded(tmp_path):
+    result = reproduce(small_recipe("ridge"), tmp_path / "no", tmp_path / "out", NOWHERE, CPU)
+    assert len(result.missing) == 2
+    assert result.computed == 0
+    assert all(path.exists() for path in result.files)
+
+
+class Stopping(RidgeProbe):
+    """A ridge probe during whose second fold somebody presses Ctrl-C."""
+
+    def fit(self, data):
+        if data.fold == 1:
+            raise KeyboardInterrupt
+        return super().fit(data)
+
+
+def test_a_stopped_run_keeps_its_cells_and_goes_on(data, caches, tmp_path):
+    recipe = small_recipe("ridge")
+    options = dataclasses.replace(CPU, cache=caches)
+    rows = tuple(
+        dataclasses.replace(r, method=Stopping()) if r.key == "ridge" else r for r in recipe.rows
+    )
+    stopping = dataclasses.replace(recipe, rows=rows, tasks=recipe.tasks[:1])
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(stopping, data, tmp_path, DEMO, options)
+    doc = read(tmp_path)
+    ridge = next(r for r in doc["rows"] if r["key"] == "ridge")
+    assert ridge["tasks"]["adience"]["folds_run"] == 1
+    Stopping.fit = RidgeProbe.fit
+    result = reproduce(stopping, data, tmp_path, DEMO, options)
+    assert (result.computed, result.reused) == (1, 1)
+
+
+def test_a_changed_setting_is_another_cell(data, caches, tmp_path):
+    recipe = small_recipe("linear", folds=1)
+    options = dataclasses.replace(CPU, cache=caches)
+    reproduce(recipe, data, tmp_path, DEMO, options)
+    rows = tuple(
+        dataclasses.replace(r, method=LinearProbe(iterations=7)) if r.key == "linear" else r
+        for r in recipe.rows
+    )
+    changed = dataclasses.replace(recipe, rows=rows)
+    result = reproduce(changed, data, tmp_path, DEMO, options)
+    assert (result.computed, result.reused) == (2, 0)
+
+
+def test_only_some_rows(data, caches, tmp_path):
+    recipe = small_recipe("ridge", "linear", folds=1)
+    options = dataclasses.replace(CPU, cache=caches)
+    reproduce(recipe, data, tmp_path, DEMO, dataclasses.replace(options, only=("ridge",)))
+    doc = read(tmp_path)
+    assert {r["key"]: r["kind"] for r in doc["rows"]}["linear"] == "left out"
+    reproduce(recipe, data, tmp_path, DEMO, dataclasses.replace(options, only=("linear",)))
+    doc = read(tmp_path)  # the ridge cells of the first run are still shown
+    assert {r["key"]: r["kind"] for r in doc["rows"] if r["kind"] != "printed"} == {
+        "ridge": "run",
+        "linear": "run",
+    }
+    with pytest.raises(ConfigError, match="l2rclip"):
+        reproduce(recipe, data, tmp_path, DEMO, dataclasses.replace(options, only=("l2rclip",)))
+
+
+def test_an_unaligned_text_tower_leaves_methods_out(data, caches, tmp_path):
+    recipe = small_recipe("zero-shot", "coop", "ridge", folds=1)
+    options = dataclasses.replace(CPU, cache=caches, unaligned_text=True)
+    result = reproduce(recipe, data, tmp_path, DEMO, options)
+    kinds = {r["key"]: (r["kind"], r["reason"]) for r in read(tmp_path)["rows"]}
+    assert kinds["ridge"] == ("run", "")
+    assert kinds["coop"][0] == "left out"
+    assert "aligned" in kinds["coop"][1]
+    assert result.computed == 2
+
+
+def test_labels_of_an_older_cache_are_brought_up_to_date(data, caches, tmp_path):
+    recipe = small_recipe("ridge", folds=1)
+    options = dataclasses.replace(CPU, cache=caches)
+    first = reproduce(recipe, data, tmp_path, DEMO, options)
+    hci = dataclasses.replace(recipe.tasks[1], options={"train": 10, "val": 0, "test": 10})
+    changed = dataclasses.replace(recipe, tasks=(recipe.tasks[0], hci))
+    second = reproduce(changed, data, tmp_path, DEMO, options)
+    assert (first.computed, second.computed, second.reused) == (2, 1, 1)
+    cells = list((tmp_path / "cells" / "hci" / "ridge").glob("*.json"))
+    counts = {len(json.loads(path.read_text())["values"]) for path in cells}
+    assert counts == {20, 50}
+
+
+def test_a_damaged_cell_is_named(data, caches, tmp_path):
+    recipe = small_recipe("ridge", folds=1)
+    options = dataclasses.replace(CPU, cache=caches)
+    reproduce(recipe, data, tmp_path, DEMO, options)
+    cell = next((tmp_path / "cells" / "adience" / "ridge").glob("*.json"))
+    cell.write_text("{")
+    with pytest.raises(CheckpointError, match="remove it"):
+        reproduce(recipe, data, tmp_path, DEMO, options)
+
+
+def test_comparisons_are_paired_over_the_test_images(data, caches, tmp_path):
+    recipe = small_recipe("zero-shot", "ridge")
+    options = dataclasses.replace(CPU, cache=caches)
+    reproduce(recipe, data, tmp_path, DEMO, options)
+    doc = read(tmp_path)
+    found = {(c["task"], c["metric"]): c for c in doc["comparisons"]}
+    assert found.keys() == {(t, m) for t in ("adience", "hci") for m in ("accuracy", "mae")}
+    accuracy = found["adience", "accuracy"]
+    assert accuracy["images"] == 48
+    assert accuracy["folds"] == 2
+    assert accuracy["difference"] == pytest.approx(
+        mean(doc, "zero-shot", "adience") - mean(doc, "ridge", "adience")
+    )
+    assert accuracy["within_noise"] is False
+
+
+@pytest.mark.slow
+def test_the_whole_quick_recipe(data, caches, tmp_path):
+    recipe = load_recipe("table1").to_quick()
+    options = dataclasses.replace(CPU, cache=caches)
+    result = reproduce(recipe, data, tmp_path, DEMO, options)
+    assert result.computed == 13 * (5 + 10)
+    doc = read(tmp_path)
+    assert mean(doc, "adapter", "adience") > 60
+    assert mean(doc, "adapter", "hci") > 60

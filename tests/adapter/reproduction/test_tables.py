@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from adapter.reproduction.tables import (
+    QUICK,
+    better,
+    signed,
+    spread,
+    to_html,
+    to_markdown,
+    write_tables,
+)
+
+ACCURACY = {
+    "key": "accuracy",
+    "title": "Accuracy",
+    "unit": "%",
+    "digits": 1,
+    "higher_is_better": True,
+}
+MAE = {"key": "mae", "title": "MAE", "unit": "", "digits": 2, "higher_is_better": False}
+
+
+def numbers(mean=None, std=None, printed=None, printed_std=None):
+    difference = None if mean is None or printed is None else mean - printed
+    return {
+        "mean": mean,
+        "std": std,
+        "folds": 0 if mean is None else 5,
+        "per_fold": [],
+        "printed": printed,
+        "printed_std": printed_std,
+        "difference": difference,
+    }
+
+
+def row(key, kind, accuracy, mae, reason=""):
+    ran = accuracy["mean"] is not None
+    entry = {
+        "folds_run": 5 if ran else 0,
+        "seconds": [],
+        "seconds_mean": 1.5 if ran else None,
+        "device": [],
+        "metrics": {"accuracy": accuracy, "mae": mae},
+    }
+    return {
+        "key": key,
+        "title": f"Method <{key}>",
+        "kind": kind,
+        "reason": reason,
+        "settings": None,
+        "tasks": {"faces": entry},
+    }
+
+
+@pytest.fixture
+def doc():
+    return {
+        "format": 1,
+        "recipe": "mine",
+        "title": "My table",
+        "source": "Table 9",
+        "quick": False,
+        "created": "2026-01-01T00:00:00+00:00",
+        "seeds": [0],
+        "reference": "ours",
+        "device": "a device",
+        "machine": "a machine",
+        "versions": {"torch": "2"},
+        "notes": ["a note"],
+        "tasks": [
+            {
+                "key": "faces",
+                "title": "Faces",
+                "split": "five folds",
+                "folds": [0, 1, 2, 3, 4],
+                "metrics": [ACCURACY, MAE],
+                "status": "there",
+                "root": "/data",
+                "notes": ["leak: one"],
+                "missing": [],
+                "images": 100,
+                "images_failed": 2,
+                "fingerprint": "f" * 32,
+                "backbone": {"name": "b", "pretrained": "p", "projection": "clip", "token_pool": 1},
+                "extraction_seconds": 3.0,
+            }
+        ],
+        "rows": [
+            row("quoted", "printed", numbers(printed=60.0, printed_std=2.0), numbers(printed=0.5)),
+            row("base", "run", numbers(61.0, 1.0, 43.3, 3.6), numbers(0.45, 0.02, 0.80, 0.02)),
+            row("other", "left out", numbers(), numbers(), "no text tower"),
+            row("ours", "run", numbers(64.96, 1.0, 65.2, 2.9), numbers(0.37, 0.01, 0.36, 0.03)),
+        ],
+        "comparisons": [
+            {
+                "task": "faces",
+                "metric": "mae",
+                "row": "base",
+                "reference": "ours",
+                "difference": 0.08,
+                "low": -0.01,
+                "high": 0.17,
+                "level": 0.95,
+                "folds": 5,
+                "images": 100,
+                "within_noise": True,
+            }
+        ],
+    }
+
+
+def test_numbers_as_papers_write_them():
+    assert spread(65.25, 2.91, ACCURACY) == "65.2 (2.9)"
+    assert spread(0.365, None, MAE) == "0.36"
+    assert spread(None, 1.0, MAE) == "–"
+    assert signed(-1.25, MAE) == "−1.25"
+    assert signed(0.5, ACCURACY) == "+0.5"
+
+
+def test_a_difference_is_judged_by_direction_and_spread():
+    assert better(5.0, 2.0, ACCURACY) == "better"
+    assert better(-5.0, 2.0, ACCURACY) == "worse"
+    assert better(0.1, 0.02, MAE) == "worse"
+    assert better(-1.0, 2.0, ACCURACY) == "even"
+    assert better(0.004, None, MAE) == "even"
+
+
+def test_markdown_table(doc):
+    text = to_markdown(doc)
+    lines = [line for line in text.splitlines() if line.startswith("| Method")]
+    assert lines[0].startswith("| Method <quoted>, as printed | – | 60.0 (2.0) | – |")
+    assert "61.0 (1.0) | 43.3 (3.6) | +17.7 | 0.45 (0.02) ≈ | 0.80 (0.02) | −0.35" in lines[1]
+    assert lines[2].endswith("| left out | – |")
+    assert "**65.0 (1.0)** | 65.2 (2.9) | −0.2 | **0.37 (0.01)**" in lines[3]
+    assert "5 of 5" in lines[3]
+    assert "+0.08 | −0.01 to +0.17 | 5 | within noise" in text
+    for expected in (
+        "Method <other>: no text tower.",
+        "a note",
+        "leak: one",
+        "f" * 32,
+        "2 unreadable",
+        "a device",
+        "torch 2",
+    ):
+        assert expected in text
+
+
+def test_markdown_columns_agree(doc):
+    widths = {
+        len(re.findall(r"(?<!\\)\|", line))
+        for line in to_markdown(doc).split("## Differences")[0].splitlines()
+        if line.startswith("|")
+    }
+    assert len(widths) == 1
+
+
+class Checker(HTMLParser):
+    """Notices tags that are not closed in order, and collects what loads from elsewhere."""
+
+    void = frozenset({"meta", "br", "link", "img"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.external, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.external += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_html_is_well_formed_and_loads_nothing(doc):
+    text = to_html(doc)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert checker.external == []
+    assert "script" not in checker.tags
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "Method &lt;ours&gt;" in text
+    assert "Method <ours>" not in text
+
+
+def test_html_shows_the_paper_and_the_judgement(doc):
+    text = to_html(doc)
+    assert '<b class="better">+17.7</b>' in text
+    assert '<b class="even">−0.2</b>' in text
+    assert text.count('class="reference"') == 1
+    assert 'title="no text tower"' in text
+
+
+def test_quick_and_missing_are_said_in_the_title_and_in_place(doc):
+    quick = copy.deepcopy(doc)
+    quick["quick"] = True
+    quick["tasks"][0].update(status="missing", missing=["put <it> there"])
+    assert to_markdown(quick).startswith(f"# My table ({QUICK})")
+    text = to_html(quick)
+    assert f"<title>My table ({QUICK})</title>" in text
+    assert "put &lt;it&gt; there" in text
+    assert "Not run: the data are not there." in to_markdown(quick)
+
+
+def test_files_are_written_whole(doc, tmp_path):
+    paths = write_tables(doc, tmp_path / "results")
+    assert [p.name for p in paths] == ["mine.md", "mine.json", "mine.html"]
+    assert json.loads(paths[1].read_text()) == doc
+    assert not list((tmp_path / "results").glob("*.tmp"))

@@ -1,0 +1,103 @@
+"""What an extraction makes, and what it finds in its folder."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featcache.backbone import BackboneSpec, load_backbone
+from featcache.datasets import open_dataset
+from featcache.datasets.base import ImageRecord
+from featcache.datasets.folder import Folder
+from featcache.errors import (
+    DatasetError,
+    FeatcacheError,
+    FingerprintMismatchError,
+)
+from featcache.extraction.extract import extract
+from featcache.extraction.plan import ExtractConfig, split_chunks
+from featcache.storage.manifest import Part
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"views": ()}, {"views": ("original", "original")}, {"views": ("rot90",)},
+        {"dtype": "float64"}, {"batch_size": 0}, {"shard_size": 0}, {"limit": 0},
+        {"max_failures": 2}, {"workers": -1}, {"part": (0, 2)}, {"part": (3, 2)},
+    ],
+)  # fmt: skip
+def test_impossible_settings(wrong):
+    with pytest.raises(FeatcacheError):
+        ExtractConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("backbone.weights", {"pretrained": "seed:1"}),
+        ("backbone.projection", {"projection": "none"}),
+        ("backbone.token_pool", {"token_pool": 2}),
+        ("views", {"views": ("original",)}),
+        ("dtype", {"dtype": "int8"}),
+    ],
+)
+def test_other_settings_are_refused_by_name(
+    cache_copy, make_small_cache, tiny_config, tiny_backbone, name, changes, contents
+):
+    spec = {k: changes.pop(k) for k in list(changes) if k not in ("views", "dtype")}
+    backbone = tiny_backbone
+    if spec:
+        backbone = load_backbone(
+            BackboneSpec(**{"model_config": str(tiny_config), "pretrained": "seed:0", **spec})
+        )
+    before = contents(cache_copy)
+    with pytest.raises(FingerprintMismatchError, match=f"  {re.escape(name)}"):
+        make_small_cache(cache_copy, backbone=backbone, **changes)
+    assert contents(cache_copy) == before
+
+
+def test_other_data_is_refused(cache_copy, make_small_cache, image_folder, tmp_path):
+    with pytest.raises(DatasetError, match="holds the data set table, not folder"):
+        make_small_cache(cache_copy, dataset=open_dataset("folder", image_folder))
+    with pytest.raises(FingerprintMismatchError, match="--shard-size 3"):
+        make_small_cache(cache_copy, shard_size=4)
+    (cache_copy / "cache.json").unlink()
+    with pytest.raises(FeatcacheError, match="featcache repair"):
+        make_small_cache(cache_copy)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\udcff", ""])
+def test_ids_that_cannot_be_stored(tmp_path, tiny_backbone, name):
+    class Odd(Folder):
+        def images(self):
+            return [ImageRecord(name, "a.png")]
+
+    with pytest.raises(DatasetError, match="UTF-8"):
+        extract(Odd(tmp_path), tmp_path / "c", tiny_backbone)
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_same_id_twice(tmp_path, tiny_backbone):
+    class Twice(Folder):
+        def images(self):
+            return [ImageRecord("a", "a.png"), ImageRecord("a", "b.png")]
+
+    with pytest.raises(DatasetError, match="'a' twice"):
+        extract(Twice(tmp_path), tmp_path / "c", tiny_backbone)
+
+
+@given(images=st.integers(0, 40), size=st.integers(1, 9), count=st.integers(1, 5))
+def test_parts_make_each_shard_once(images, size, count):
+    """Whichever machine makes it, a shard holds the same images."""
+    planned = [ImageRecord(f"{n}", f"{n}.png") for n in range(images)]
+    whole = split_chunks(planned, size)
+    assert [image for n in sorted(whole) for image in whole[n]] == planned
+    assert all(len(whole[n]) == size for n in sorted(whole)[:-1])
+    made = {}
+    for index in range(1, count + 1):
+        part = split_chunks(planned, size, Part(index=index, count=count, images=images))
+        assert not made.keys() & part.keys()
+        made |= part
+    assert made == whole

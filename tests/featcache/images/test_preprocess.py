@@ -1,0 +1,104 @@
+"""How pixels become what a backbone sees; the reading of files is in test_decode.py."""
+
+import hashlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from featcache.images.measures import measure
+from featcache.images.preprocess import DecodedImage, Preprocessing, normalise, read_image
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+PLAIN = Preprocessing(size=32, mean=MEAN, std=STD)
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@given(
+    size=st.integers(1, 1024),
+    std=st.floats(0.01, 2),
+    truncated=st.sampled_from(["refuse", "pad"]),
+    orientation=st.sampled_from(["exif", "stored"]),
+)
+def test_a_preprocessing_survives_its_dictionary(size, std, truncated, orientation):
+    value = Preprocessing(
+        size=size, mean=MEAN, std=(std,) * 3, truncated=truncated, orientation=orientation
+    )
+    assert Preprocessing.from_dict(value.to_dict()) == value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 0}, "size"),
+        ({"mean": (0.5, 0.5)}, "mean"),
+        ({"mean": (0.5, 0.5, float("nan"))}, "mean"),
+        ({"std": (0.5, 0.0, 0.5)}, "std"),
+        ({"interpolation": "nearest"}, "interpolation"),
+        ({"resize": "crop"}, "resize"),
+        ({"orientation": "up"}, "orientation"),
+        ({"truncated": "guess"}, "truncated"),
+        ({"max_pixels": 0}, "max_pixels"),
+    ],
+)
+def test_a_senseless_preprocessing_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(**{"size": 32, "mean": MEAN, "std": STD, **change})
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(ValueError, match="crop"):
+        Preprocessing.from_dict({**PLAIN.to_dict(), "crop": 1})
+
+
+@settings(max_examples=25)
+@given(height=st.integers(1, 100), width=st.integers(1, 100), size=st.sampled_from([1, 17, 64]))
+def test_equals_pillow_resize_then_normalise(height, width, size):
+    pixels = noise(height, width)
+    preprocessing = Preprocessing(size=size, mean=MEAN, std=STD)
+    decoded = read_image(png(pixels), preprocessing)
+    found = normalise(torch.from_numpy(decoded.pixels)[None], preprocessing)[0].numpy()
+    small = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
+    reference = np.asarray(small).transpose(2, 0, 1) / 255
+    reference = (reference - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, reference, atol=1e-6, rtol=0)
+
+
+def test_records_size_digest_and_measures_of_the_original(tmp_path):
+    pixels = noise(60, 90)
+    path = tmp_path / "a.png"
+    data = png(pixels)
+    path.write_bytes(data)
+    decoded = read_image(path, PLAIN)
+    assert isinstance(decoded, DecodedImage)
+    assert decoded.pixels.dtype == np.uint8
+    assert decoded.pixels.shape == (3, 32, 32)
+    assert decoded.pixels.flags.c_contiguous
+    assert (decoded.width, decoded.height) == (90, 60)
+    assert decoded.sha256 == hashlib.sha256(data).hexdigest()
+    assert decoded.num_bytes == len(data) == path.stat().st_size
+    assert decoded.measures == measure(pixels)
+    np.testing.assert_array_equal(read_image(data, PLAIN).pixels, decoded.pixels)
+
+
+def test_normalise_leaves_its_input_and_refuses_floats():
+    pixels = torch.full((2, 3, 4, 4), 128, dtype=torch.uint8)
+    normalise(pixels, PLAIN)
+    assert (pixels == 128).all()
+    with pytest.raises(ValueError, match="uint8"):
+        normalise(pixels.float(), PLAIN)

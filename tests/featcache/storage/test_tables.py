@@ -1,0 +1,75 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from featcache.datasets.records import Label
+from featcache.errors import CacheFormatError
+from featcache.storage.shard import SampleRecord
+from featcache.storage.tables import (
+    LABELS_SCHEMA,
+    SAMPLES_SCHEMA,
+    labels_from,
+    labels_table,
+    measured_labels,
+    read_table,
+    samples_table,
+    write_table,
+)
+
+LABELS = [
+    Label("a", "t", "q.", 1.0, "train"),
+    Label("a", "t", "q.", 2.0, "test", 3, (0.25, 0.75)),
+    Label("b", "t", "q.", 2.0, "val"),
+]
+
+
+def record(name, ok=True, **facts):
+    status = {"status": "ok"} if ok else {"status": "failed", "error": "broken"}
+    return SampleRecord(sample_id=name, path=f"{name}.png", **status, **facts)
+
+
+def test_labels_round_trip_to_the_byte(tmp_path):
+    table = labels_table(LABELS)
+    assert write_table(tmp_path / "one", table)
+    found = read_table(tmp_path / "one", LABELS_SCHEMA)
+    assert labels_from(found) == LABELS
+    write_table(tmp_path / "two", found)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert not write_table(tmp_path / "one", found)  # nothing to write
+
+
+def test_samples_are_numbered_within_their_shard():
+    table = samples_table([(0, [record("a"), record("b", ok=False)]), (5, [record("c")])])
+    assert table["shard"].to_pylist() == [0, None, 5]
+    assert table["row"].to_pylist() == [0, None, 0]
+    assert table.schema.equals(SAMPLES_SCHEMA)
+
+
+def test_measured_labels_follow_the_splits():
+    samples = samples_table(
+        [
+            (0, [record(name, contrast=n / 2) for n, name in enumerate("abc")]),
+            (1, [record("d", ok=False)]),
+        ]
+    )
+    found = measured_labels(samples, LABELS, {"contrast": "by contrast."})
+    assert [(x.sample_id, x.value, x.split, x.fold) for x in found] == [
+        ("a", 0.0, "train", None),
+        ("a", 0.0, "test", 3),
+        ("b", 0.5, "val", None),
+        ("c", 1.0, "all", None),
+    ]
+    assert {(x.task, x.query) for x in found} == {("contrast", "by contrast.")}
+    assert measured_labels(samples, LABELS, {}) == []
+
+
+def test_what_cannot_be_read(tmp_path):
+    path = tmp_path / "table"
+    with pytest.raises(CacheFormatError, match="missing"):
+        read_table(path, LABELS_SCHEMA)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(CacheFormatError, match="unreadable"):
+        read_table(path, LABELS_SCHEMA)
+    pq.write_table(pa.table({"sample_id": ["a"]}), path)
+    with pytest.raises(CacheFormatError, match="columns are sample_id string, expected"):
+        read_table(path, LABELS_SCHEMA)
