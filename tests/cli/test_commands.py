@@ -7,6 +7,7 @@ import sys
 
 import h5py
 import pytest
+from PIL import Image
 
 from featcache.reading.cache import Cache
 
@@ -129,6 +130,46 @@ def test_info_tells_scripts_what_a_cache_holds(featcache, demo):
     assert {query["task"] for query in facts["queries"]} >= {"brightness", "contrast"}
 
 
+def test_info_tells_people_what_a_cache_holds(featcache, demo):
+    code, out, _ = featcache("info", demo / "cache")
+    assert code == 0
+    for fact in ("48, 0 failed", "256 x 192 float16", "demo-seeded-vit", "brightness"):
+        assert fact in out
+
+
+def test_info_lists_failed_images_with_their_reasons(featcache, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for n in range(3):
+        Image.new("RGB", (20, 20), (n, n, n)).save(images / f"{n}.png")
+    (images / "broken.jpg").write_bytes(b"no image")
+    arguments = ["--dataset", "folder", "--root", images, "--out", tmp_path / "cache"]
+    code, _, err = featcache("extract", *arguments, *BACKBONE)
+    assert code == 0, err
+    assert "1 images could not be read" in err
+    code, out, err = featcache("info", tmp_path / "cache")
+    assert code == 0
+    assert "3, 1 failed" in out
+    assert "--failures" in err
+    code, out, _ = featcache("info", tmp_path / "cache", "--failures")
+    assert "broken.jpg" in out
+    assert "not an image" in out
+    code, out, _ = featcache("labels", tmp_path / "cache")
+    assert (code, out) == (0, f"{tmp_path / 'cache'} has no labels\n")
+
+
+def test_labels_are_shown(featcache, demo):
+    code, out, _ = featcache("labels", demo / "cache")
+    assert code == 0
+    assert "brightness" in out
+
+
+def test_new_labels_need_the_folder(featcache, demo):
+    code, _, err = featcache("labels", demo / "cache", "--dataset", "table")
+    assert code == 2
+    assert "--dataset needs --root" in err
+
+
 def test_prompts_are_added_once(featcache, demo):
     text = "sort images by [odd] words."
     code, _, _ = featcache("prompts", demo / "cache", "--add", text)
@@ -160,6 +201,16 @@ def test_datasets_checks_a_folder(featcache, tmp_path):
     code, out, _ = featcache("datasets")
     assert code == 0
     assert "koniq10k" in out
+
+
+def test_datasets_tell_all_that_is_known(featcache):
+    code, out, _ = featcache("datasets", "table")
+    assert code == 0
+    for fact in ("licence", "expected layout", "options"):
+        assert fact in out
+    code, long, _ = featcache("datasets", "--long")
+    assert code == 0
+    assert long.count("expected layout") > 10
 
 
 def test_train_logs_and_eval_writes_metrics(adapter, trained):
@@ -218,6 +269,31 @@ def test_train_names_what_is_wrong(adapter, demo, tmp_path, arguments, message):
     assert code == 1
     assert message in err
     assert not (out / "adapter.safetensors").exists()
+
+
+def test_train_several_seeds_and_resume(adapter, demo, tmp_path):
+    """One run and evaluation each, with mean and spread; --resume computes nothing again."""
+    arguments = ["train", "--shards", demo / "cache", "--out", tmp_path / "runs", "--steps", "2"]
+    arguments += ["--width", "16", "--set", "model.prompt_tokens=2", "--seeds", "0,1"]
+    code, out, err = adapter(*arguments)
+    assert code == 0, err
+    assert "seed 1" in err
+    assert "±" in out
+    code, again, err = adapter(*arguments, "--resume")
+    assert code == 0, err
+    assert again == out
+    code, _, err = adapter(*arguments[:-1], "0,one")
+    assert code == 2
+    assert "--seeds 0,one: expected whole numbers" in err
+
+
+def test_train_reports_validations_and_the_best(adapter, demo, tmp_path):
+    arguments = ["train", "--shards", demo / "cache", "--out", tmp_path / "run", "--steps", "4"]
+    arguments += ["--width", "16", "--set", "model.prompt_tokens=2", "--validate-every", "2"]
+    code, _, err = adapter(*arguments, "--set", "train.validation_split=test")
+    assert code == 0, err
+    assert "step 2: validation" in err
+    assert "best validation" in err
 
 
 def test_train_verifies_rows_when_asked(adapter, demo, tmp_path):
