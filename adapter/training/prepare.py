@@ -154,6 +154,15 @@ def _labels(
         return selection, None
     if set(cache.labels["split"].unique().to_pylist()) & set(config.validation_split):
         held = choose(config.validation_split)
+        # A task that is not trained has no unit, and nothing to say on which weights are best.
+        trained = {q.task for q in selection.queries}
+        held = replace(held, queries=tuple(q for q in held.queries if q.task in trained))
+        if not held.queries:
+            raise ConfigError(
+                f"{cache_name(cache)}: no label of the split {', '.join(config.validation_split)} "
+                f"is of a task that is trained ({', '.join(sorted(trained))}); set "
+                "train.validation_split, or train.validate_every=0"
+            )
     else:
         selection, held = hold_out(selection, config.hold_out, config.seed)
     if config.sampling.relevance:

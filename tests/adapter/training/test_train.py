@@ -184,6 +184,21 @@ def test_without_a_validation_split_images_are_held_out(tmp_path, train_fake, ma
     assert record["shards"][0]["images"] == 15
 
 
+def test_validation_looks_at_trained_tasks_only(tmp_path, train_fake, make_cache):
+    cache = make_cache()
+    others = [(f"image-{i}", "taste", "beauty", float(i), "val", None) for i in range(9)]
+    cache.label_rows[:] = [row for row in cache.label_rows if row[4] != "val"] + others
+    with pytest.raises(
+        ConfigError, match=r"no label of the split val is of a task that is trained"
+    ):
+        train_fake(tmp_path / "none", cache=cache, steps=2, validate_every=2)
+    known = [(f"image-{i}", "score", "beauty", float(i), "val", None) for i in range(9)]
+    cache.label_rows[:] += known
+    train_fake(tmp_path / "some", cache=cache, steps=2, validate_every=2)
+    (record,) = [r for r in read_log(tmp_path / "some/log.jsonl") if r["kind"] == "validation"]
+    assert -1 <= record["srcc"] <= 1
+
+
 def test_several_caches_with_their_own_units(tmp_path, train_fake, make_cache):
     other = make_cache(seed=1, dataset="ages")
     other.label_rows[:] = [
