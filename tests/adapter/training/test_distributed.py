@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from adapter.device import pick_device
-from adapter.errors import ConfigError
 from adapter.training.distributed import World, add_up, any_process, broadcast_object, gather
 from adapter.training.log import read_log
 
@@ -81,12 +79,3 @@ def test_one_process_exchanges_nothing():
     assert add_up(value, world) is value
     assert any_process(True, world)
     assert broadcast_object({"a": 1}, world) == {"a": 1}
-
-
-def test_devices():
-    assert pick_device("cpu").type == "cpu"
-    with pytest.raises(ConfigError, match="unknown device"):
-        pick_device("abacus")
-    if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="no CUDA"):
-            pick_device("cuda")
