@@ -1,5 +1,6 @@
 """What the documentation names is there: tests, files, links, commands of the Makefile."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FILES = ("adapter.json", "adapter.safetensors")  # that look like names of Python
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -44,3 +46,11 @@ def test_links_and_files_that_are_named_exist(page):
 def test_targets_that_are_named_exist(page):
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z0-9-]+)", page.read_text("utf-8"))) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_names_of_python_resolve(page):
+    for name in re.findall(r"`((?:featcache|adapter|cli)(?:\.\w+)+)[(`]", page.read_text("utf-8")):
+        if name in FILES:
+            continue
+        assert pkgutil.resolve_name(name) is not None
