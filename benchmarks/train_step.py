@@ -36,11 +36,11 @@ from adapter.training.environment import peak_memory
 from adapter.training.prepare import prepare
 from adapter.training.trainer import Trainer
 from featcache.datasets.base import Label
-from featcache.extraction.finish import complete, entry
+from featcache.extraction.finish import complete
 from featcache.reading.cache import Cache
 from featcache.storage.fingerprint import Fingerprint
 from featcache.storage.layout import LABELS, SAMPLES, SHARDS, VIEWS, Shapes, shard_name
-from featcache.storage.manifest import Manifest
+from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.prompts import Prompt, write_prompts
 from featcache.storage.shard import SampleRecord, ShardContent, write_shard
 from featcache.storage.tables import labels_table, samples_table, write_table
@@ -85,7 +85,7 @@ def write_cache(folder: Path, images: int, shapes: Shapes, shard_size: int = 256
         provenance={},
     )
     shards = {
-        shard_name(n): entry(folder / shard_name(n), rows=len(chunk))
+        shard_name(n): FileEntry.of(folder / shard_name(n), rows=len(chunk))
         for n, chunk in enumerate(chunks)
     }
     complete(folder, manifest, shards)
