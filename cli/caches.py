@@ -19,6 +19,8 @@ from cli.backbone import (
 from cli.console import options, out, say, size, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from featcache.reading.cache import Cache
 
 CacheFolder = Annotated[Path, typer.Argument(help="The cache's folder.", metavar="CACHE")]
@@ -61,10 +63,12 @@ def info(
                 ),
             ),
             ("on disk", f"{size(facts['bytes'])} in {facts['shards']:,} shards"),
-            ("backbone", f"{backbone['architecture']}, asked for as {facts['backbone']}"),
+            ("backbone", backbone["architecture"]),
+            ("asked for as", _as_options(facts["backbone"])),
             ("weights", backbone["weights"]),
-            ("projection", f"{backbone['projection']}, token pool {backbone['token_pool']}"),
-            ("preprocessing", facts["fingerprint"]["preprocessing"]),
+            ("projection", " ".join(map(str, backbone["projection"].values()))),
+            ("token pool", backbone["token_pool"]),
+            ("preprocessing", _in_words(facts["fingerprint"]["preprocessing"])),
             ("fingerprint", facts["fingerprint_digest"]),
             ("prompts", f"{facts['prompts']:,}"),
             ("labels", f"{facts['labels']:,}"),
@@ -80,6 +84,28 @@ def info(
         table("failed images", ["path", "reason"], _failures(opened))
     elif facts["failed"]:
         say(f"`featcache info {cache} --failures` lists the {facts['failed']:,} failed images")
+
+
+def _as_options(backbone: Mapping[str, Any]) -> str:
+    """Write a backbone's spec as the options of `featcache extract` that ask for it."""
+    names = {"name": "--backbone"}
+    plain = {"projection": "clip", "token_pool": 1}
+    return " ".join(
+        f"{names.get(name, '--' + name.replace('_', '-'))} {value}"
+        for name, value in sorted(backbone.items())
+        if value is not None and value != plain.get(name)
+    )
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    """Write settings as ``name value``, comma-separated; numbers to four digits."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, (list, tuple)):
+            return " ".join(map(text, value))
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(f"{name} {text(value)}" for name, value in values.items())
 
 
 def describe(cache: Cache) -> dict[str, Any]:

@@ -133,8 +133,9 @@ def test_info_tells_scripts_what_a_cache_holds(featcache, demo):
 def test_info_tells_people_what_a_cache_holds(featcache, demo):
     code, out, _ = featcache("info", demo / "cache")
     assert code == 0
-    for fact in ("48, 0 failed", "256 x 192 float16", "demo-seeded-vit", "brightness"):
+    for fact in ("48, 0 failed", "256 x 192 float16", "resize squash", "brightness"):
         assert fact in out
+    assert "--backbone demo-seeded-vit --pretrained seed:0" in out  # as it was asked for
 
 
 def test_info_lists_failed_images_with_their_reasons(featcache, tmp_path):
