@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,12 +89,13 @@ def info(
 
 def _as_options(backbone: Mapping[str, Any]) -> str:
     """Write a backbone's spec as the options of `featcache extract` that ask for it."""
-    names = {"name": "--backbone"}
-    plain = {"projection": "clip", "token_pool": 1}
+    from featcache.backbone.spec import BackboneSpec
+
+    names = {"name": "backbone"}
     return " ".join(
-        f"{names.get(name, '--' + name.replace('_', '-'))} {value}"
-        for name, value in sorted(backbone.items())
-        if value is not None and value != plain.get(name)
+        f"--{names.get(field.name, field.name).replace('_', '-')} {backbone[field.name]}"
+        for field in fields(BackboneSpec)
+        if backbone.get(field.name, field.default) != field.default
     )
 
 

@@ -4,6 +4,7 @@ from featcache import Cache
 cache = Cache.open("cache/ava")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,18 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["Cache", "ExtractConfig", "extract"]
 
 
+_MODULE_OF = {
+    "Cache": "reading.cache",
+    "ExtractConfig": "extraction.plan",
+    "extract": "extraction.extract",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Import the reader and the extraction when they are first asked for (PEP 562)."""
-    if name == "Cache":
-        from featcache.reading.cache import Cache
-
-        return Cache
-    if name == "ExtractConfig":
-        from featcache.extraction.plan import ExtractConfig
-
-        return ExtractConfig
-    if name == "extract":
-        from featcache.extraction.extract import extract
-
-        return extract
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"featcache.{_MODULE_OF[name]}"), name)

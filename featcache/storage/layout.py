@@ -81,6 +81,11 @@ def shard_name(index: int) -> str:
     return f"{SHARDS}/{index:05d}.h5"
 
 
+def shard_number(name: str) -> int:
+    """Return the number of a shard from the path that `shard_name` made of it."""
+    return int(name.removeprefix(f"{SHARDS}/").removesuffix(".h5"))
+
+
 def shard_numbers(folder: Path) -> list[int]:
     """List the numbers of the shards that are on the disk."""
     names = (path.stem for path in (folder / SHARDS).glob("*.h5"))

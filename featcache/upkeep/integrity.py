@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from featcache.errors import CacheFormatError, FeatcacheError
 from featcache.storage.durable import file_digest
+from featcache.storage.history import read_history
 from featcache.storage.layout import (
+    HISTORY,
     LABELS,
     MANIFEST,
     PROMPTS,
     SAMPLES,
     SHARDS,
     shard_name,
+    shard_number,
     shard_numbers,
 )
 from featcache.storage.prompts import open_prompts
@@ -29,6 +31,7 @@ from featcache.storage.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from featcache.storage.manifest import FileEntry, Manifest
 
@@ -81,7 +84,7 @@ def expected_files(path: Path, manifest: Manifest) -> dict[str, FileEntry | None
     if not manifest.files:
         return {shard_name(number): None for number in shard_numbers(path)}
     expected: dict[str, FileEntry | None] = {SAMPLES: None, LABELS: None}
-    last = max((int(Path(name).stem) for name in manifest.shards()), default=-1)
+    last = max(map(shard_number, manifest.shards()), default=-1)
     for number in range(last + 1):
         if not manifest.part or manifest.part.has(number):
             expected[shard_name(number)] = None
@@ -108,6 +111,13 @@ def check_files(
 
     with ThreadPoolExecutor(READERS, "verify") as pool:
         return [damage for found in pool.map(check, entries) for damage in found]
+
+
+def check_history(path: Path) -> list[Damage]:
+    """Name each line of the history that is not what was written."""
+    return [
+        Damage(file=HISTORY, what=f"line {number} is damaged") for number in read_history(path)[1]
+    ]
 
 
 def _check_file(

@@ -25,7 +25,7 @@ from featcache.storage.durable import (
 )
 from featcache.storage.fingerprint import differences, require_same
 from featcache.storage.history import append_history
-from featcache.storage.layout import LABELS, SHARDS, folder_exists, shard_name
+from featcache.storage.layout import LABELS, SHARDS, folder_exists, shard_name, shard_number
 from featcache.storage.lock import writing
 from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.prompts import write_prompts
@@ -159,7 +159,7 @@ def _sources(
     sources: dict[int, tuple[Path, FileEntry]] = {}
     for folder, manifest in zip(folders, manifests, strict=True):
         for name, entry in manifest.shards().items():
-            number = int(Path(name).stem)
+            number = shard_number(name)
             other, known = sources.setdefault(number, (folder, entry))
             if known != entry:
                 raise FeatcacheError(

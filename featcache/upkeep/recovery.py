@@ -22,6 +22,7 @@ from featcache.storage.layout import (
 from featcache.storage.manifest import Manifest
 from featcache.storage.prompts import encode_prompts, open_prompts, write_prompts
 from featcache.storage.shard import (
+    FEATURES,
     SampleRecord,
     ShardContent,
     open_shard_of,
@@ -142,7 +143,7 @@ def rewrite_shard(folder: Path, manifest: Manifest, number: int) -> FileEntry | 
     same = (shard.fingerprint, shard.index) == (manifest.fingerprint.digest, number)
     if not same or ids != shard.map("sample_id").tolist() or shard.damaged_rows():
         return None
-    names = [name for name in ("tokens", "pooled", "scales") if name in shard.regions]
+    names = [name for name in FEATURES if name in shard.regions]
     return write_shard(
         shard.path,
         ShardContent(records=records, **{name: shard.map(name) for name in names}),

@@ -28,8 +28,8 @@ from featcache.extraction.finish import complete, read_records
 from featcache.extraction.pipeline import make_shards
 from featcache.images.preprocess import Preprocessing, read_image
 from featcache.storage.durable import remove_temporaries
-from featcache.storage.history import append_history, read_history
-from featcache.storage.layout import HISTORY, MANIFEST, SAMPLES, SHARDS, shard_name
+from featcache.storage.history import append_history
+from featcache.storage.layout import MANIFEST, SAMPLES, SHARDS, shard_name, shard_number
 from featcache.storage.lock import writing
 from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.shard import open_shard_of
@@ -38,6 +38,7 @@ from featcache.upkeep.integrity import (
     Damage,
     bytes_to_read,
     check_files,
+    check_history,
     expected_files,
 )
 from featcache.upkeep.recovery import (
@@ -180,7 +181,7 @@ class _Repair:
             lost = {shard_name(n) for n in range(last)} - expected.keys()
             expected |= dict.fromkeys(lost)
             damaged |= lost
-        numbers = sorted(int(Path(n).stem) for n in expected if n.startswith(f"{SHARDS}/"))
+        numbers = sorted(shard_number(n) for n in expected if n.startswith(f"{SHARDS}/"))
 
         entries: dict[int, FileEntry] = {}  # of the shards that need no image
         for number in numbers:
@@ -235,8 +236,7 @@ class _Repair:
         """Read everything."""
         counter = ByteCounter(bytes_to_read(entries), partial(self._report, "verify"))
         damages = check_files(self.path, self.manifest, entries, on_bytes=counter.add)
-        lines = read_history(self.path)[1]
-        return damages + [Damage(file=HISTORY, what=f"line {n} is damaged") for n in lines]
+        return damages + check_history(self.path)
 
     def _readable_now(self, records: Sequence[SampleRecord]) -> bool:
         """Whether one of the images that failed is readable now."""

@@ -15,31 +15,31 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featcache.datasets import open_dataset
 from featcache.datasets.base import safe_relative
 from featcache.errors import CacheFormatError, DatasetError
 from featcache.storage.durable import is_temporary
-from featcache.storage.history import read_history
-from featcache.storage.layout import HISTORY, LOCK, MANIFEST, SAMPLES
+from featcache.storage.layout import HISTORY, LOCK, MANIFEST
 from featcache.storage.lock import reading
 from featcache.storage.manifest import Manifest
-from featcache.storage.tables import SAMPLES_SCHEMA, read_table
 from featcache.upkeep.integrity import (
     READERS,
     ByteCounter,
     Damage,
     bytes_to_read,
     check_files,
+    check_history,
     expected_files,
 )
-from featcache.upkeep.recovery import recover_manifest
+from featcache.upkeep.recovery import old_samples, recover_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from featcache.datasets.base import Dataset
+    from featcache.storage.shard import SampleRecord
 
 _OWN = (MANIFEST, HISTORY, LOCK)  # files that no entry describes
 
@@ -130,10 +130,11 @@ def verify_cache(
             damages.append(Damage(file=MANIFEST, what=str(error)))
             manifest = recover_manifest(path)
         entries = expected_files(path, manifest)
-        samples = _samples(path) if root or dataset else None
-        images = [row for row in samples or () if row["status"] == "ok"]
+        # What is wrong with the table is told with the other files.
+        samples = old_samples(path) if root or dataset else None
+        images = [record for record in samples or () if record.ok]
         to_read = bytes_to_read(entries, quick=quick)
-        to_read += 0 if quick else sum(row["bytes"] for row in images)
+        to_read += 0 if quick else sum(record.bytes or 0 for record in images)
 
         def tell(done: int, total: int) -> None:
             if on_progress:
@@ -141,10 +142,7 @@ def verify_cache(
 
         counter = ByteCounter(to_read, tell)
         damages += check_files(path, manifest, entries, quick=quick, on_bytes=counter.add)
-        damages += [
-            Damage(file=HISTORY, what=f"line {number} is damaged")
-            for number in read_history(path)[1]
-        ]
+        damages += check_history(path)
         changed: list[str] = []
         missing: list[str] = []
         new: list[str] = []
@@ -153,9 +151,10 @@ def verify_cache(
                 manifest.dataset["name"], Path(root or ""), **manifest.dataset["options"]
             )
             changed, missing = _check_images(dataset.root, images, quick, counter)
-            there = {row["sample_id"] for row in samples}
+            there = {record.sample_id for record in samples}
             new = [i.path for i in dataset.images() if i.sample_id not in there]
-        extra = [name for name in _walk(path) if name not in {*entries, *_OWN}]
+        known = {*entries, *_OWN}
+        extra = [name for name in _walk(path) if name not in known]
     return VerifyReport(
         path=str(path),
         finished=bool(manifest.files),
@@ -172,41 +171,32 @@ def verify_cache(
 
 
 def _check_images(
-    root: Path, images: list[dict[str, Any]], quick: bool, counter: ByteCounter
+    root: Path, images: list[SampleRecord], quick: bool, counter: ByteCounter
 ) -> tuple[list[str], list[str]]:
     """Compare images with what they were: (changed, missing)."""
 
-    def check(row: dict[str, Any]) -> str:
+    def check(record: SampleRecord) -> str:
         try:
-            file = safe_relative(root, row["path"])
+            file = safe_relative(root, record.path)
             size = file.stat().st_size
         except (DatasetError, OSError):
             return "missing"
-        if size != row["bytes"]:
+        if size != record.bytes:
             return "changed"
         if quick:
             return "same"
         with file.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         counter.add(size)
-        return "same" if found == row["sha256"] else "changed"
+        return "same" if found == record.sha256 else "changed"
 
     with ThreadPoolExecutor(READERS, "images") as pool:
         states = list(pool.map(check, images))
-    paths = [row["path"] for row in images]
+    paths = [record.path for record in images]
     return (
         [path for path, state in zip(paths, states, strict=True) if state == "changed"],
         [path for path, state in zip(paths, states, strict=True) if state == "missing"],
     )
-
-
-def _samples(path: Path) -> list[dict[str, Any]] | None:
-    """Read the samples table where it can be read; what is wrong with it is told elsewhere."""
-    try:
-        rows: list[dict[str, Any]] = read_table(path / SAMPLES, SAMPLES_SCHEMA).to_pylist()
-    except CacheFormatError:
-        return None
-    return rows
 
 
 def _walk(path: Path) -> Iterator[str]:
