@@ -128,7 +128,7 @@ def generate(
     Args:
         root: An absent or empty folder, or one that was left half-finished.
         count: Number of scenes, 1 or more.
-        seed: 0 or more.
+        seed: One of `featcache.datasets.scenes.seeds.DEMO`.
         size: Width and height in pixels, 32 or more.
         progress: Called with 1 after each scene.
 
@@ -139,11 +139,12 @@ def generate(
     from PIL import Image
 
     from featcache.datasets.scenes import draw_scene
+    from featcache.datasets.scenes.seeds import DEMO
 
-    if count < 1 or seed < 0 or size < 32:
+    if count < 1 or seed not in DEMO or size < 32:
         raise DatasetError(
             f"demo: found count {count}, seed {seed}, size {size}; "
-            "expected count >= 1, seed >= 0, size >= 32"
+            f"expected count >= 1, seed from 0 to {DEMO[-1]}, size >= 32"
         )
     folder = Path(root)
     if folder.exists() and not folder.is_dir():
