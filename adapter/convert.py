@@ -4,7 +4,7 @@ A released checkpoint is the state dict of a whole model. Besides the adapter, t
 decide the features that the adapter was trained on, and neither can be had elsewhere:
 
 - the token projection ``visual.trunk.head.fc``, frozen and random, of the image tower;
-- the text tower, whose embeddings and last normalisation went on training with the adapter.
+- the text tower, whose embeddings and last normalization went on training with the adapter.
 
 The image trunk was frozen: it is the public OpenCLIP model's. ``convert_checkpoint`` writes
 
@@ -192,11 +192,11 @@ def converted_backbone(folder: Path, fields: Mapping[str, Any]) -> BackboneSpec:
             "a cache that was extracted as `adapter convert` said, or --model-config and "
             "--pretrained"
         )
-    own = {
+    parts = {
         "projection": f"checkpoint:{folder.absolute() / PROJECTION}",
         "text_weights": str(folder.absolute() / TEXT_TOWER),
     }
-    return BackboneSpec.from_dict({**fields, **own})
+    return BackboneSpec.from_dict({**fields, **parts})
 
 
 def require_features(

@@ -88,12 +88,12 @@ class Run:
 
 
 def open_caches(
-    shards: Sequence[str | Path | FeatureCache], *, verify_rows: bool = False
+    caches: Sequence[str | Path | FeatureCache], *, verify_rows: bool = False
 ) -> list[FeatureCache]:
     """Open caches that are given as paths, and require that all hold the same features.
 
     Args:
-        shards: Caches, as paths or opened.
+        caches: Caches, as paths or opened.
         verify_rows: Compare each row with its digest when it is first read; of the caches that
             are opened here.
 
@@ -101,18 +101,18 @@ def open_caches(
         ConfigError: There are none.
         FingerprintMismatchError: They differ; views may.
     """
-    if not shards:
+    if not caches:
         raise ConfigError("at least one cache is needed: --shards CACHE")
-    caches = [_open(s, verify_rows) if isinstance(s, (str, Path)) else s for s in shards]
-    for other in caches[1:]:
+    opened = [_open(c, verify_rows) if isinstance(c, (str, Path)) else c for c in caches]
+    for other in opened[1:]:
         require_same(
-            caches[0].fingerprint,
+            opened[0].fingerprint,
             other.fingerprint,
-            f"the cache {cache_name(caches[0])}",
+            f"the cache {cache_name(opened[0])}",
             f"the cache {cache_name(other)}",
             ignore=("views",),
         )
-    return caches
+    return opened
 
 
 def _open(path: str | Path, verify_rows: bool) -> FeatureCache:

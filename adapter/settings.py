@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 SourceKind = Literal["auto", "disk", "ram", "device"]
-TargetScaling = Literal["standardise", "none"]
+TargetScaling = Literal["standardize", "none"]
 Preset = Literal["released", "paper"]
 
 
@@ -34,7 +34,7 @@ class SamplingConfig:
             queries never get negatives. With 0, the labels of the query are drawn as they are.
         counting_tasks: Shell patterns of the tasks whose labels are counts.
         false_negatives: ``excluded`` takes as negatives only images known to lack the category:
-            those labelled zero or, in a task without any zero, those labelled for its other
+            those labeled zero or, in a task without any zero, those labeled for its other
             queries only. ``released`` takes any other label row of the task, with replacement
             and with target zero even if its image holds the category, as the released
             ``CsvDataset`` does.
@@ -145,7 +145,7 @@ class TrainConfig:
         tasks: The same for tasks.
         split: Splits whose labels are trained on.
         fold: Which fold, for data sets that have several.
-        target_scale: ``standardise`` targets per task, or ``none`` (released).
+        target_scale: ``standardize`` targets per task, or ``none`` (released).
         validation_split: Splits whose labels choose the best weights.
         hold_out: Share of the training images to validate on where no label has a validation
             split.
@@ -170,7 +170,7 @@ class TrainConfig:
     tasks: tuple[str, ...] = ()
     split: tuple[str, ...] = ("train",)
     fold: int | None = None
-    target_scale: TargetScaling = "standardise"
+    target_scale: TargetScaling = "standardize"
     validation_split: tuple[str, ...] = ("val",)
     hold_out: float = 0.1
     validate_every: int = 0
@@ -196,7 +196,7 @@ class TrainConfig:
         for name, choices in {
             "precision": ("auto", "fp32", "bf16", "fp16"),
             "source": ("auto", "disk", "ram", "device"),
-            "target_scale": ("standardise", "none"),
+            "target_scale": ("standardize", "none"),
             "select_by": ("srcc", "plcc", "kendall", "pairwise", "mae"),
         }.items():
             if getattr(self, name) not in choices:

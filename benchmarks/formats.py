@@ -20,7 +20,7 @@ from featcache import Cache
 from featcache.storage.fingerprint import Fingerprint
 from featcache.storage.layout import Shapes, shard_name
 from featcache.storage.manifest import Manifest
-from featcache.storage.quantise import quantise
+from featcache.storage.quantize import quantize
 from featcache.storage.shard import SampleRecord, ShardContent, write_shard
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Reader:
 def content(data: Array, dtype: str, start: int) -> ShardContent:
     """Return one shard's content."""
     part = data[start : start + SHARD, None]  # [n, 1, P, C]
-    tokens, scales = quantise(part.astype(np.float32)) if dtype == "int8" else (part, None)
+    tokens, scales = quantize(part.astype(np.float32)) if dtype == "int8" else (part, None)
     return ShardContent(
         records=[
             SampleRecord(sample_id=f"{start + n:08d}", path=f"{start + n:08d}.jpg", status="ok")

@@ -94,7 +94,7 @@ def main() -> None:
     first, second = everyone // args.batch, everyone % args.batch
 
     def summary(x: Tensor) -> PairSummary:
-        return relation.summarise(x, adapter.reg_tokens)
+        return relation.summarize(x, adapter.reg_tokens)
 
     def linear_attention(x: Tensor) -> None:
         s = summary(x)
@@ -156,7 +156,7 @@ def main() -> None:
 def check(adapter: RankingAdapter, relation: RelationalAttention, tokens: Tensor) -> None:
     """Refuse to time two forms that differ."""
     with torch.no_grad():
-        summary = relation.summarise(tokens[:4], adapter.reg_tokens)
+        summary = relation.summarize(tokens[:4], adapter.reg_tokens)
         linear = relation.project(relation.combine(summary, summary)).flatten(0, 1)
         some = torch.arange(16, device=tokens.device)
         mapped = project(relation, tokens, adapter.reg_tokens)

@@ -48,9 +48,9 @@ from formats import (
 )
 
 from featcache import Cache
+from featcache.maintenance.integrity import check_files
 from featcache.storage.manifest import Manifest
 from featcache.storage.shard import write_shard
-from featcache.upkeep.integrity import check_files
 
 SECONDS = 0.1  # that a round reads at least: 200 batches at the speed of memory
 

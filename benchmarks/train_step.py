@@ -120,7 +120,7 @@ class Timer:
 
     def seconds(self, source: str) -> float:
         """Time one round: seconds per step."""
-        self._synchronise()
+        self._synchronize()
         started = time.perf_counter()
         batches = (
             iter(self.ready) if source == "memory" else self.feeds[source].batches(0, self.steps)
@@ -128,20 +128,20 @@ class Timer:
         for batch in batches:
             self.trainer._step(batch)
         self.trainer._pending.clear()
-        self._synchronise()
+        self._synchronize()
         elapsed = time.perf_counter() - started
         return elapsed / self.steps
 
     def gather_seconds(self, source: str) -> float:
         """Time one batch's way to the device alone, with nothing beside it."""
-        self._synchronise()
+        self._synchronize()
         started = time.perf_counter()
         for step in range(20):
             self.feeds[source]._build(step)
-        self._synchronise()
+        self._synchronize()
         return (time.perf_counter() - started) / 20
 
-    def _synchronise(self) -> None:
+    def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 

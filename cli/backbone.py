@@ -38,7 +38,7 @@ ModelConfig = Annotated[
 ProjectionOption = Annotated[
     str, typer.Option(help="Token projection: clip, random:SEED, checkpoint:FILE or none.")
 ]
-TokenPool = Annotated[int, typer.Option(help="K: average K x K neighbouring patch tokens.")]
+TokenPool = Annotated[int, typer.Option(help="K: average K x K neighboring patch tokens.")]
 TextWeights = Annotated[
     str | None,
     typer.Option(

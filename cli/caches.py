@@ -178,8 +178,8 @@ def prompts(
 
     `featcache prompts cache/photos --add "sort images by the number of cats."`
     """
+    from featcache.maintenance.relabel import add_texts
     from featcache.reading.cache import Cache
-    from featcache.upkeep.relabel import add_texts
 
     texts = [*(add or []), *(_lines(file) if file else [])]
     if texts:
@@ -228,8 +228,8 @@ def labels(
     `featcache labels cache/photos --dataset table --root photos --option table=scores.csv`
     """
     from featcache.datasets import open_dataset
+    from featcache.maintenance.relabel import relabel
     from featcache.reading.cache import Cache
-    from featcache.upkeep.relabel import relabel
 
     opened = Cache.open(cache)
     if not dataset:

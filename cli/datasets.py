@@ -44,14 +44,14 @@ def datasets(
     if not name:
         table(
             "",
-            ["name", "task", "images", "cache per view", "licence"],
+            ["name", "task", "images", "cache per view", "license"],
             [
                 (
                     one,
                     info(one).task,
                     f"{info(one).num_images:,}" if info(one).num_images else "yours",
                     size(info(one).cache_bytes() or 0) if info(one).num_images else "",
-                    info(one).licence,
+                    info(one).license,
                 )
                 for one in names()
             ],
@@ -71,7 +71,7 @@ def describe(facts: DatasetInfo) -> None:
     """Print all that is known of a data set."""
     out().print(
         f"\n{facts.name}, {facts.title}: {facts.task}\n"
-        f"licence: {facts.licence}\nask for it: {facts.source}",
+        f"license: {facts.license}\nask for it: {facts.source}",
         markup=False,
     )
     out().print(f"expected layout:\n{facts.layout}", markup=False, highlight=False)

@@ -16,7 +16,7 @@ RunFolder = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RU
 
 def evaluate(
     run: RunFolder,
-    shards: Annotated[
+    caches: Annotated[
         list[Path] | None,
         typer.Option("--shards", help="A cache.  [default: those of the training]"),
     ] = None,
@@ -55,18 +55,18 @@ def evaluate(
     from featcache.storage.durable import write_json
 
     options: dict[str, Any] = {"both": ["score", "comparison"], "": None}
-    ways = options.get(by, [by])
+    rankings = options.get(by, [by])
     if method not in ("bradley-terry", "borda"):
         raise ConfigError(f"--method must be bradley-terry or borda, not {method!r}")
     with errors().status("evaluating"):
         evaluation = measure(
             run,
-            shards or shards_of(run),
+            caches or caches_of(run),
             split=tuple(split.split(",")),
             fold=fold,
             queries=query or (),
             tasks=task or (),
-            by=ways,
+            by=rankings,
             method=method,  # type: ignore[arg-type]  # checked above
             relevance=relevance,
             device=device,
@@ -81,7 +81,7 @@ def evaluate(
     say(f"written to {target}; next: adapter report {run}")
 
 
-def shards_of(run: Path) -> list[Path]:
+def caches_of(run: Path) -> list[Path]:
     """Return the caches that a run was trained on."""
     from adapter.record import read_record
 

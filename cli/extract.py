@@ -117,7 +117,7 @@ def extract(
         total = len(reader.images()[:limit])
     model = load(spec, device, precision)
     announce(reader, model, config, out, total)
-    summarise(with_progress(reader, out, model, config, total))
+    summarize(with_progress(reader, out, model, config, total))
 
 
 def announce(
@@ -175,7 +175,7 @@ def with_progress(
         return run(dataset, out, backbone, config, show)
 
 
-def summarise(summary: ExtractSummary) -> None:
+def summarize(summary: ExtractSummary) -> None:
     """Say how it ended."""
     say(
         f"done: {summary.images:,} images ({summary.reused:,} from an earlier run), "

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from featcache.upkeep.repair import RepairProgress
-    from featcache.upkeep.verify import VerifyProgress
+    from featcache.maintenance.repair import RepairProgress
+    from featcache.maintenance.verify import VerifyProgress
 
 Root = Annotated[Path | None, typer.Option(help="The data set's folder.")]
 NewFolder = Annotated[Path, typer.Option(help="A new folder.")]
@@ -53,7 +53,7 @@ def verify(
 
     `featcache verify cache/ava --root /data/ava`
     """
-    from featcache.upkeep.verify import verify_cache
+    from featcache.maintenance.verify import verify_cache
 
     with progress("read") as bar:
         task = bar.add_task("verifying", total=None, read="")
@@ -103,7 +103,7 @@ def repair(
 
     `featcache repair cache/ava --root /data/ava`
     """
-    from featcache.upkeep.repair import repair_cache
+    from featcache.maintenance.repair import repair_cache
 
     load = loader(
         device,
@@ -154,7 +154,7 @@ def merge(
 
     `featcache merge part1 part2 --out cache/ava`
     """
-    from featcache.upkeep.merge import merge_caches
+    from featcache.maintenance.merge import merge_caches
 
     with progress() as bar:
         summary = merge_caches(parts, out, on_progress=_steps(bar, "merging"))
@@ -178,7 +178,7 @@ def export(
 
     `featcache export cache/ava --out ava-wds --format webdataset`
     """
-    from featcache.upkeep import export as exporting
+    from featcache.maintenance import export as exporting
 
     formats = {
         "safetensors": exporting.export_safetensors,

@@ -12,7 +12,7 @@ import typer
 
 from cli.backbone import Device, PrecisionOption, pick_device
 from cli.console import errors, say
-from cli.evaluate import RunFolder, shards_of
+from cli.evaluate import RunFolder, caches_of
 
 if TYPE_CHECKING:
     from adapter.evaluation.rank import Ranking
@@ -24,7 +24,7 @@ def rank(
     images: Annotated[
         Path | None, typer.Option(help="A folder of images; features are made on the way.")
     ] = None,
-    shards: Annotated[
+    caches: Annotated[
         Path | None, typer.Option("--shards", help="Or a cache that holds them already.")
     ] = None,
     out: Annotated[
@@ -57,7 +57,7 @@ def rank(
     from adapter.run import Run
     from featcache.reading.cache import Cache
 
-    if (images is None) == (shards is None):
+    if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
     if by not in ("score", "comparison"):
         raise ConfigError(f"--by must be score or comparison, not {by!r}")
@@ -79,8 +79,8 @@ def rank(
                     model_config=model_config,
                 )
         else:
-            assert shards is not None  # one of the two is given, see above
-            cache = Cache.open(shards)
+            assert caches is not None  # one of the two is given, see above
+            cache = Cache.open(caches)
         with errors().status("ranking"):
             ranking = rank_cache(trained, cache, query, by=by, device=device)  # type: ignore[arg-type]
     if out is not None and out.suffix == ".html":
@@ -96,8 +96,8 @@ def rank(
 
 
 def _write_gallery(out: Path, root: Path | None, ranking: Ranking, run: Path) -> None:
-    from adapter.report.page import gallery_page
-    from adapter.report.thumbnails import make_thumbnails
+    from adapter.pages.page import gallery_page
+    from adapter.pages.thumbnails import make_thumbnails
     from featcache.storage.durable import write_bytes
 
     page = gallery_page(
@@ -122,7 +122,7 @@ def _write_csv(out: Path | None, ranking: Ranking) -> None:
 
 def report(
     run: RunFolder,
-    shards: Annotated[
+    caches: Annotated[
         list[Path] | None,
         typer.Option("--shards", help="A cache.  [default: those of the training]"),
     ] = None,
@@ -143,14 +143,14 @@ def report(
 
     `adapter report runs/ava --root /data/ava/images`
     """
-    from adapter.report.build import build_report
+    from adapter.pages.build import build_report
     from featcache.storage.durable import write_bytes, write_json
 
     target = out or run / "report.html"
     with errors().status("evaluating and drawing"):
         page, metrics = build_report(
             run,
-            shards or shards_of(run),
+            caches or caches_of(run),
             root=root,
             split=tuple(split.split(",")),
             fold=fold,

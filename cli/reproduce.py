@@ -78,7 +78,7 @@ def reproduce(
     token_pool: TokenPool = 1,
 ) -> None:
     """See EXAMPLES."""
-    from adapter.reproduction.recipes.base import load_recipe
+    from adapter.recipes import load_recipe
     from featcache.backbone.spec import BackboneSpec
 
     if list_:
@@ -112,12 +112,12 @@ def reproduce(
         result = run(
             chosen.to_quick() if quick else chosen, data, folder, spec, options, Display(bar)
         )
-    summarise(result)
+    summarize(result)
 
 
 def show_list() -> None:
     """Print every recipe with the first paragraph of its file, and its data."""
-    from adapter.reproduction.recipes.base import RECIPES, load_module
+    from adapter.recipes import RECIPES, load_module
 
     for name in RECIPES:
         recipe, docstring = load_module(name)
@@ -127,7 +127,7 @@ def show_list() -> None:
         out().print(f"  {data}; {rows} methods; {recipe.source}", highlight=False)
 
 
-def summarise(result: Reproduction) -> None:
+def summarize(result: Reproduction) -> None:
     """Say where the tables are; a missing data set is an error."""
     say(f"{result.computed} cells computed, {result.reused} from earlier runs")
     for path in result.files:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from adapter.settings import TrainConfig, TrainEvent, TrainSummary
 
-Shards = Annotated[
+Caches = Annotated[
     list[Path], typer.Option("--shards", help="A cache; give it several times to mix data sets.")
 ]
 Queries = Annotated[
@@ -45,7 +45,7 @@ A stopped run goes on with `--resume`; the result is the same, bit for bit on on
 
 
 def train(
-    shards: Shards,
+    caches: Caches,
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     preset: Annotated[
         str, typer.Option(help="released (the published code) or paper (its text).")
@@ -128,27 +128,27 @@ def train(
         optim=optim,
     )
     if folds or seeds:
-        _many(shards, out, model, loss, config, _numbers(folds, "--folds"), seeds, resume=resume)
+        _sweep(caches, out, model, loss, config, _numbers(folds, "--folds"), seeds, resume=resume)
     else:
-        _one(shards, out, model, loss, config, resume=resume)
+        _one(caches, out, model, loss, config, resume=resume)
 
 
 def _one(
-    shards: list[Path], out: Path, model: Any, loss: Any, config: TrainConfig, *, resume: bool
+    caches: list[Path], out: Path, model: Any, loss: Any, config: TrainConfig, *, resume: bool
 ) -> None:
     """One run."""
     from adapter.training.train import train as run
 
     with progress("loss", "rate") as bar:
         show = Display(bar, "training")
-        summary = run(shards, out, model, loss, config, on_event=show, resume=resume)
-    summarise(summary, config.steps)
+        summary = run(caches, out, model, loss, config, on_event=show, resume=resume)
+    summarize(summary, config.steps)
     if summary.interrupted:
         sys.exit(130)
 
 
-def _many(
-    shards: list[Path],
+def _sweep(
+    caches: list[Path],
     out: Path,
     model: Any,
     loss: Any,
@@ -159,12 +159,12 @@ def _many(
     resume: bool,
 ) -> None:
     """One run per fold and seed, each evaluated; prints mean and spread."""
-    from adapter.training.many import train_many
+    from adapter.training.sweep import train_sweep
 
     with progress("loss", "rate") as bar:
         show = Display(bar, "training")
-        summary = train_many(
-            shards,
+        summary = train_sweep(
+            caches,
             out,
             model,
             loss,
@@ -180,7 +180,7 @@ def _many(
         fail("stopped; run the same command with --resume to go on", code=130)
 
 
-def summarise(summary: TrainSummary, steps: int) -> None:
+def summarize(summary: TrainSummary, steps: int) -> None:
     """Say how a run ended."""
     done = f"{summary.steps:,} of {steps:,} steps in {duration(summary.seconds)}"
     each = 1000 * summary.seconds / summary.steps if summary.steps else math.nan

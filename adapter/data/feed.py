@@ -117,7 +117,7 @@ class TrainBatch:
         part: Which of them this process holds.
         image_tokens: [len(part), P, C] in the stored dtype, on the device.
         text_tokens: float32 [T, D] of the prompt, on the device.
-        targets: float32 [b], standardised, on the device.
+        targets: float32 [b], standardized, on the device.
         values: float32 [b], in the data set's unit, on the device.
     """
 
@@ -201,7 +201,7 @@ class Feed:
             part=part,
             image_tokens=tokens.to(self._device, non_blocking=True),
             text_tokens=self._text(plan.shard, plan.prompt),
-            targets=self._send(scale.standardise(plan.values)),
+            targets=self._send(scale.standardize(plan.values)),
             values=self._send(plan.values),
         )
 

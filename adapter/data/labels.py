@@ -2,7 +2,7 @@
 
 A label is chosen by task, query, split and fold. Labels of images without features (their
 extraction failed) are counted and left out. Beside the chosen labels, a selection keeps what is
-needed to know where a count of zero is *true*: which images were labelled within a task at all,
+needed to know where a count of zero is *true*: which images were labeled within a task at all,
 and which of them hold the category, in whatever split.
 """
 
@@ -100,12 +100,12 @@ class LabelSelection:
 
     @cached_property
     def task_images(self) -> dict[str, NDArray[np.int64]]:
-        """Per task, the images that are labelled within it, sorted, once."""
+        """Per task, the images that are labeled within it, sorted, once."""
         return {task: np.unique(rows) for task, rows in self.task_rows.items()}
 
     @cached_property
     def image_rows(self) -> NDArray[np.int64]:
-        """Every image that is labelled within a chosen task, sorted, once."""
+        """Every image that is labeled within a chosen task, sorted, once."""
         return np.unique(np.concatenate(list(self.task_images.values())))
 
 
@@ -172,14 +172,14 @@ def select_labels(
         picked = picked[rows[picked] >= 0]
         if len(picked) == 0:
             continue
-        own_rows, own_values = _once_per_image(rows[picked], values[picked], task, query)
+        image_rows, image_values = _once_per_image(rows[picked], values[picked], task, query)
         positive = group[(values[group] > 0) & (rows[group] >= 0)]
         chosen.append(
             QueryLabels(
                 task=task,
                 query=query,
-                rows=own_rows,
-                values=own_values,
+                rows=image_rows,
+                values=image_values,
                 containing=np.unique(rows[positive]),
             )
         )

@@ -121,12 +121,12 @@ def draw(
     pool: QueryPool, config: SamplingConfig, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Draw rows [b] and values [b] of one batch, shuffled; b is at most the batch size."""
-    size, own = config.batch_size, len(pool.labels.rows)
-    positives = min(size, own)
+    size, labeled = config.batch_size, len(pool.labels.rows)
+    positives = min(size, labeled)
     if pool.counting and len(pool.zeros):
-        positives = min(int(size * (1 - config.negative_ratio)), own)
+        positives = min(int(size * (1 - config.negative_ratio)), labeled)
         available = size if pool.replace else len(pool.zeros)
-        positives = min(own, max(positives, size - available))
+        positives = min(labeled, max(positives, size - available))
     chosen = weighted_choice(pool.weights, pool.cumulative, positives, generator)
     rows, values = pool.labels.rows[chosen], pool.labels.values[chosen]
     missing = size - positives if pool.counting else 0

@@ -2,7 +2,7 @@
 
 Counts, ages and opinion scores differ by orders of magnitude, and the regression head sums over
 tokens: raw ages start with a loss in the tens, and the data set with the largest unit drowns the
-others. So targets are standardised per task, (y - mean) / std of the training labels, and scores
+others. So targets are standardized per task, (y - mean) / std of the training labels, and scores
 are mapped back to the data set's unit wherever somebody sees them. The released code trains on
 raw values; that is ``none``.
 
@@ -49,7 +49,7 @@ class TargetScale:
     low: float
     high: float
 
-    def standardise(self, values: Values) -> Values:
+    def standardize(self, values: Values) -> Values:
         """Map labels to the network's unit."""
         return (values - self.mean) / self.std  # type: ignore[return-value]
 
@@ -125,7 +125,7 @@ def fit_scales(
 
     Args:
         selections: Pairs of data set name and its training labels.
-        scaling: ``standardise``, or ``none`` for raw values as in the released code.
+        scaling: ``standardize``, or ``none`` for raw values as in the released code.
 
     Returns:
         One scale per (data set, task). A task whose labels are all equal keeps std 1.

@@ -22,7 +22,7 @@ from adapter.data.sampling import relevant_labels
 from adapter.device import choose_precision, pick_device
 from adapter.errors import LabelsError
 from adapter.evaluation.metrics import average, measure
-from adapter.evaluation.predict import choose_ways, predict_ways
+from adapter.evaluation.predict import choose_rankings, predict_rankings
 from adapter.run import Run, open_caches
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Evaluation:
     left_out: int
 
     @property
-    def ways(self) -> tuple[By, ...]:
+    def rankings(self) -> tuple[By, ...]:
         """The ways of ranking that were evaluated."""
         return tuple(self.queries[0].metrics)
 
@@ -129,17 +129,19 @@ class Evaluation:
             "split": list(self.split),
             "fold": self.fold,
             "left_out": self.left_out,
-            "mean": {by: self.overall(by).to_dict() for by in self.ways},
+            "mean": {by: self.overall(by).to_dict() for by in self.rankings},
             "mean_positive": {
                 by: positive.to_dict()
-                for by in self.ways
+                for by in self.rankings
                 if (positive := self.overall_positive(by)) is not None
             },
             "tasks": [
                 {
                     "dataset": dataset,
                     "task": task,
-                    "mean": {by: self.overall(by, (dataset, task)).to_dict() for by in self.ways},
+                    "mean": {
+                        by: self.overall(by, (dataset, task)).to_dict() for by in self.rankings
+                    },
                 }
                 for dataset, task in self.tasks
             ],
@@ -153,7 +155,7 @@ class Evaluation:
             "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
         ]
         for q in self.queries:
-            for by in self.ways:
+            for by in self.rankings:
                 name = [q.dataset, q.task, q.query, by]
                 lines.append(_row([*name, str(len(q.rows))], q.metrics[by]))
                 if q.positive is not None and q.positive_n < len(q.rows):
@@ -162,7 +164,7 @@ class Evaluation:
         several = len(self.tasks) > 1
         zeros = any(q.positive_n < len(q.rows) for q in self.queries if q.positive is not None)
         for task in (*(self.tasks if several else ()), None):
-            for by in self.ways:
+            for by in self.rankings:
                 name = [*(task or ("all", "all"))]
                 mean = self.overall(by, task)
                 count = str(len(self._of(task)))
@@ -177,7 +179,7 @@ class Evaluation:
 
 def evaluate(
     run: str | Path | Run,
-    shards: Sequence[str | Path | FeatureCache],
+    caches: Sequence[str | Path | FeatureCache],
     *,
     split: str | Sequence[str] = ("test",),
     fold: int | None = None,
@@ -194,7 +196,7 @@ def evaluate(
 
     Args:
         run: A run, or its folder.
-        shards: Caches, as paths or opened.
+        caches: Caches, as paths or opened.
         split: Whose labels.
         fold: Of which fold; the one that the run was trained on when left out.
         queries: Names or shell patterns; none means those that the run was trained on.
@@ -222,10 +224,10 @@ def evaluate(
     place = pick_device(device)
     precision = choose_precision(precision, place)
     model = run.model.to(place).eval()
-    ways = choose_ways(model, by)
+    rankings = choose_rankings(model, by)
     found: list[QueryEvaluation] = []
     left_out = 0
-    for cache in open_caches(shards):
+    for cache in open_caches(caches):
         run.require_features(cache)
         chosen = select_labels(
             cache,
@@ -242,12 +244,12 @@ def evaluate(
                 if not counted:
                     continue
                 labels = relevant_labels(labels, relevance)
-            predictions = predict_ways(
+            predictions = predict_rankings(
                 model,
                 cache,
                 labels.rows,
                 labels.query,
-                ways,
+                rankings,
                 device=place,
                 precision=precision,
                 view=view,
@@ -292,7 +294,7 @@ def validation_value(
     metrics = []
     for cache, selection in zip(caches, selections, strict=True):
         for labels in selection.queries:
-            predicted = predict_ways(
+            predicted = predict_rankings(
                 model, cache, labels.rows, labels.query, [way], device=device, precision=precision
             )[way]
             if way == "score":

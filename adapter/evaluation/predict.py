@@ -75,13 +75,13 @@ def predict(
     run.require_features(cache)
     place = pick_device(device)
     model = run.model.to(place).eval()
-    ways = choose_ways(model, (by,))
-    predictions = predict_ways(
+    rankings = choose_rankings(model, (by,))
+    predictions = predict_rankings(
         model,
         cache,
         rows,
         query,
-        ways,
+        rankings,
         device=place,
         precision=choose_precision(precision, place),
         view=view,
@@ -92,12 +92,12 @@ def predict(
     return run.scales.find(query, task, cache.dataset).restore(predictions[by])
 
 
-def predict_ways(
+def predict_rankings(
     model: RankingAdapter,
     cache: FeatureCache,
     rows: NDArray[np.int64],
     prompt: str,
-    ways: Sequence[By],
+    rankings: Sequence[By],
     *,
     device: torch.device,
     precision: Precision,
@@ -111,7 +111,7 @@ def predict_ways(
         cache: Where the features are.
         rows: int64 [n], the images.
         prompt: The prompt.
-        ways: What to compute.
+        rankings: What to compute.
         device: Where.
         precision: Of the network.
         view: Name of the view; the cache's first when left out.
@@ -126,7 +126,7 @@ def predict_ways(
     summaries: list[PairSummary] = []
     with torch.inference_mode(), autocast_for(precision, device):
         for tokens in _chunks(cache, rows, view or cache.views[0]):
-            found = _outputs(model, to_compute(tokens.to(device)), text, ways)
+            found = _outputs(model, to_compute(tokens.to(device)), text, rankings)
             if found.scores is not None:
                 scores.append(found.scores.double().cpu())
             if found.summary is not None:
@@ -142,7 +142,7 @@ def predict_ways(
     return result
 
 
-def choose_ways(model: RankingAdapter, asked: Sequence[By] | None) -> tuple[By, ...]:
+def choose_rankings(model: RankingAdapter, asked: Sequence[By] | None) -> tuple[By, ...]:
     """Check, or choose, the ways of ranking that the adapter has heads for."""
     heads: dict[By, bool] = {
         "score": model.config.score_head,
@@ -158,12 +158,14 @@ def choose_ways(model: RankingAdapter, asked: Sequence[By] | None) -> tuple[By, 
     return tuple(dict.fromkeys(asked))
 
 
-def _outputs(model: RankingAdapter, images: Tensor, text: Tensor, ways: Sequence[By]) -> Encoding:
+def _outputs(
+    model: RankingAdapter, images: Tensor, text: Tensor, rankings: Sequence[By]
+) -> Encoding:
     """Compute what the ways of ranking need, and no other head."""
-    if "comparison" not in ways:
+    if "comparison" not in rankings:
         return Encoding(model(images, text), None)
-    if "score" not in ways:
-        return Encoding(None, model.summarise(images, text))
+    if "score" not in rankings:
+        return Encoding(None, model.summarize(images, text))
     return model.encode(images, text)
 
 

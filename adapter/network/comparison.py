@@ -42,7 +42,7 @@ def rank_by_comparison(
 
     Args:
         adapter: Supplies the pair logits.
-        summary: Of the N images to rank, under one prompt; see ``RankingAdapter.summarise``.
+        summary: Of the N images to rank, under one prompt; see ``RankingAdapter.summarize``.
         method: How pair logits become strengths.
         block: Images per side of a block; memory of a step is a few times block² x d' numbers.
 

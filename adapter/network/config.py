@@ -38,7 +38,7 @@ class AdapterConfig(Configuration):
         prompt_tokens: Learnable tokens beside those of the prompt; 0 for none.
         prompt_form: ``vector`` learns d' numbers per token. ``scalar`` learns one number per
             token and repeats it over the channels, as the released code does; the layer
-            normalisation of the keys then removes it, so that such tokens learn nothing. It is
+            normalization of the keys then removes it, so that such tokens learn nothing. It is
             there to load published checkpoints.
         prompt_position: Learnable tokens come before (released) or after (paper) the prompt's.
             Attention does not depend on the order of its keys, so this names the layout only.
@@ -51,7 +51,7 @@ class AdapterConfig(Configuration):
             tokens are subtracted, without attention (Table 5). ``none``: no ranking head.
         relation_tokens: Relational tokens M.
         relation_heads: Heads of the relational attention.
-        relation_projections: Learn query, shared key-value and output maps with normalisation
+        relation_projections: Learn query, shared key-value and output maps with normalization
             (released); without, keys and values are the encoder's tokens themselves (paper).
         relation_pool: How the M results are pooled.
         pair_layers: Hidden layers of the MLP that turns a comparison into a logit.

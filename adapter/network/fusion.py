@@ -31,7 +31,7 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention; parameters named and initialised as torch's own module."""
+    """Scaled dot-product attention; parameters named and initialized as torch's own module."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -123,9 +123,9 @@ class CrossBlock(nn.Module):
 
 
 class CrossModalEncoder(nn.Module):
-    """Self- and cross-attention blocks in turn, a layer normalisation and a linear map.
+    """Self- and cross-attention blocks in turn, a layer normalization and a linear map.
 
-    Unlike the released code, which leaves ``projection`` as uninitialised memory, it starts with
+    Unlike the released code, which leaves ``projection`` as uninitialized memory, it starts with
     a standard deviation of D^-1/2, which keeps the tokens' scale.
     """
 

@@ -15,12 +15,12 @@ class MlpHead(nn.Module):
     Args:
         width: Channels D of the input and of the hidden layers.
         layers: Hidden layers.
-        normalise_input: Start with a layer normalisation (the pair head does).
+        normalize_input: Start with a layer normalization (the pair head does).
     """
 
-    def __init__(self, width: int, layers: int, *, normalise_input: bool = False) -> None:
+    def __init__(self, width: int, layers: int, *, normalize_input: bool = False) -> None:
         super().__init__()
-        modules: list[nn.Module] = [nn.LayerNorm(width)] if normalise_input else []
+        modules: list[nn.Module] = [nn.LayerNorm(width)] if normalize_input else []
         for _ in range(layers):
             modules += [nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU()]
         self.pre_linear_block = nn.Sequential(*modules)

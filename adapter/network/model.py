@@ -90,7 +90,7 @@ class RankingAdapter(nn.Module):
                 tokens = torch.randn(config.relation_tokens, width) * width**-0.5
                 self.reg_tokens = nn.Parameter(tokens)
             self.reg_token_pooler = pair_relation(config)
-            self.pair_regressor = MlpHead(width, config.pair_layers, normalise_input=True)
+            self.pair_regressor = MlpHead(width, config.pair_layers, normalize_input=True)
         if config.score_head:
             self.reg_ln = nn.LayerNorm(width)
             self.regressor = MlpHead(width, config.score_layers)
@@ -113,7 +113,7 @@ class RankingAdapter(nn.Module):
 
     def compare(self, image_tokens: Tensor, text_tokens: Tensor) -> Tensor:
         """Compare all images of a batch: pair logits [B, B], arguments as in :meth:`forward`."""
-        summary = self.summarise(image_tokens, text_tokens)
+        summary = self.summarize(image_tokens, text_tokens)
         return self.compare_summaries(summary, summary)
 
     def outputs(self, image_tokens: Tensor, text_tokens: Tensor) -> AdapterOutput:
@@ -129,13 +129,13 @@ class RankingAdapter(nn.Module):
         """
         tokens = self.encode_tokens(image_tokens, text_tokens)
         scores = self.score(tokens) if self.config.score_head else None
-        summary = self._summarise(tokens) if self.config.pair_head != "none" else None
+        summary = self._summarize(tokens) if self.config.pair_head != "none" else None
         return Encoding(scores, summary)
 
-    def summarise(self, image_tokens: Tensor, text_tokens: Tensor) -> PairSummary:
+    def summarize(self, image_tokens: Tensor, text_tokens: Tensor) -> PairSummary:
         """Return what each image brings to a pair, arguments as in :meth:`forward`."""
         self._require(self.config.pair_head != "none", "ranking head", "forward()")
-        return self._summarise(self.encode_tokens(image_tokens, text_tokens))
+        return self._summarize(self.encode_tokens(image_tokens, text_tokens))
 
     def compare_summaries(self, a: PairSummary, b: PairSummary, block: int | None = None) -> Tensor:
         """Compare each image of a with each of b: pair logits [n, m].
@@ -192,8 +192,8 @@ class RankingAdapter(nn.Module):
         pooled = normed.sum(1) if self.config.score_pool == "sum" else normed.mean(1)  # [B, d']
         return cast("Tensor", self.regressor(pooled))
 
-    def _summarise(self, tokens: Tensor) -> PairSummary:
-        return self.reg_token_pooler.summarise(tokens, getattr(self, "reg_tokens", None))
+    def _summarize(self, tokens: Tensor) -> PairSummary:
+        return self.reg_token_pooler.summarize(tokens, getattr(self, "reg_tokens", None))
 
     def _pair_logits(self, combined: Tensor) -> Tensor:
         return cast("Tensor", self.pair_regressor(self.reg_token_pooler.project(combined)))
@@ -267,13 +267,17 @@ class RankingAdapter(nn.Module):
         Raises:
             CheckpointError: Something is missing, unexpected or of another shape.
         """
-        own = self.state_dict()
-        problems = [f"missing: {name} {list(own[name].shape)}" for name in own if name not in state]
-        problems += [f"unexpected: {name}" for name in state if name not in own]
+        expected = self.state_dict()
+        problems = [
+            f"missing: {name} {list(expected[name].shape)}"
+            for name in expected
+            if name not in state
+        ]
+        problems += [f"unexpected: {name}" for name in state if name not in expected]
         problems += [
-            f"{name}: shape {list(state[name].shape)}, expected {list(own[name].shape)}"
-            for name in own
-            if name in state and state[name].shape != own[name].shape
+            f"{name}: shape {list(state[name].shape)}, expected {list(expected[name].shape)}"
+            for name in expected
+            if name in state and state[name].shape != expected[name].shape
         ]
         if problems:
             shown = "\n".join(f"  {line}" for line in problems[:20])

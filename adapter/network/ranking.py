@@ -7,7 +7,7 @@ the result are subtracted:
     [A_i, A_j] = softmax(Q [K_i; K_j]^T / sqrt(d)),    O_ij = A_i V_i - A_j V_j
 
 That softmax over both images is the softmax over each image alone, weighed by how much of the
-normaliser the image holds. With logits l_i, s_i = logsumexp(l_i) and o_i = softmax(l_i) V_i,
+normalizer the image holds. With logits l_i, s_i = logsumexp(l_i) and o_i = softmax(l_i) V_i,
 
     O_ij = sigmoid(s_i - s_j) o_i - sigmoid(s_j - s_i) o_j
 
@@ -41,7 +41,7 @@ class PairSummary:
     Attributes:
         pooled: [B, H, M, D / H], attended values o per relational token. The pair head
             ``subtract`` has H = M = 1 and mean tokens; ``self`` has all P tokens in place of M.
-        logsumexp: [B, H, M], the log normaliser s of each attention; None for those two.
+        logsumexp: [B, H, M], the log normalizer s of each attention; None for those two.
     """
 
     pooled: Tensor
@@ -70,8 +70,8 @@ class PairSummary:
 class PairRelation(nn.Module):
     """Turns tokens into summaries, and two summaries into one vector per pair."""
 
-    def summarise(self, tokens: Tensor, queries: Tensor | None) -> PairSummary:
-        """Summarise images [B, P, D], given relational tokens [M, D] where the kind has them."""
+    def summarize(self, tokens: Tensor, queries: Tensor | None) -> PairSummary:
+        """Summarize images [B, P, D], given relational tokens [M, D] where the kind has them."""
         raise NotImplementedError
 
     def combine(self, a: PairSummary, b: PairSummary) -> Tensor:
@@ -84,7 +84,7 @@ class PairRelation(nn.Module):
 
 
 class RelationalAttention(PairRelation):
-    """The method, and the two variants of Table 6 that also factorise.
+    """The method, and the two variants of Table 6 that also factorize.
 
     ``relational`` subtracts the two parts, ``product`` adds them (O = A V over the merged
     tokens), ``concat`` puts them side by side, for an output map from 2 D to D.
@@ -106,7 +106,7 @@ class RelationalAttention(PairRelation):
         if self.projected or self.kind == "concat":
             self.out_proj = nn.Linear(2 * width if self.kind == "concat" else width, width)
 
-    def summarise(self, tokens: Tensor, queries: Tensor | None) -> PairSummary:
+    def summarize(self, tokens: Tensor, queries: Tensor | None) -> PairSummary:
         """Attend from the relational tokens to each image alone."""
         if queries is None:
             raise TypeError("relational attention needs relational tokens")
@@ -119,7 +119,7 @@ class RelationalAttention(PairRelation):
         return PairSummary(logits.softmax(dim=-1) @ kv, logits.logsumexp(dim=-1))
 
     def combine(self, a: PairSummary, b: PairSummary) -> Tensor:
-        """Weigh each image's values by its share of the pair's normaliser, pooled over M."""
+        """Weigh each image's values by its share of the pair's normalizer, pooled over M."""
         s_a, s_b = cast("Tensor", a.logsumexp), cast("Tensor", b.logsumexp)
         share = torch.sigmoid(s_a[:, None] - s_b[None])  # [n, m, H, M]
         if self.pool == "mean":
@@ -148,7 +148,7 @@ class PairSelfAttention(PairRelation):
     """Self-attention over both images' tokens (Table 6); our reading, as no code is released.
 
     Each of the pair's 2 P tokens attends to all of them; the mean result at one image's tokens
-    minus the mean at the other's. This does not factorise: cost grows with B^2 P^2. Rows of
+    minus the mean at the other's. This does not factorize: cost grows with B^2 P^2. Rows of
     pairs are computed one at a time, and again in the backward pass, so memory does not.
     """
 
@@ -161,7 +161,7 @@ class PairSelfAttention(PairRelation):
             self.kv_proj = nn.Linear(config.width, config.width)
             self.out_proj = nn.Linear(config.width, config.width)
 
-    def summarise(self, tokens: Tensor, queries: Tensor | None = None) -> PairSummary:
+    def summarize(self, tokens: Tensor, queries: Tensor | None = None) -> PairSummary:
         """Keep all tokens."""
         del queries
         if self.projected:
@@ -189,7 +189,7 @@ class PairSelfAttention(PairRelation):
 class MeanDifference(PairRelation):
     """Mean tokens subtracted, without attention (Table 5, the pooler ``null`` of the code)."""
 
-    def summarise(self, tokens: Tensor, queries: Tensor | None = None) -> PairSummary:
+    def summarize(self, tokens: Tensor, queries: Tensor | None = None) -> PairSummary:
         """Average over patch tokens."""
         del queries
         return PairSummary(tokens.mean(dim=1)[:, None, None])  # [B, 1, 1, D]

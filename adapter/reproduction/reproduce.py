@@ -4,7 +4,7 @@
 
 out/
 cache/adience/        features, made once
-cells/adience/...     one file per finished cell; see :mod:`adapter.reproduction.recipes.cells`
+cells/adience/...     one file per finished cell; see :mod:`adapter.reproduction.cells`
 results/table1.md     the table; also .json and .html
 
 It can stop anywhere and go on: what is finished is read, not computed. Data sets that are not
@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from adapter.errors import ConfigError
-from adapter.reproduction.recipes.cells import CellResult, make_cell
-from adapter.reproduction.recipes.data import BackboneChoice, TaskData, find_data, missing_lines
-from adapter.reproduction.recipes.results import Results
+from adapter.reproduction.cells import CellResult, make_cell
+from adapter.reproduction.data import BackboneChoice, TaskData, find_data, missing_lines
+from adapter.reproduction.results import Results
 from adapter.reproduction.tables import write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adapter.baselines.method import FoldData, Method
-    from adapter.reproduction.recipes.base import Recipe, Row, Task
+    from adapter.methods.method import FoldData, Method
+    from adapter.reproduction.recipe import Recipe, Row, Task
     from featcache.backbone import BackboneSpec
 
 UNALIGNED = "left out: it rests on a text tower that is aligned with the images"

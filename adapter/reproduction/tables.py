@@ -1,6 +1,6 @@
 """Tables of a reproduced recipe: Markdown for reading, JSON for programs, HTML for showing.
 
-Everything here renders the dictionary of ``recipes.results.Results.to_dict``; nothing is computed
+Everything here renders the dictionary of ``results.Results.to_dict``; nothing is computed
 but the choice of the best number of a column.
 """
 

@@ -1,6 +1,6 @@
 """The state of a run that can be resumed: one safetensors file, replaced atomically.
 
-It holds the weights, the optimiser's moments and, as JSON in the file's header, the step, the
+It holds the weights, the optimizer's moments and, as JSON in the file's header, the step, the
 loss scaler, the best validation so far, and the settings of the run. There is no generator state:
 batches, views and dropout are functions of (seed, step). Nothing is pickled.
 """
@@ -142,7 +142,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _restore_moments(
     model: nn.Module, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]
 ) -> None:
-    """Fill the optimiser's per-parameter state on each parameter's device."""
+    """Fill the optimizer's per-parameter state on each parameter's device."""
     parameters = dict(model.named_parameters())
     for full_name, tensor in saved.items():
         name, key = full_name.rsplit("/", 1)

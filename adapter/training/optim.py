@@ -1,4 +1,4 @@
-"""The optimiser: AdamW with AMSGrad, linear warm-up, cosine to zero.
+"""The optimizer: AdamW with AMSGrad, linear warm-up, cosine to zero.
 
 Source: ``training/main.py`` and ``training/params.py`` of the released code (amsgrad, betas
 0.9 and 0.999, eps 1e-8, weight decay 0.01, per-step schedule) and the paper's section 4.1.
@@ -55,7 +55,7 @@ def parameter_groups(
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Make the optimiser; fused where every parameter is on one kind of device."""
+    """Make the optimizer; fused where every parameter is on one kind of device."""
     return torch.optim.AdamW(
         parameter_groups(model, config.weight_decay, config.decay),
         lr=config.lr,

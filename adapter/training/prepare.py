@@ -64,7 +64,7 @@ class Preparation:
             "features": self.caches[0].fingerprint.to_dict(),
         }
 
-    def shards(self) -> list[dict[str, Any]]:
+    def cache_records(self) -> list[dict[str, Any]]:
         """What each cache contributes, as JSON values."""
         return [
             {
@@ -82,14 +82,14 @@ class Preparation:
 
 
 def prepare(
-    shards: Sequence[str | Path | FeatureCache],
+    caches: Sequence[str | Path | FeatureCache],
     model: AdapterConfig | Preset,
     loss: LossConfig,
     config: TrainConfig,
     device: torch.device,
 ) -> Preparation:
     """Open caches, choose labels, fit the architecture; arguments and errors as ``train``."""
-    caches = open_caches(shards, verify_rows=config.verify_rows)
+    caches = open_caches(caches, verify_rows=config.verify_rows)
     selections, validation = [], []
     for cache in caches:
         selection, held = _labels(cache, config)

@@ -54,7 +54,7 @@ def batch_losses(
     """
     count = len(targets)
     parts = [part_of(count, rank, world.size) for rank in range(world.size)]
-    own = parts[world.rank]
+    part = parts[world.rank]
     with autocast:
         scores, summary = model.encode(to_compute(image_tokens), text_tokens)
         logits = weight = None
@@ -66,7 +66,7 @@ def batch_losses(
             logits, weight = _pair_logits(model, config, world, summary, everyone, targets)
     terms = loss_terms(
         config,
-        targets[own],
+        targets[part],
         scores=None if scores is None else scores.float(),
         pair_logits=None if logits is None else logits.float(),
         column_targets=targets,
@@ -81,13 +81,13 @@ def _pair_logits(
     model: RankingAdapter,
     config: LossConfig,
     world: World,
-    own: PairSummary,
+    these: PairSummary,
     everyone: PairSummary,
     targets: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     """Compute this process's share of the pair logits that the loss reads."""
     if not config.ordered_only:
-        return model.compare_summaries(own, everyone), None
+        return model.compare_summaries(these, everyone), None
     pairs = ordered_pairs(targets)
     share = part_of(len(pairs.first), world.rank, world.size)
     logits = model.ordered_pair_logits(everyone, pairs.first[share], pairs.second[share])

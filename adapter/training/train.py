@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    shards: Sequence[str | Path | FeatureCache],
+    caches: Sequence[str | Path | FeatureCache],
     out: str | Path,
     model: AdapterConfig | Preset,
     loss: LossConfig,
@@ -49,7 +49,7 @@ def train(
     """Train an adapter.
 
     Args:
-        shards: Caches, as paths or opened; their features must be the same.
+        caches: Caches, as paths or opened; their features must be the same.
         out: The run's folder.
         model: Architecture, or the name of a preset; ``image_dim`` and ``text_dim`` are taken
             from the caches.
@@ -71,7 +71,7 @@ def train(
     """
     out = Path(out)
     with processes(config.device) as world:
-        run = prepare(shards, model, loss, config, world.device)
+        run = prepare(caches, model, loss, config, world.device)
         finished = _claim_folder(out, run, world, resume=resume)
         if finished is not None:
             return finished
@@ -94,7 +94,7 @@ def train(
 def _claim_folder(
     out: Path, run: Preparation, world: World, *, resume: bool
 ) -> TrainSummary | None:
-    """Write ``run.json``, or recognise an earlier run; returns a finished one's summary."""
+    """Write ``run.json``, or recognize an earlier run; returns a finished one's summary."""
     there = broadcast_object((out / RUN_FILE).exists(), world)
     if there and not resume:
         raise ConfigError(f"{out} already holds a run; resume it, or train into another folder")
@@ -116,7 +116,7 @@ def _write_record(out: Path, run: Preparation, world: World, outcome: TrainSumma
         out,
         {
             "settings": run.settings(),
-            "shards": run.shards(),
+            "shards": run.cache_records(),
             "scales": run.scales.to_list(),
             "precision": run.precision,
             "processes": world.size,

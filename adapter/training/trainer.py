@@ -267,14 +267,14 @@ class Trainer:
         self._clock = time.perf_counter()
 
     def _start_values(self) -> dict[str, Any]:
-        shards = self.run.shards()
+        caches = self.run.cache_records()
         return {
             "device": str(self.world.device),
             "processes": self.world.size,
             "precision": self.run.precision,
             "source": list(self.kinds),
             "parameters": sum(p.numel() for p in self._parameters),
-            **{k: sum(s[k] for s in shards) for k in ("queries", "images", "labels", "left_out")},
+            **{k: sum(s[k] for s in caches) for k in ("queries", "images", "labels", "left_out")},
         }
 
     def _record(self, kind: Any, record: Mapping[str, Any]) -> None:

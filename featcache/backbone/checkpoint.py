@@ -51,7 +51,7 @@ def read_weights(path: Path, option: str) -> dict[str, torch.Tensor]:
 def load_text_weights(model: torch.nn.Module, path: Path) -> str:
     """Replace the weights of everything in an OpenCLIP model but its image tower.
 
-    The released code went on training token and position embeddings and the final normalisation
+    The released code went on training token and position embeddings and the final normalization
     together with the adapter, so that prompts of its checkpoints need the checkpoint's text tower.
 
     Args:

@@ -98,15 +98,15 @@ class Backbone:
 
     @torch.inference_mode()
     def encode_images(self, images: Tensor) -> ImageFeatures:
-        """Encode normalised images in one forward pass.
+        """Encode normalized images in one forward pass.
 
         Args:
-            images: float32 [B, 3, S, S], from `featcache.images.preprocess.normalise`, on any
+            images: float32 [B, 3, S, S], from `featcache.images.preprocess.normalize`, on any
                 device.
 
         Returns:
             Patch tokens [B, P, C] and pooled embeddings [B, E] (OpenCLIP's `encode_image`),
-            float32 on the backbone's device, not L2-normalised.
+            float32 on the backbone's device, not L2-normalized.
 
         Raises:
             BackboneError: If the images are not of the backbone's size, or the tower does not give

@@ -6,10 +6,10 @@
   ``timm_proj: ''`` amounts to: timm gives the trunk an untrained 1x1 convolution (``head.fc``)
   after the head's norm, and OpenCLIP's checkpoints hold no weights for it.
 - ``checkpoint:FILE``: that map as a released checkpoint saved it.
-- ``none``: the locations as they are (for ConvNeXt and ViT, normalised).
+- ``none``: the locations as they are (for ConvNeXt and ViT, normalized).
 
 Only ConvNeXt has the choice of ``random`` and ``checkpoint``. Whatever the projection, tokens may
-be averaged over K x K neighbours afterwards.
+be averaged over K x K neighbors afterwards.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def make_projection(
 
 
 def pool_tokens(tokens: Tensor, grid: tuple[int, int], k: int) -> Tensor:
-    """Average k x k neighbouring tokens: [B, h * w, C] -> [B, (h / k) * (w / k), C], row-major."""
+    """Average k x k neighboring tokens: [B, h * w, C] -> [B, (h / k) * (w / k), C], row-major."""
     if k == 1:
         return tokens
     (h, w), (B, _, C) = grid, tokens.shape
@@ -86,7 +86,7 @@ def check_token_pool(grid: tuple[int, int], k: int) -> None:
 
 
 def _empty_linear(width: int, out: int) -> nn.Linear:
-    """Return an uninitialised layer without drawing from torch's global generator."""
+    """Return an uninitialized layer without drawing from torch's global generator."""
     linear: nn.Linear = nn.Linear(width, out, device="meta").to_empty(device="cpu")
     return linear
 

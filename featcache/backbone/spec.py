@@ -62,7 +62,7 @@ class BackboneSpec:
         model_config: A model config of one's own, in OpenCLIP's JSON format.
         projection: ``clip``, ``random:SEED``, ``checkpoint:FILE`` or ``none``: what makes patch
             tokens of the tower's last map; see `featcache.backbone.projection`.
-        token_pool: K: patch tokens are averages over K x K neighbours.
+        token_pool: K: patch tokens are averages over K x K neighbors.
         text_weights: A file with other weights for the text tower: ``text_tower.safetensors`` of
             ``adapter convert``, or a whole released checkpoint.
     """

@@ -45,15 +45,15 @@ class TextTower:
         Returns:
             Tokens [n, T, D] after the final LayerNorm and before the text projection, padding
             positions included (the released adapter attends to them), and the pooled embeddings
-            [n, E]; neither is L2-normalised.
+            [n, E]; neither is L2-normalized.
         """
-        ids = self.tokenise(prompts).to(next(self._model.parameters()).device)  # [n, T]
+        ids = self.tokenize(prompts).to(next(self._model.parameters()).device)  # [n, T]
         output = self._model.forward_intermediates(
             text=ids, text_indices=1, normalize_intermediates=True, normalize=False
         )
         return output["text_intermediates"][-1], output["text_features"]
 
-    def tokenise(self, prompts: list[str]) -> Tensor:
+    def tokenize(self, prompts: list[str]) -> Tensor:
         """Return token ids int64 [n, T]; a prompt that does not fit is refused, not cut off."""
         if self._tokenizer is None:
             self._tokenizer = self._load_tokenizer()

@@ -1,7 +1,7 @@
 """Image towers that give every location of their last map, next to the pooled embedding.
 
 One forward pass, three families; `locations` are row-major, without CLS, without a positional
-embedding added, not L2-normalised:
+embedding added, not L2-normalized:
 
 ============  =============================  ==================================================
 tower         locations                      `project` (token projection ``clip``)
@@ -74,7 +74,7 @@ class ConvNeXtTower(Tower):
                 "it has no pooled embedding; use the config with timm_proj 'mlp' and "
                 "--projection random:SEED or checkpoint:FILE"
             )
-        # Present in NormMlpClassifierHead; variants that normalise before pooling have none here.
+        # Present in NormMlpClassifierHead; variants that normalize before pooling have none here.
         self.norm: nn.Module = getattr(head, "norm", nn.Identity())
         side = visual.image_size[0] // visual.trunk.feature_info[-1]["reduction"]
         self.grid = (side, side)

@@ -59,7 +59,7 @@ def reader(name: str) -> type[Dataset]:
 
 
 def info(name: str) -> DatasetInfo:
-    """Return what is known about a data set: size, licence, layout, options.
+    """Return what is known about a data set: size, license, layout, options.
 
     Raises:
         DatasetError: There is no data set of this name.

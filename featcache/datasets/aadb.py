@@ -53,7 +53,7 @@ class Aadb(Dataset):
         title="AADB",
         task="mean aesthetic score, 0 ... 1",
         num_images=9_958,
-        licence="images Creative Commons from Flickr; the set for research only (its readme)",
+        license="images Creative Commons from Flickr; the set for research only (its readme)",
         source="the repository aimerykong/deepImageAestheticsAnalysis, which links to the archives",
         layout=(
             "ROOT/\n"

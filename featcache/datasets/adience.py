@@ -77,7 +77,7 @@ class Adience(Dataset):
         title="Adience",
         task="age group of a face, 0 ... 7",
         num_images=17_470,
-        licence="research only, after registration with the authors",
+        license="research only, after registration with the authors",
         source="the Adience page of the Face Image Project (Tal Hassner, The Open University)",
         layout=(
             "ROOT/\n"

@@ -37,7 +37,7 @@ class Agiqa3k(Dataset):
         title="AGIQA-3k",
         task="mean opinion score of generated images; optionally alignment with the prompt",
         num_images=2_982,
-        licence="MIT (the repository's statement for the database)",
+        license="MIT (the repository's statement for the database)",
         source="the repository lcysyzxdxc/AGIQA-3k-Database, which links to the images",
         layout=(
             "ROOT/\n"

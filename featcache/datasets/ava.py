@@ -30,7 +30,7 @@ class Ava(Dataset):
         title="AVA",
         task="mean aesthetic rating; brightness, contrast, colourfulness",
         num_images=255_530,
-        licence="images: copyright of their authors, not to be redistributed; ratings: research",
+        license="images: copyright of their authors, not to be redistributed; ratings: research",
         source="the lists of the AVA_dataset repository (mtobeiyf/ava_downloader); "
         "the images from dpchallenge.com",
         layout=(

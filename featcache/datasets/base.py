@@ -220,7 +220,7 @@ class Dataset(ABC):
             num_labels=len(rows),
             images_missing=len(named) - len(present),
             images_extra=len(on_disk - {record.path for record in named}),
-            images_unlabelled=len(present.keys() - {label.sample_id for label in rows}),
+            images_unlabeled=len(present.keys() - {label.sample_id for label in rows}),
             leaks=tuple(leak for what, of in groups.items() for leak in find_leaks(rows, of, what)),
             notes=tuple(self.notes()),
             problems=tuple(problems),

@@ -1,4 +1,4 @@
-"""CLEVR v1.0: counts of drawn solids by 8 colours, 2 materials and 3 shapes.
+"""CLEVR v1.0: counts of drawn solids by 8 colors, 2 materials and 3 shapes.
 
 The test scenes were never published, so ``val`` is for the test, as the paper must have done.
 Zeros are labels: every scene has a count for each of the 13 attribute values.
@@ -58,9 +58,9 @@ class Clevr(Dataset):
     info = DatasetInfo(
         name="clevr",
         title="CLEVR v1.0",
-        task="number of objects by colour, material and shape",
+        task="number of objects by color, material and shape",
         num_images=85_000,
-        licence="CC BY 4.0 (stated in its scene files)",
+        license="CC BY 4.0 (stated in its scene files)",
         source="the CLEVR page (Johnson et al.; Stanford and Facebook AI Research)",
         layout=(
             "ROOT/\n"

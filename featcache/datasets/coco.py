@@ -174,7 +174,7 @@ class Coco(CocoStyle):
         title="COCO 2017 instances",
         task="number of objects of a category, 80 categories",
         num_images=123_287,
-        licence="annotations CC BY 4.0; images under the licences of their authors on Flickr",
+        license="annotations CC BY 4.0; images under the licenses of their authors on Flickr",
         source="cocodataset.org",
         layout=(
             "ROOT/\n"
@@ -237,7 +237,7 @@ class CocoRem(Coco):
         title="COCO-ReM",
         task="number of objects of a category, 80 categories",
         num_images=123_287,
-        licence="code MIT; annotations: not stated; images as COCO",
+        license="code MIT; annotations: not stated; images as COCO",
         source="the repository kdexd/coco-rem; images from cocodataset.org",
         layout=(
             "ROOT/\n"

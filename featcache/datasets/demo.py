@@ -1,9 +1,9 @@
-"""The demo: scenes of coloured solids, drawn on the spot; nothing is downloaded.
+"""The demo: scenes of colored solids, drawn on the spot; nothing is downloaded.
 
     featcache extract --dataset demo --root demo/images --out demo/cache
 
 The data set writes itself into ``root`` when that folder is absent or empty. It is the paper's
-CLEVR task in small: count by 8 colours, 3 shapes and 2 materials, and rank by brightness, contrast
+CLEVR task in small: count by 8 colors, 3 shapes and 2 materials, and rank by brightness, contrast
 and colourfulness. Of 2,000 scenes, 1,700 are for training and 300 for the test.
 
 ``scenes.json`` has CLEVR's form: ``scenes[].image_filename`` and ``scenes[].objects[]`` with
@@ -49,9 +49,9 @@ class Demo(Dataset):
     info = DatasetInfo(
         name="demo",
         title="Demo scenes",
-        task="counts by colour, material and shape; brightness, contrast, colourfulness",
+        task="counts by color, material and shape; brightness, contrast, colourfulness",
         num_images=COUNT,
-        licence="MIT, as this project",
+        license="MIT, as this project",
         source="drawn by this project into ROOT when it is absent or empty",
         layout="ROOT/\n  scenes.json\n  images/demo_000000.png ...",
         options={
@@ -79,7 +79,7 @@ class Demo(Dataset):
         ]
 
     def annotations(self) -> list[Label]:
-        """Count objects by colour, material and shape, zeros included."""
+        """Count objects by color, material and shape, zeros included."""
         content = self._read()
         samples = [Path(scene["image_filename"]).stem for scene in content["scenes"]]
         splits = stratified_split(

@@ -20,7 +20,7 @@ class Folder(Dataset):
         title="Folder of images",
         task="none: images only",
         num_images=None,
-        licence="your own data",
+        license="your own data",
         source="any folder with images in it",
         layout="ROOT/\n  **/*.{jpg,jpeg,png,webp,avif,gif,bmp,tif,tiff,ppm,pgm,pbm,jp2}",
         options={},

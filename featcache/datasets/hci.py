@@ -39,7 +39,7 @@ class Hci(Dataset):
         title="Historical Color Images (HCI)",
         task="decade of a photograph, 0 ... 4",
         num_images=1_325,
-        licence="not stated; photographs collected from the web for research",
+        license="not stated; photographs collected from the web for research",
         source="the historicalColor project page (Palermo, Hays, Efros; CMU)",
         layout=(
             "ROOT/\n"

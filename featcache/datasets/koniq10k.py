@@ -40,7 +40,7 @@ class Koniq10k(Dataset):
         title="KonIQ-10k",
         task="mean opinion score of quality; brightness, contrast, colourfulness",
         num_images=10_073,
-        licence="images: Creative Commons of YFCC100M, one by one; scores: see the database page",
+        license="images: Creative Commons of YFCC100M, one by one; scores: see the database page",
         source="the KonIQ-10k page of the MMSP group, University of Konstanz",
         layout=(
             "ROOT/\n"

@@ -34,7 +34,7 @@ class LiveItw(Dataset):
         title="LIVE In the Wild",
         task="mean opinion score of quality",
         num_images=1_162,
-        licence="free for any purpose, with copyright notice and citation (its readme)",
+        license="free for any purpose, with copyright notice and citation (its readme)",
         source="the Laboratory for Image and Video Engineering, UT Austin: LIVE Challenge page",
         layout=(
             "ROOT/                                  or ChallengeDB_release/ in it\n"

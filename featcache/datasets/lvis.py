@@ -27,7 +27,7 @@ class Lvis(CocoStyle):
         title="LVIS v1",
         task="number of objects of a category, 1,203 categories, where it is known",
         num_images=119_979,
-        licence="annotations CC BY 4.0 (the project's statement); images as COCO",
+        license="annotations CC BY 4.0 (the project's statement); images as COCO",
         source="lvisdataset.org; images from cocodataset.org",
         layout=(
             "ROOT/\n"

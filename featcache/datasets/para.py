@@ -28,7 +28,7 @@ class Para(Dataset):
         title="PARA",
         task="mean aesthetic score and mean quality score, 1 ... 5",
         num_images=31_220,
-        licence="research and learning only (the readme in the archive)",
+        license="research and learning only (the readme in the archive)",
         source="OPPO Research Institute's data set site",
         layout=(
             "ROOT/                                  or PARA/ in it\n"

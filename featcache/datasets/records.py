@@ -97,7 +97,7 @@ class DatasetInfo:
         title: The name in print.
         task: What its labels say, in a few words.
         num_images: Images with labels in the whole set; ``None`` where it depends on the user.
-        licence: The terms, as far as the publishers state them.
+        license: The terms, as far as the publishers state them.
         source: Whom to ask for the data.
         layout: The expected folder, as a small drawing.
         options: The reader's options.
@@ -107,7 +107,7 @@ class DatasetInfo:
     title: str
     task: str
     num_images: int | None
-    licence: str
+    license: str
     source: str
     layout: str
     options: Mapping[str, Option] = field(
@@ -152,7 +152,7 @@ class CheckReport:
         num_labels: Labels of those images.
         images_missing: Images that the set's files name and that are not on the disk.
         images_extra: Images beside the others that the set's files do not name.
-        images_unlabelled: Images found that have no label.
+        images_unlabeled: Images found that have no label.
         leaks: Images, persons or scenes on two sides of one split.
         notes: What is worth knowing and no reason to stop: stray labels, duplicate rows.
         problems: What is not as documented.
@@ -167,7 +167,7 @@ class CheckReport:
     num_labels: int = 0
     images_missing: int = 0
     images_extra: int = 0
-    images_unlabelled: int = 0
+    images_unlabeled: int = 0
     leaks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -187,7 +187,7 @@ class CheckReport:
         if not self.missing:
             out.append(
                 f"{self.num_images:,} images with {self.num_labels:,} labels; "
-                f"{self.images_unlabelled:,} images without a label, "
+                f"{self.images_unlabeled:,} images without a label, "
                 f"{self.images_missing:,} named but not on the disk, "
                 f"{self.images_extra:,} on the disk but not named"
             )

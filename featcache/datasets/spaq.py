@@ -35,7 +35,7 @@ class Spaq(Dataset):
         title="SPAQ",
         task="mean opinion score of quality, and of five attributes",
         num_images=11_125,
-        licence="educational and research use (the release's readme)",
+        license="educational and research use (the release's readme)",
         source="the repository h4nwei/SPAQ",
         layout=(
             "ROOT/\n  TestImage/*.jpg\n  Annotations/MOS and Image attribute scores.xlsx   or .csv"

@@ -62,7 +62,7 @@ class Table(Dataset):
         title="Table of images",
         task="whatever the table's queries say",
         num_images=None,
-        licence="your own data",
+        license="your own data",
         source="a CSV, TSV or Parquet file with a column 'path'",
         layout=(
             "ROOT/\n"

@@ -35,7 +35,7 @@ class Tid2013(Dataset):
         title="TID2013",
         task="mean opinion score of distorted images",
         num_images=3_000,
-        licence="free for research (the database page); no formal licence",
+        license="free for research (the database page); no formal license",
         source="the TID2013 page (Nikolay Ponomarenko)",
         layout="ROOT/\n  mos_with_names.txt\n  distorted_images/i01_01_1.bmp ...",
         options=SEEDED_OPTIONS,

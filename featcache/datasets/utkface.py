@@ -50,7 +50,7 @@ class UtkFace(Dataset):
         title="UTKFace",
         task="age of a face in years",
         num_images=23_708,
-        licence="non-commercial research",
+        license="non-commercial research",
         source="the UTKFace page (Zhang, Song, Qi; University of Tennessee)",
         layout=(
             "ROOT/\n"

@@ -16,9 +16,9 @@ import numpy as np
 
 from featcache.datasets.base import safe_relative
 from featcache.errors import DatasetError, ImageError
-from featcache.images.preprocess import DecodedImage, normalise, read_image
+from featcache.images.preprocess import DecodedImage, normalize, read_image
 from featcache.storage.layout import shard_name
-from featcache.storage.quantise import quantise
+from featcache.storage.quantize import quantize
 from featcache.storage.shard import SampleRecord, ShardContent, write_shard
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class _Rows:
         values, vectors = values[good], vectors[good]
         rows = slice(self.filled, self.filled + len(values))
         if self.scales is not None:
-            self.tokens[rows], self.scales[rows] = quantise(values)
+            self.tokens[rows], self.scales[rows] = quantize(values)
         else:
             self.tokens[rows] = values
         self.pooled[rows] = vectors
@@ -202,7 +202,7 @@ def encode_views(
     """
     import torch
 
-    images = normalise(
+    images = normalize(
         torch.from_numpy(pixels).to(backbone.device, non_blocking=True), backbone.preprocessing
     )
     tokens, pooled = [], []

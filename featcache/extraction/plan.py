@@ -55,7 +55,8 @@ class ExtractConfig:
         max_failures: Share of unreadable images, from 0 to 1, above which the run stops.
         prompts: Prompts to encode beside those of the labels.
         part: (i, n) with i from 1 to n: make only every n-th shard, from the i-th. The parts of n
-            machines, each in a folder of its own, are put together by `featcache.upkeep.merge`.
+            machines, each in a folder of its own, are put together by
+            `featcache.maintenance.merge`.
     """
 
     views: tuple[str, ...] = ("original",)

@@ -7,11 +7,11 @@ The order is fixed, because each step depends on it:
 3. convert to 8-bit RGB (below);
 4. apply the EXIF orientation, so that width, height and measures are those of the upright image.
 
-Step 3, by Pillow mode. Palettes become RGBA, then RGB, so that resizing interpolates colours
-and never palette indices. CMYK and YCCK are converted by Pillow without a colour profile. Alpha is
-dropped, not blended, as OpenCLIP's own ``convert("RGB")`` does: transparent pixels show the colour
-stored beneath. 16-bit greyscale is scaled by 255/65535 and rounded (Pillow itself would clip at
-255); of 16-bit colour Pillow keeps the high byte. Floating point, 32-bit integer beyond 16 bits,
+Step 3, by Pillow mode. Palettes become RGBA, then RGB, so that resizing interpolates colors
+and never palette indices. CMYK and YCCK are converted by Pillow without a color profile. Alpha is
+dropped, not blended, as OpenCLIP's own ``convert("RGB")`` does: transparent pixels show the color
+stored beneath. 16-bit grayscale is scaled by 255/65535 and rounded (Pillow itself would clip at
+255); of 16-bit color Pillow keeps the high byte. Floating point, 32-bit integer beyond 16 bits,
 and LAB have no agreed range or conversion here: they are refused.
 
 ``decode`` runs in many threads at once. It neither sets nor depends on Pillow's process-wide

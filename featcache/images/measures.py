@@ -6,7 +6,7 @@ yb = (R + G) / 2 - B:
 - ``brightness = mean(Y) / 255``, in 0 ... 1;
 - ``contrast = std(Y) / 255``, the population standard deviation (RMS contrast), in 0 ... 0.5;
 - ``colourfulness = sqrt(var(rg) + var(yb)) + 0.3 sqrt(mean(rg)^2 + mean(yb)^2)``, without unit,
-  0 for grey images and about 0 ... 150 for photographs: M3 of Hasler and Süsstrunk, "Measuring
+  0 for gray images and about 0 ... 150 for photographs: M3 of Hasler and Süsstrunk, "Measuring
   colourfulness in natural images", Human Vision and Electronic Imaging VIII, 2003.
 
 The paper ranks images by contrast, colourfulness and brightness (Table 4) without defining them;

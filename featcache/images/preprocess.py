@@ -3,7 +3,7 @@
 Steps 1 to 4 are those of ``decode.py``: identify, decode, convert to RGB, make upright. Then
 
 5. squash to ``size x size``, bicubic with antialiasing (Pillow's resize);
-6. on the device, ``normalise``: ``(x / 255 - mean) / std``.
+6. on the device, ``normalize``: ``(x / 255 - mean) / std``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Preprocessing:
         orientation: ``exif`` makes the image upright; ``stored`` takes the pixels as stored
             (except TIFF, whose decoder orients by itself).
         truncated: ``refuse`` a file that ends early, or ``pad``: keep what was decoded, the rest
-            stays as the decoder leaves it (grey for JPEG, black for others).
+            stays as the decoder leaves it (gray for JPEG, black for others).
         max_pixels: Refuse images with more pixels (width times height, from the header).
     """
 
@@ -98,7 +98,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """One image, ready for `normalise`, and what is recorded about its file.
+    """One image, ready for `normalize`, and what is recorded about its file.
 
     Attributes:
         pixels: uint8 array [3, S, S], RGB, contiguous.
@@ -154,7 +154,7 @@ def read_image(
     )
 
 
-def normalise(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+def normalize(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """Scale to 0..1, subtract the mean, divide by the standard deviation.
 
     Args:
@@ -167,7 +167,7 @@ def normalise(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     import torch
 
     if pixels.dtype != torch.uint8:
-        raise ValueError(f"normalise: expected uint8 pixels, found {pixels.dtype}")
+        raise ValueError(f"normalize: expected uint8 pixels, found {pixels.dtype}")
     mean = torch.tensor(preprocessing.mean, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(preprocessing.std, device=pixels.device).view(1, 3, 1, 1)
     return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)

@@ -27,7 +27,7 @@ from featcache.storage.durable import file_digest
 from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, Shapes
 from featcache.storage.manifest import Manifest
 from featcache.storage.prompts import Prompt, PromptIndex, open_prompts
-from featcache.storage.quantise import dequantise
+from featcache.storage.quantize import dequantize
 from featcache.storage.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, ok_samples, read_table
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ class Cache:
         self.verify_rows = verify_rows
         self._features = Features(path, manifest, verify_rows=verify_rows)
         self._view_numbers = {name: number for number, name in enumerate(self.views)}
-        self._quantised = self.fingerprint.dtype == "int8"
+        self._quantized = self.fingerprint.dtype == "int8"
         self._tokens_shape = (self.shapes.num_tokens, self.shapes.token_dim)
-        self._tokens_dtype = np.dtype("float16" if self._quantised else self.fingerprint.dtype)
+        self._tokens_dtype = np.dtype("float16" if self._quantized else self.fingerprint.dtype)
 
     @classmethod
     def open(cls, path: str | Path, *, verify_rows: bool = False) -> Cache:
@@ -209,13 +209,13 @@ class Cache:
                 f"out is {out.dtype} {list(out.shape)}, expected {self._tokens_dtype} {list(shape)}"
             )
         slots = self._features.find("tokens", rows, view)
-        if not self._quantised:
+        if not self._quantized:
             return self._features.take("tokens", slots, out)
         scales = self._features.find("scales", rows, view)
         for n in range(0, len(rows), CHUNK):
             part = slice(n, n + CHUNK)
-            quantised = self._features.take("tokens", slots[part])  # int8 [m, P, C]
-            dequantise(quantised, self._features.take("scales", scales[part]), out[part])
+            quantized = self._features.take("tokens", slots[part])  # int8 [m, P, C]
+            dequantize(quantized, self._features.take("scales", scales[part]), out[part])
         return out
 
     def pooled(

@@ -145,12 +145,14 @@ class Features:
 
     def _prepare(self, name: str, rows: NDArray[np.int64], views: NDArray[np.int64]) -> None:
         """Make rows of views [n] ready to be read, or say why that cannot be."""
-        if (wrong := (rows < 0) | (rows >= len(self))).any():
+        if (outside := (rows < 0) | (rows >= len(self))).any():
             raise IndexError(
-                f"row {rows[wrong][0]} is not in {self._path}, which has {len(self)} rows"
+                f"row {rows[outside][0]} is not in {self._path}, which has {len(self)} rows"
             )
-        if (wrong := (views < 0) | (views >= self._views)).any():
-            raise IndexError(f"{self._path} has {self._views} views, found index {views[wrong][0]}")
+        if (outside := (views < 0) | (views >= self._views)).any():
+            raise IndexError(
+                f"{self._path} has {self._views} views, found index {views[outside][0]}"
+            )
         slots = self._place(name, rows, views)
         if name == "tokens":
             # From a cold disk, to ask for all rows at once is several times as fast as one page

@@ -142,7 +142,7 @@ class RowSpace:
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return an uninitialised array at the start of a cache line, as torch allocates.
+    """Return an uninitialized array at the start of a cache line, as torch allocates.
 
     ``numpy.empty`` puts large arrays 16 bytes behind the start of a page. Copying rows there from
     the start of a page takes twice as long: each load waits for a store 16 bytes before it,

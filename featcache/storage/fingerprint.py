@@ -23,7 +23,7 @@ Json = Any  # a value that the json module can write
 
 
 def canonical_json(value: Json) -> str:
-    """Serialise with sorted keys and no white space, so that equal values have equal text."""
+    """Serialize with sorted keys and no white space, so that equal values have equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

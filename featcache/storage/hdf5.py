@@ -59,7 +59,7 @@ class Region:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Later:
+class Pending:
     """An array to write that is still being computed: what is known of it, and where it comes."""
 
     shape: tuple[int, ...]
@@ -88,14 +88,14 @@ def read_regions(
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
-            raise wrong(path, "kind", "a folder, pipe or device", "a file")
+            raise unexpected(path, "kind", "a folder, pipe or device", "a file")
         size = status.st_size
         with h5py.File(path, "r") as file:
             if file.userblock_size:
-                raise wrong(path, "user block", f"{file.userblock_size} bytes", "none")
+                raise unexpected(path, "user block", f"{file.userblock_size} bytes", "none")
             names = sorted(kinds)
             if (members := sorted(file.keys())) != names and not others:
-                raise wrong(path, "members", members, names)
+                raise unexpected(path, "members", members, names)
             values = {name: _attribute(path, file, name, kind) for name, kind in attributes.items()}
             regions = {name: _region(path, file, name, size) for name in names}
     except FileNotFoundError as error:
@@ -109,18 +109,18 @@ def read_regions(
         same = region.dtype.kind == "S" if dtype == np.dtype("S") else region.dtype == dtype
         if not same or len(region.shape) != 1 + len(tail) or region.shape[1:] != tail:
             found = f"{region.dtype} {list(region.shape)}"
-            raise wrong(path, name, found, f"{dtype} {['N', *tail]}")
+            raise unexpected(path, name, found, f"{dtype} {['N', *tail]}")
     ends = 0
     for name, region in sorted(regions.items(), key=lambda item: item[1].offset):
         if region.num_bytes:
             if region.offset < ends:
-                raise wrong(path, name, f"bytes from {region.offset}", f"bytes from {ends} on")
+                raise unexpected(path, name, f"bytes from {region.offset}", f"bytes from {ends} on")
             ends = region.offset + region.num_bytes
     return regions, values
 
 
 def write_arrays(
-    path: Path, arrays: Mapping[str, NDArray[Any] | Later], attributes: Mapping[str, int | bytes]
+    path: Path, arrays: Mapping[str, NDArray[Any] | Pending], attributes: Mapping[str, int | bytes]
 ) -> tuple[int, str]:
     """Write an HDF5 file of contiguous data sets, atomically and durably.
 
@@ -159,15 +159,15 @@ def write_arrays(
     )
 
 
-def _flat(content: NDArray[Any] | Later | bytes) -> Any:
+def _flat(content: NDArray[Any] | Pending | bytes) -> Any:
     """Return the bytes of an array, waiting for one that is still being computed."""
     if isinstance(content, bytes):
         return content
-    array = content.future.result() if isinstance(content, Later) else content
+    array = content.future.result() if isinstance(content, Pending) else content
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def _reserve(file: h5py.File, name: str, array: NDArray[Any] | Later) -> int:
+def _reserve(file: h5py.File, name: str, array: NDArray[Any] | Pending) -> int:
     """Make a contiguous data set whose bytes are written by someone else; returns its offset."""
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_obj_track_times(False)  # the same content has the same bytes
@@ -229,12 +229,12 @@ class _Layout(io.RawIOBase):
 def _attribute(path: Path, file: h5py.File, name: str, kind: type) -> Any:
     """Read one small scalar attribute of a known type."""
     if name not in file.attrs:
-        raise wrong(path, f"attribute {name}", "none", "one")
+        raise unexpected(path, f"attribute {name}", "none", "one")
     stored = file.attrs.get_id(name)
     if stored.shape != () or stored.dtype.kind not in "iuS" or stored.dtype.itemsize > 64:
-        raise wrong(path, f"attribute {name}", stored.dtype, "a short scalar")
+        raise unexpected(path, f"attribute {name}", stored.dtype, "a short scalar")
     if (kind is bytes) != (stored.dtype.kind == "S") or stored.get_type().committed():
-        raise wrong(path, f"attribute {name}", stored.dtype, kind.__name__)
+        raise unexpected(path, f"attribute {name}", stored.dtype, kind.__name__)
     value = file.attrs[name]
     return int(value) if kind is int else bytes(value).decode("ascii", "replace")
 
@@ -242,29 +242,29 @@ def _attribute(path: Path, file: h5py.File, name: str, kind: type) -> Any:
 def _region(path: Path, file: h5py.File, name: str, size: int) -> Region:
     """Locate a data set, refusing everything that is not plain bytes inside this file."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise wrong(path, name, "a soft or external link", "a data set in this file")
+        raise unexpected(path, name, "a soft or external link", "a data set in this file")
     data = file.get(name)
     if not isinstance(data, h5py.Dataset):
-        raise wrong(path, name, type(data).__name__, "a data set")
+        raise unexpected(path, name, type(data).__name__, "a data set")
     plan = data.id.get_create_plist()
     if plan.get_nfilters():
-        raise wrong(path, name, f"{plan.get_nfilters()} filters", "none")
+        raise unexpected(path, name, f"{plan.get_nfilters()} filters", "none")
     if data.is_virtual or plan.get_layout() != h5py.h5d.CONTIGUOUS:
-        raise wrong(path, name, "a chunked, compact or virtual layout", "a contiguous one")
+        raise unexpected(path, name, "a chunked, compact or virtual layout", "a contiguous one")
     if plan.get_external_count():
-        raise wrong(path, name, "external storage", "data in this file")
+        raise unexpected(path, name, "external storage", "data in this file")
     if data.id.get_type().committed() or data.shape is None:
-        raise wrong(path, name, "a named type, or no shape", "a data set of its own")
+        raise unexpected(path, name, "a named type, or no shape", "a data set of its own")
     region = Region(offset=data.id.get_offset() or 0, shape=data.shape, dtype=data.dtype)
     if region.num_bytes and (region.offset <= 0 or region.offset + region.num_bytes > size):
-        raise wrong(
+        raise unexpected(
             path, name, f"{region.num_bytes} bytes at {region.offset}", f"inside {size} bytes"
         )
     if region.num_bytes >= ALIGNMENT and region.offset % ALIGNMENT:
-        raise wrong(path, name, f"byte {region.offset}", f"a multiple of {ALIGNMENT}")
+        raise unexpected(path, name, f"byte {region.offset}", f"a multiple of {ALIGNMENT}")
     return region
 
 
-def wrong(path: Path, what: str, found: Any, expected: Any) -> CacheFormatError:
+def unexpected(path: Path, what: str, found: Any, expected: Any) -> CacheFormatError:
     """Say where a file differs from what it should be."""
     return CacheFormatError(f"{path}: {what}: found {found}, expected {expected}")

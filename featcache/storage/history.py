@@ -41,7 +41,7 @@ def append_history(folder: Path, command: str, summary: Any, device: str = "cpu"
     there = path.read_bytes() if path.exists() else b""
     if there and not there.endswith(b"\n"):
         there += b"\n"  # whatever the last line is, it stays one of its own
-    write_bytes(path, there + _serialise(line))
+    write_bytes(path, there + _serialize(line))
 
 
 def read_history(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
@@ -53,7 +53,7 @@ def read_history(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
         try:
             value = json.loads(line)
             value.pop("digest")
-            intact = line == _serialise(value)
+            intact = line == _serialize(value)
         except (ValueError, KeyError, AttributeError, TypeError):
             intact = False
         if intact:
@@ -65,8 +65,8 @@ def read_history(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
 
 def rewrite_history(folder: Path) -> None:
     """Keep the intact lines of history.jsonl alone."""
-    write_bytes(folder / HISTORY, b"".join(map(_serialise, read_history(folder)[0])))
+    write_bytes(folder / HISTORY, b"".join(map(_serialize, read_history(folder)[0])))
 
 
-def _serialise(line: dict[str, Any]) -> bytes:
+def _serialize(line: dict[str, Any]) -> bytes:
     return canonical_json({**line, "digest": digest(line)}).encode() + b"\n"

@@ -168,7 +168,7 @@ class Manifest:
         )
 
     def to_bytes(self) -> bytes:
-        """Serialise; the last key is the digest of all others."""
+        """Serialize; the last key is the digest of all others."""
         body = {
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
@@ -180,7 +180,7 @@ class Manifest:
         if self.part:
             body["part"] = self.part.to_dict()
         body = {key: _sorted(value) for key, value in body.items()}
-        return _serialise({**body, "digest": digest(body)})
+        return _serialize({**body, "digest": digest(body)})
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -218,7 +218,7 @@ class Manifest:
                     "install the version that made it, or extract again"
                 )
             stored = value.pop("digest")
-            if stored != digest(value) or content != _serialise({**value, "digest": stored}):
+            if stored != digest(value) or content != _serialize({**value, "digest": stored}):
                 raise CacheFormatError(f"{damaged} (its digest does not match)")
             manifest = replace(
                 cls.from_settings(value),
@@ -265,5 +265,5 @@ def _sorted(value: Any) -> Any:
     return json.loads(canonical_json(value))
 
 
-def _serialise(value: Mapping[str, Any]) -> bytes:
+def _serialize(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

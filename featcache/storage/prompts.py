@@ -1,7 +1,7 @@
 """prompts.h5: tokens and pooled embeddings of every distinct prompt.
 
     tokens    [n, T, D]  float32   after the text tower's final LayerNorm, before its projection
-    pooled    [n, E]     float32   OpenCLIP's encode_text, not normalised
+    pooled    [n, E]     float32   OpenCLIP's encode_text, not normalized
     digests   [n, 16]    uint8     XXH3-128 of a prompt's UTF-8 text, tokens and pooled bytes
     prompts   [K]        uint8     JSON list of the prompts, sorted
 
@@ -154,7 +154,7 @@ def write_prompts(folder: Path, prompts: Mapping[str, Prompt], fingerprint: Fing
 
 
 def encode_prompts(backbone: Backbone, texts: Iterable[str]) -> dict[str, Prompt]:
-    """Encode prompts one at a time, so that a prompt's bits do not depend on its neighbours."""
+    """Encode prompts one at a time, so that a prompt's bits do not depend on its neighbors."""
     encoded = {}
     for text in sorted(set(texts)):
         features = backbone.encode_prompts([text])

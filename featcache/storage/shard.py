@@ -25,7 +25,7 @@ import xxhash
 
 from featcache.errors import CacheFormatError
 from featcache.storage.fingerprint import SCHEMA_VERSION, canonical_json
-from featcache.storage.hdf5 import Later, Region, read_regions, write_arrays, wrong
+from featcache.storage.hdf5 import Pending, Region, read_regions, unexpected, write_arrays
 from featcache.storage.manifest import FileEntry
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def write_shard(
     lines += [{name: getattr(record, name) for name in FIELDS} for record in content.records]
     records = "".join(canonical_json(line) + "\n" for line in lines).encode()
     with ThreadPoolExecutor(1, "digests") as pool:  # hashed while the features are written
-        digests = Later(
+        digests = Pending(
             shape=(len(ids), DIGEST_BYTES),
             dtype=np.dtype("uint8"),
             future=pool.submit(_row_digests, ids, *ordered),
@@ -235,11 +235,11 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
     expected["records"] = (np.dtype("uint8"), ())
     regions, attributes = read_regions(path, expected, ATTRIBUTES)
     if attributes["schema_version"] != SCHEMA_VERSION:
-        raise wrong(path, "schema_version", attributes["schema_version"], SCHEMA_VERSION)
+        raise unexpected(path, "schema_version", attributes["schema_version"], SCHEMA_VERSION)
     num_rows = regions["sample_id"].shape[0]
     for name, region in regions.items():
         if name != "records" and region.shape[0] != num_rows:
-            raise wrong(path, name, f"{region.shape[0]} rows", f"{num_rows}")
+            raise unexpected(path, name, f"{region.shape[0]} rows", f"{num_rows}")
     return ShardIndex(
         path=path,
         index=attributes["index"],

@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 from adapter.errors import ConfigError
 from adapter.fields import Configuration, is_number
 
-Colour = Literal["red", "blue"]
+Color = Literal["red", "blue"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Paint(Configuration):
     _title: ClassVar[str] = "paint"
-    colour: Colour = "red"
+    color: Color = "red"
     litres: float = 1.0
 
     def __post_init__(self) -> None:
-        self._require_choices(colour=Colour)
+        self._require_choices(color=Color)
         if not is_number(self.litres) or self.litres <= 0:
             raise ConfigError(f"litres must be positive, not {self.litres!r}")
 
 
 @given(st.sampled_from(["red", "blue"]), st.floats(0.1, 1e6))
-def test_survives_json(colour: Colour, litres: float) -> None:
-    paint = Paint(colour=colour, litres=litres)
+def test_survives_json(color: Color, litres: float) -> None:
+    paint = Paint(color=color, litres=litres)
     assert Paint.from_dict(json.loads(json.dumps(paint.to_dict()))) == paint
 
 
@@ -45,11 +45,11 @@ def test_a_change_is_checked_and_leaves_the_original() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"colour": "red"}, "paint: missing litres"),
-        ({"colour": "red", "litres": 1, "shade": 2}, "paint: unknown shade; the fields are"),
-        ({"colour": "green", "litres": 1}, "colour must be one of red, blue, not 'green'"),
-        ({"colour": None, "litres": 1}, "colour must be one of red, blue, not None"),
-        ({"colour": "red", "litres": "1"}, "litres must be positive, not '1'"),
+        ({"color": "red"}, "paint: missing litres"),
+        ({"color": "red", "litres": 1, "shade": 2}, "paint: unknown shade; the fields are"),
+        ({"color": "green", "litres": 1}, "color must be one of red, blue, not 'green'"),
+        ({"color": None, "litres": 1}, "color must be one of red, blue, not None"),
+        ({"color": "red", "litres": "1"}, "litres must be positive, not '1'"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, object], message: str) -> None:

@@ -207,7 +207,7 @@ def test_datasets_checks_a_folder(featcache, tmp_path):
 def test_datasets_tell_all_that_is_known(featcache):
     code, out, _ = featcache("datasets", "table")
     assert code == 0
-    for fact in ("licence", "expected layout", "options"):
+    for fact in ("license", "expected layout", "options"):
         assert fact in out
     code, long, _ = featcache("datasets", "--long")
     assert code == 0

@@ -12,7 +12,7 @@ from adapter.network.model import RankingAdapter
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.backbone.digest import weights_digest
 from featcache.datasets import open_dataset
-from featcache.images.preprocess import normalise, read_image
+from featcache.images.preprocess import normalize, read_image
 
 WIDTH = 16
 QUERY = "Rank the numbers of horse."
@@ -77,7 +77,7 @@ def expected_scores(released):
     found = {}
     for file in sorted((folder / "images").rglob("*.png")):
         image = read_image(file, public.preprocessing)
-        pixels = normalise(torch.as_tensor(image.pixels)[None], public.preprocessing)
+        pixels = normalize(torch.as_tensor(image.pixels)[None], public.preprocessing)
         locations = public.encode_images(pixels).tokens  # [1, P, W], after head.norm
         side = int(locations.shape[1] ** 0.5)
         grid = locations.mT.unflatten(2, (side, side))  # [1, W, h, w]

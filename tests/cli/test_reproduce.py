@@ -49,7 +49,7 @@ def test_what_is_needed_is_asked_for(app, arguments):
 def test_help_does_not_import_torch():
     code = (
         "import sys, cli.reproduce;"
-        "from adapter.reproduction.recipes.base import load_recipe;"
+        "from adapter.recipes import load_recipe;"
         "load_recipe('table1').to_quick();"
         "sys.exit('torch' in sys.modules)"
     )

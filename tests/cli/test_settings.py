@@ -26,7 +26,7 @@ def test_values_are_json_where_they_are_json() -> None:
     ("text", "message"),
     [
         ("lr=1", "expected SECTION.FIELD=VALUE"),
-        ("optimiser.lr=1", "expected SECTION.FIELD=VALUE"),
+        ("optimizer.lr=1", "expected SECTION.FIELD=VALUE"),
         ("optim.rate=1", "no such field; there are"),
         ("optim.lr=fast", "a value is of the wrong type"),
     ],

@@ -12,10 +12,10 @@ import pytest
 from featcache.datasets import open_dataset
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
+from featcache.maintenance.verify import verify_cache
 from featcache.reading.cache import Cache
 from featcache.storage import durable
 from featcache.storage.durable import write_bytes
-from featcache.upkeep.verify import verify_cache
 
 CONFIG = ExtractConfig(views=("original", "hflip"), batch_size=2, workers=1, shard_size=3)
 KILLED = -9

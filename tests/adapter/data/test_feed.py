@@ -62,7 +62,7 @@ def make_feed(cache, **options):
     selection = select_labels(cache, split="train")
     config = SamplingConfig(batch_size=7)
     sampler = Sampler([selection], [cache.views], config, seed=1)
-    scales = fit_scales([(cache.dataset, selection)], "standardise")
+    scales = fit_scales([(cache.dataset, selection)], "standardize")
     return Feed([cache], sampler, scales, [DiskSource(cache)], CPU, **options), sampler, scales
 
 
@@ -75,7 +75,7 @@ def test_batches_are_those_of_the_sampler_in_order(cache):
         np.testing.assert_array_equal(batch.image_tokens.numpy(), expected)
         np.testing.assert_array_equal(batch.text_tokens.numpy(), cache.prompts[plan.prompt].tokens)
         scale = scales.of_task("fake", plan.task)
-        np.testing.assert_allclose(batch.targets.numpy(), scale.standardise(plan.values), rtol=1e-6)
+        np.testing.assert_allclose(batch.targets.numpy(), scale.standardize(plan.values), rtol=1e-6)
     assert step == 11
 
 

@@ -24,7 +24,7 @@ def selection(*queries: tuple[str, str, list[float]]) -> SimpleNamespace:
 
 FACES = selection(("age", "years", [20.0, 40.0]), ("age", "age", [60.0]), ("smile", "smile", [3.0]))
 PETS = selection(("age", "age", [1.0, 3.0]))
-SCALES = fit_scales([("faces", FACES), ("pets", PETS)], "standardise")
+SCALES = fit_scales([("faces", FACES), ("pets", PETS)], "standardize")
 
 
 def test_one_unit_per_data_set_and_task():
@@ -53,9 +53,9 @@ def test_raw_values_as_released():
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
 def test_there_and_back(values):
-    (scale,) = fit_scales([("d", selection(("t", "q", values)))], "standardise").scales
+    (scale,) = fit_scales([("d", selection(("t", "q", values)))], "standardize").scales
     array = np.array(values)
-    unit = scale.standardise(array)
+    unit = scale.standardize(array)
     np.testing.assert_allclose(scale.restore(unit), array, rtol=1e-9, atol=1e-6)
     order = np.argsort(array, kind="stable")
     assert (np.diff(unit[order]) >= 0).all()

@@ -13,7 +13,7 @@ from adapter.network.config import AdapterConfig
 from adapter.network.losses import LossConfig
 from adapter.run import Run
 from adapter.settings import TrainConfig
-from adapter.training.many import train_many
+from adapter.training.sweep import train_sweep
 from featcache.errors import FingerprintMismatchError
 
 
@@ -133,7 +133,7 @@ def test_more_views_are_not_other_features(trained, make_cache):
 
 def test_missing_heads_and_ways(tmp_path, train_fake, make_cache):
     train_fake(tmp_path, steps=1, ranking="none")
-    assert evaluate(tmp_path, [make_cache()]).ways == ("score",)
+    assert evaluate(tmp_path, [make_cache()]).rankings == ("score",)
     with pytest.raises(ConfigError, match="without the head"):
         evaluate(tmp_path, [make_cache()], by=["comparison"])
     with pytest.raises(ConfigError, match="not 'luck'"):
@@ -160,7 +160,7 @@ def test_several_seeds_and_folds(tmp_path, make_cache):
         TrainConfig(steps=2),
     )
     seen = []
-    result = train_many(*arguments, seeds=(0, 1, 2), folds=(0, 1), on_member=seen.append)
+    result = train_sweep(*arguments, seeds=(0, 1, 2), folds=(0, 1), on_member=seen.append)
     assert [(m.fold, m.seed) for m in result.members] == [
         (0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)
     ]  # fmt: skip
@@ -179,7 +179,7 @@ def test_several_seeds_and_folds(tmp_path, make_cache):
     # Each fold is evaluated on its own test images.
     rows = {m.fold: set(m.evaluation.queries[0].rows % 2) for m in result.members}
     assert rows == {0: {0}, 1: {1}}
-    again = train_many(*arguments, seeds=(0, 1, 2), folds=(0, 1), resume=True)
+    again = train_sweep(*arguments, seeds=(0, 1, 2), folds=(0, 1), resume=True)
     assert again.spread("mae") == pytest.approx(result.spread("mae"))
     with pytest.raises(ConfigError, match="each once"):
-        train_many(*arguments, seeds=(1, 1))
+        train_sweep(*arguments, seeds=(1, 1))

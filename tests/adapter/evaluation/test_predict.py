@@ -19,7 +19,7 @@ def test_comparison_ranks_by_pair_logits(trained):
     strengths = predict(run, cache, "beauty", rows, by="comparison")
     tokens = torch.from_numpy(cache.tokens(rows)).float()
     with torch.no_grad():
-        summary = run.model.summarise(tokens, torch.from_numpy(cache.prompt("beauty").tokens))
+        summary = run.model.summarize(tokens, torch.from_numpy(cache.prompt("beauty").tokens))
         expected = rank_by_comparison(run.model, summary).numpy()
     np.testing.assert_allclose(strengths, expected, atol=1e-5)
 
@@ -44,7 +44,7 @@ def test_a_prompt_that_was_never_trained_on_can_be_ranked_by(trained):
     scores = predict(run, cache, "elegance", rows)
     scale = run.scales.of_task("fake", "score")
     known = predict(run, cache, "beauty", rows)
-    np.testing.assert_allclose(scores, scale.standardise(known), atol=1e-6)
+    np.testing.assert_allclose(scores, scale.standardize(known), atol=1e-6)
     np.testing.assert_allclose(predict(run, cache, "elegance", rows, task="score"), known)
     with pytest.raises(LabelsError, match="featcache prompts"):
         predict(run, cache, "grace", rows)

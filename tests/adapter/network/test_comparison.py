@@ -27,7 +27,7 @@ def adapter() -> RankingAdapter:
 def summary(adapter: RankingAdapter) -> PairSummary:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(9, 4, WIDTH, generator=generator)
-    return adapter.summarise(image, torch.randn(3, WIDTH, generator=generator))
+    return adapter.summarize(image, torch.randn(3, WIDTH, generator=generator))
 
 
 def expected_wins(strength: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def reference_attention(own: MultiHeadAttention) -> nn.MultiheadAttention:
     return theirs.eval()
 
 
-def randomise(module: nn.Module) -> None:
+def randomize(module: nn.Module) -> None:
     """Give biases and norms values other than their initial ones."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -40,7 +40,7 @@ def text() -> Tensor:
 
 def test_attention_equals_torch(tokens: Tensor, text: Tensor) -> None:
     own = MultiHeadAttention(16, 8)
-    randomise(own)
+    randomize(own)
     theirs = reference_attention(own)
     torch.testing.assert_close(own(tokens), theirs(tokens, tokens, tokens)[0])
     keys, values = own.project_keys(text)
@@ -50,7 +50,7 @@ def test_attention_equals_torch(tokens: Tensor, text: Tensor) -> None:
 
 def test_one_context_for_all_equals_a_copy_for_each(tokens: Tensor, text: Tensor) -> None:
     own = MultiHeadAttention(16, 4)
-    randomise(own)
+    randomize(own)
     once = own.attend_to(tokens, *own.project_keys(text[:1]))
     each = own.attend_to(tokens, *own.project_keys(text[:1].expand(3, -1, -1)))
     torch.testing.assert_close(once, each)
@@ -67,7 +67,7 @@ def test_attention_starts_as_torch_does() -> None:
 
 def test_encoder_equals_the_released_order_of_operations(tokens: Tensor, text: Tensor) -> None:
     own = CrossModalEncoder(CONFIG)
-    randomise(own)
+    randomize(own)
     state = own.state_dict()
 
     def norm(x: Tensor, name: str) -> Tensor:
@@ -96,7 +96,7 @@ def test_encoder_equals_the_released_order_of_operations(tokens: Tensor, text: T
 
 def test_post_encoder_equals_torch(tokens: Tensor) -> None:
     own = PostEncoder(CONFIG).eval()
-    randomise(own)
+    randomize(own)
     layer = nn.TransformerEncoderLayer(16, 8, 16, dropout=0.1, batch_first=True)
     theirs = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     theirs.load_state_dict(own.state_dict())  # the same names

@@ -59,14 +59,14 @@ def inputs(B: int = 4, P: int = 5, scale: float = 1.0) -> tuple[Tensor, Tensor]:
 
 
 def relate(relation: PairRelation, tokens: Tensor, queries: Tensor) -> Tensor:
-    summary = relation.summarise(tokens, queries)
+    summary = relation.summarize(tokens, queries)
     return relation.project(relation.combine(summary, summary))
 
 
 @pytest.mark.parametrize("preset", ["released", "paper"])
 @pytest.mark.parametrize("kind", ["relational", "product", "concat"])
 @pytest.mark.parametrize("pool", ["sum", "mean"])
-def test_factorised_equals_concatenated(preset: str, kind: str, pool: str) -> None:
+def test_factorized_equals_concatenated(preset: str, kind: str, pool: str) -> None:
     relation = pair_relation(config(preset, pair_head=kind, relation_pool=pool)).double()
     assert isinstance(relation, RelationalAttention)
     tokens, queries = (x.requires_grad_() for x in inputs())
@@ -89,7 +89,7 @@ def test_factorised_equals_concatenated(preset: str, kind: str, pool: str) -> No
     scale=st.sampled_from([1e-3, 1.0, 30.0]),
     heads=st.sampled_from([1, 2, 8]),
 )
-def test_factorised_equals_concatenated_at_any_size(
+def test_factorized_equals_concatenated_at_any_size(
     B: int, P: int, scale: float, heads: int
 ) -> None:
     relation = pair_relation(config("paper", relation_heads=heads)).double()
@@ -119,7 +119,7 @@ def test_extreme_logits_stay_finite() -> None:
 def test_differences_are_antisymmetric_before_the_pair_network(preset: str, kind: str) -> None:
     relation = pair_relation(config(preset, pair_head=kind)).double()
     tokens, queries = inputs()
-    summary = relation.summarise(tokens, queries)
+    summary = relation.summarize(tokens, queries)
     combined = relation.combine(summary, summary)
     torch.testing.assert_close(combined, -combined.transpose(0, 1), rtol=1e-10, atol=1e-10)
     assert not combined.diagonal().abs().max() > 1e-12
@@ -152,7 +152,7 @@ def test_subtract_is_the_difference_of_mean_tokens() -> None:
 def test_blocks_and_chosen_pairs_equal_the_whole(kind: str) -> None:
     adapter = RankingAdapter(config(pair_head=kind)).eval()
     image, text = torch.randn(5, 4, WIDTH), torch.randn(3, WIDTH)
-    summary = adapter.summarise(image, text)
+    summary = adapter.summarize(image, text)
     assert len(summary) == 5
     whole = adapter.compare(image, text)
     close: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
@@ -170,7 +170,7 @@ def test_blocks_and_chosen_pairs_equal_the_whole(kind: str) -> None:
 
 def test_summaries_join_and_map() -> None:
     adapter = RankingAdapter(config()).eval()
-    summary = adapter.summarise(torch.randn(5, 4, WIDTH), torch.randn(3, WIDTH))
+    summary = adapter.summarize(torch.randn(5, 4, WIDTH), torch.randn(3, WIDTH))
     assert summary.logsumexp is not None
     assert summary.logsumexp.shape == (5, 8, 3)
     assert summary.pooled.shape == (5, 8, 3, 2)
@@ -189,7 +189,7 @@ def test_the_pair_network_sees_only_the_chosen_pairs() -> None:
     adapter = RankingAdapter(config()).eval()
     seen: list[torch.Size] = []
     adapter.pair_regressor.register_forward_hook(lambda _m, args, _o: seen.append(args[0].shape))
-    summary = adapter.summarise(torch.randn(5, 4, WIDTH), torch.randn(3, WIDTH))
+    summary = adapter.summarize(torch.randn(5, 4, WIDTH), torch.randn(3, WIDTH))
     adapter.ordered_pair_logits(summary, torch.tensor([0, 1]), torch.tensor([2, 3]))
     assert seen == [torch.Size([2, WIDTH])]
 
@@ -216,7 +216,7 @@ def test_cost_is_linear_in_images_and_patches_but_for_the_pair_step() -> None:
     def cost(B: int, P: int) -> tuple[int, int]:
         tokens, queries = (x.float() for x in inputs(B, P))
         with FlopCounterMode(display=False) as once:
-            summary = relation.summarise(tokens, queries)
+            summary = relation.summarize(tokens, queries)
         with FlopCounterMode(display=False) as pairs:
             relation.combine(summary, summary)
         return once.get_total_flops(), pairs.get_total_flops()

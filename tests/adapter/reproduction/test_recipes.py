@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapter.errors import ConfigError
-from adapter.reproduction.recipes.base import RECIPES, Printed, load_module, load_recipe
+from adapter.recipes import RECIPES, load_module, load_recipe
+from adapter.reproduction.recipe import Printed
 from featcache.datasets import info
 
 
@@ -59,7 +60,7 @@ def test_a_copied_and_edited_file_is_a_recipe(tmp_path):
     path.write_text(
         '"""My table."""\n'
         "import dataclasses\n"
-        "from adapter.reproduction.recipes.table1 import RECIPE as TABLE1\n"
+        "from adapter.recipes.table1 import RECIPE as TABLE1\n"
         "RECIPE = dataclasses.replace(TABLE1, name='mine', seeds=(0, 1, 2))\n"
     )
     recipe, docstring = load_module(str(path))
@@ -111,7 +112,7 @@ def test_contradictions_in_a_recipe_are_refused(change, message):
 
 def test_listing_recipes_does_not_import_torch():
     code = (
-        "import sys; from adapter.reproduction.recipes.base import RECIPES, load_recipe;"
+        "import sys; from adapter.recipes import RECIPES, load_recipe;"
         "[load_recipe(name) for name in RECIPES]; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapter.baselines.linear import LinearProbe
-from adapter.baselines.own import Adapter
-from adapter.baselines.ridge import RidgeProbe
 from adapter.errors import CheckpointError, ConfigError
-from adapter.reproduction.recipes.base import load_recipe
+from adapter.methods.adapter import Adapter
+from adapter.methods.linear import LinearProbe
+from adapter.methods.ridge import RidgeProbe
+from adapter.recipes import load_recipe
 from adapter.reproduction.reproduce import Options, reproduce
 from featcache.backbone import BackboneSpec
 from featcache.datasets.adience import FOLDS, GROUPS
@@ -23,7 +23,7 @@ from featcache.datasets.hci import DECADES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adapter.reproduction.recipes.base import Row
+    from adapter.reproduction.recipe import Row
 
 DEMO = BackboneSpec(name="demo-seeded-vit", pretrained="seed:0")
 NOWHERE = BackboneSpec(name="ViT-B-32", pretrained="/no/such/file.safetensors")
@@ -33,7 +33,7 @@ COLUMNS = ("user_id", "original_image", "face_id", "age", "gender", "x", "y", "d
 
 
 def draw(path: Path, level: float, generator: np.random.Generator) -> None:
-    """Write a noisy grey image; ``level`` from 0 to 1 is its brightness."""
+    """Write a noisy gray image; ``level`` from 0 to 1 is its brightness."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = generator.normal(40 + 170 * level, 20, (24, 24, 3)).clip(0, 255)
     Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)

@@ -276,7 +276,7 @@ def test_impossible_training_settings(options):
         {"clip_norm": 0.0},
     ],
 )
-def test_impossible_optimiser_settings(options):
+def test_impossible_optimizer_settings(options):
     with pytest.raises(ConfigError):
         OptimConfig(**options)
 
@@ -309,7 +309,7 @@ def test_only_matrices_decay():
     assert total == len(names)
 
 
-def test_the_optimiser_follows_its_settings():
+def test_the_optimizer_follows_its_settings():
     model = torch.nn.Linear(2, 2)
     group = build_optimizer(model, OptimConfig(lr=0.5)).param_groups[0]
     assert (group["amsgrad"], group["betas"], group["lr"]) == (True, (0.9, 0.999), 0.5)
@@ -326,19 +326,19 @@ def test_gradient_norm_and_clipping():
 
 def test_scales_are_fitted_per_task_and_inverted(make_cache):
     selection = select_labels(make_cache(), split="train")
-    scales = fit_scales([("fake", selection)], "standardise")
+    scales = fit_scales([("fake", selection)], "standardize")
     count = scales.of_task("fake", "count")
     values = np.concatenate([q.values for q in selection.queries if q.task == "count"])
-    assert count.standardise(values).mean() == pytest.approx(0, abs=1e-12)
-    assert count.standardise(values).std() == pytest.approx(1)
-    np.testing.assert_allclose(count.restore(count.standardise(values)), values)
+    assert count.standardize(values).mean() == pytest.approx(0, abs=1e-12)
+    assert count.standardize(values).std() == pytest.approx(1)
+    np.testing.assert_allclose(count.restore(count.standardize(values)), values)
     assert TargetScales.from_list(json.loads(json.dumps(scales.to_list()))) == scales
     raw = fit_scales([("fake", selection)], "none").of_task("fake", "count")
     assert (raw.mean, raw.std) == (0.0, 1.0)
 
 
 def test_the_unit_of_a_new_query_is_found_or_left_alone(make_cache):
-    scales = fit_scales([("fake", select_labels(make_cache(), split="train"))], "standardise")
+    scales = fit_scales([("fake", select_labels(make_cache(), split="train"))], "standardize")
     assert scales.find("beauty").task == "score"
     assert scales.find("number of cows.", task="count").task == "count"
     unknown = scales.find("elegance")

@@ -236,7 +236,7 @@ def test_a_config_may_not_take_the_name_of_another(tmp_path, config_file):
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
-        ("vision_cfg", {"colour": 1}, "cannot be built: .*colour"),
+        ("vision_cfg", {"color": 1}, "cannot be built: .*color"),
         ("vision_cfg", {"head_width": 64}, "cannot be built"),
         ("vision_cfg", {"timm_model_name": "no_such_model"}, "cannot be built: .*no_such_model"),
         ("text_cfg", {"hf_model_name": "roberta-base"}, "text tower is roberta-base"),

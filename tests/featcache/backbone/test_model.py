@@ -85,7 +85,7 @@ def test_devices_and_precisions_that_are_not_there(config_file, monkeypatch):
 # --- the embedded demo backbone ------------------------------------------------------------------
 
 
-def test_the_demo_backbone_keeps_colour_and_place():
+def test_the_demo_backbone_keeps_color_and_place():
     backbone = load_backbone(BackboneSpec(name=DEMO_NAME, pretrained="seed:0"))
     size = backbone.preprocessing.size
     side = int(backbone.num_tokens**0.5)

@@ -21,13 +21,13 @@ def locations(tiny):
     return backbone.encode_images(images(backbone)).tokens
 
 
-def test_none_keeps_the_normalised_channels(tiny, locations):
+def test_none_keeps_the_normalized_channels(tiny, locations):
     backbone = tiny("tiny-convnext-mlp", projection="none")
     assert backbone.token_dim == backbone.model.visual.trunk.num_features == locations.shape[-1]
     torch.testing.assert_close(locations.mean(-1), torch.zeros(2, 9), atol=1e-4, rtol=0)
 
 
-def test_random_is_a_seeded_linear_map_of_the_normalised_map(tiny, locations):
+def test_random_is_a_seeded_linear_map_of_the_normalized_map(tiny, locations):
     backbone = tiny("tiny-convnext-mlp", projection="random:7")
     weight = torch.empty(24, locations.shape[-1])
     torch.nn.init.trunc_normal_(weight, std=0.02, generator=torch.Generator().manual_seed(7))

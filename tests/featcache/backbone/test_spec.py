@@ -67,8 +67,8 @@ def test_a_senseless_spec_is_refused(fields, message):
 
 
 def test_an_unknown_setting_is_refused():
-    with pytest.raises(BackboneError, match="colour"):
-        BackboneSpec.from_dict({"name": "x", "pretrained": "seed:0", "colour": 1})
+    with pytest.raises(BackboneError, match="color"):
+        BackboneSpec.from_dict({"name": "x", "pretrained": "seed:0", "color": 1})
 
 
 def test_a_checkpoint_path_may_hold_colons():

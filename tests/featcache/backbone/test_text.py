@@ -12,16 +12,16 @@ def test_tokens_and_pooled(name, tiny):
     tokens, pooled = backbone.encode_prompts(PROMPTS)
     assert tokens.shape == (2, backbone.context_length, backbone.text_dim) == (2, 16, 32)
     assert tokens.dtype == pooled.dtype == torch.float32
-    reference = backbone.model.encode_text(backbone._text.tokenise(PROMPTS))
+    reference = backbone.model.encode_text(backbone._text.tokenize(PROMPTS))
     assert float((pooled - reference).abs().max() / reference.abs().max()) < 1e-5
     assert (tokens[0] - tokens[1]).abs().max() > 1e-3
 
 
-def test_tokens_are_normalised_and_not_yet_projected(tiny):
+def test_tokens_are_normalized_and_not_yet_projected(tiny):
     """The pooled embedding is the end-of-text token through the text projection."""
     backbone = tiny("tiny-vit")
     tokens, pooled = backbone.encode_prompts(PROMPTS)
-    end = backbone._text.tokenise(PROMPTS).argmax(-1)
+    end = backbone._text.tokenize(PROMPTS).argmax(-1)
     projected = tokens[torch.arange(2), end] @ backbone.model.text_projection
     torch.testing.assert_close(pooled, projected)
     torch.testing.assert_close(tokens.mean(-1), torch.zeros(2, 16), atol=1e-5, rtol=0)

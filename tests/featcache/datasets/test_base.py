@@ -23,7 +23,7 @@ def test_info_is_complete(name):
     assert info.name == name
     assert info.title
     assert info.task
-    assert info.licence
+    assert info.license
     assert info.source
     assert info.layout.startswith("ROOT/")
     assert all(option.help for option in info.options.values())
@@ -59,8 +59,8 @@ def test_a_wrong_folder_gets_an_answer(name, tmp_path):
 def test_unknown_names_and_options_are_named():
     with pytest.raises(DatasetError, match=r"no data set .imagenet..*koniq10k"):
         datasets.open_dataset("imagenet", ".")
-    with pytest.raises(DatasetError, match="hci has no option 'colour'; it has folds, seed"):
-        datasets.open_dataset("hci", ".", colour="red")
+    with pytest.raises(DatasetError, match="hci has no option 'color'; it has folds, seed"):
+        datasets.open_dataset("hci", ".", color="red")
     with pytest.raises(DatasetError, match="option folds: found 'ten', expected a value of type"):
         datasets.open_dataset("hci", ".", folds="ten")
     with pytest.raises(DatasetError, match="option scale: found '1-10', expected 0-100 or 1-5"):
@@ -109,7 +109,7 @@ def test_paths_inside_the_root(tmp_path):
 
 def test_links_that_leave_the_root_are_refused(tmp_path):
     (tmp_path / "root").mkdir()
-    (tmp_path / "root-2").mkdir()  # a neighbour whose name begins alike
+    (tmp_path / "root-2").mkdir()  # a neighbor whose name begins alike
     (tmp_path / "root" / "link").symlink_to(tmp_path / "root-2", target_is_directory=True)
     with pytest.raises(DatasetError, match="leads to"):
         safe_relative(tmp_path / "root", "link/x.jpg")

@@ -88,7 +88,7 @@ def test_counts(root, agree):
         ("000000000139", "test"),
     }
     report = dataset.check()
-    assert (report.num_images, report.images_missing, report.images_unlabelled) == (4, 1, 1)
+    assert (report.num_images, report.images_missing, report.images_unlabeled) == (4, 1, 1)
     assert "train: 2 pairs of image and category have a crowd (crowd=one)" in report.notes
 
 

@@ -21,7 +21,7 @@ def test_finds_images_recursively_sorted_and_skips_the_rest(tmp_path):
     assert folder.labels() == []
     report = folder.check()
     assert report.ok
-    assert (report.num_images, report.images_unlabelled, report.images_extra) == (4, 4, 0)
+    assert (report.num_images, report.images_unlabeled, report.images_extra) == (4, 4, 0)
 
 
 def test_says_what_it_wants(tmp_path):

@@ -20,12 +20,12 @@ from featcache.errors import (
 from featcache.extraction import pipeline
 from featcache.extraction.extract import extract, stopped_by_sigterm
 from featcache.extraction.plan import ExtractConfig
-from featcache.images.preprocess import normalise, read_image
+from featcache.images.preprocess import normalize, read_image
+from featcache.maintenance.verify import verify_cache
 from featcache.reading.cache import Cache
 from featcache.storage.history import read_history
 from featcache.storage.lock import writing
 from featcache.storage.manifest import Manifest
-from featcache.upkeep.verify import verify_cache
 
 CONFIG = {
     "views": ("original", "hflip"), "batch_size": 2, "workers": 1, "shard_size": 3,
@@ -40,7 +40,7 @@ def test_features_are_those_of_the_backbone(small_cache, image_folder, tiny_back
     for row, sample in enumerate(cache.sample_ids.to_pylist()):
         decoded = read_image(image_folder / sample, tiny_backbone.preprocessing)
         pixels = torch.from_numpy(np.ascontiguousarray(decoded.pixels))[None]  # [1, 3, S, S]
-        images = normalise(pixels, tiny_backbone.preprocessing)
+        images = normalize(pixels, tiny_backbone.preprocessing)
         for view, batch in {"original": images, "hflip": images.flip(-1)}.items():
             features = tiny_backbone.encode_images(batch)
             tokens = cache.tokens([row], view)[0]

@@ -71,7 +71,7 @@ def test_ycck_is_converted():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
-def test_sixteen_bit_greyscale_is_scaled_not_clipped(kind):
+def test_sixteen_bit_grayscale_is_scaled_not_clipped(kind):
     values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     decoded = read_image(encode(Image.fromarray(values), kind), PLAIN)
     expected = np.round(values / 257).astype(np.uint8)
@@ -82,7 +82,7 @@ def test_sixteen_bit_greyscale_is_scaled_not_clipped(kind):
     assert 100 < decoded.pixels.mean() < 155
 
 
-def test_sixteen_bit_colour_keeps_the_high_byte():
+def test_sixteen_bit_color_keeps_the_high_byte():
     high = picture(8, 8)
     body = b"".join(
         b"\x00" + b"".join(struct.pack(">H", int(v) << 8 | 0x7F) for v in row.reshape(-1))
@@ -99,7 +99,7 @@ def test_sixteen_bit_colour_keeps_the_high_byte():
     np.testing.assert_array_equal(read_image(data, PLAIN).pixels, squash(Image.fromarray(high)))
 
 
-def test_a_palette_interpolates_colours_not_indices():
+def test_a_palette_interpolates_colors_not_indices():
     palette = Image.fromarray(picture()).convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
     decoded = read_image(encode(palette, "PNG"), PLAIN)
     np.testing.assert_array_equal(decoded.pixels, squash(palette.convert("RGB")))
@@ -113,11 +113,11 @@ def test_a_transparent_palette_is_silent():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "1"])
-def test_alpha_is_dropped_and_grey_repeated(mode):
+def test_alpha_is_dropped_and_gray_repeated(mode):
     rgb = Image.fromarray(picture())
     image = rgb.convert(mode)
     if mode in ("RGBA", "LA"):
-        image.putalpha(Image.new("L", rgb.size, 0))  # transparent everywhere: colours must stay
+        image.putalpha(Image.new("L", rgb.size, 0))  # transparent everywhere: colors must stay
     decoded = read_image(encode(image, "PNG"), PLAIN)
     reference = rgb if mode == "RGBA" else rgb.convert("1" if mode == "1" else "L").convert("RGB")
     np.testing.assert_array_equal(decoded.pixels, squash(reference))
@@ -322,7 +322,7 @@ def test_extreme_proportions_are_fine():
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_of_an_animation_the_first_frame_is_taken(kind):
-    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (40, 40), color) for color in ("red", "lime", "blue")]
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
     decoded = read_image(data, PLAIN)
     assert decoded.pixels[0].min() > 240

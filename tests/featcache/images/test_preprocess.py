@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featcache.images.measures import measure
-from featcache.images.preprocess import DecodedImage, Preprocessing, normalise, read_image
+from featcache.images.preprocess import DecodedImage, Preprocessing, normalize, read_image
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -67,11 +67,11 @@ def test_an_unknown_setting_is_refused():
 
 @settings(max_examples=25)
 @given(height=st.integers(1, 100), width=st.integers(1, 100), size=st.sampled_from([1, 17, 64]))
-def test_equals_pillow_resize_then_normalise(height, width, size):
+def test_equals_pillow_resize_then_normalize(height, width, size):
     pixels = noise(height, width)
     preprocessing = Preprocessing(size=size, mean=MEAN, std=STD)
     decoded = read_image(png(pixels), preprocessing)
-    found = normalise(torch.from_numpy(decoded.pixels)[None], preprocessing)[0].numpy()
+    found = normalize(torch.from_numpy(decoded.pixels)[None], preprocessing)[0].numpy()
     small = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
     reference = np.asarray(small).transpose(2, 0, 1) / 255
     reference = (reference - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
@@ -96,9 +96,9 @@ def test_records_size_digest_and_measures_of_the_original(tmp_path):
     np.testing.assert_array_equal(read_image(data, PLAIN).pixels, decoded.pixels)
 
 
-def test_normalise_leaves_its_input_and_refuses_floats():
+def test_normalize_leaves_its_input_and_refuses_floats():
     pixels = torch.full((2, 3, 4, 4), 128, dtype=torch.uint8)
-    normalise(pixels, PLAIN)
+    normalize(pixels, PLAIN)
     assert (pixels == 128).all()
     with pytest.raises(ValueError, match="uint8"):
-        normalise(pixels.float(), PLAIN)
+        normalize(pixels.float(), PLAIN)

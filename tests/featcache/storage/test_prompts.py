@@ -36,7 +36,7 @@ def test_round_trip(tmp_path, tiny_backbone, manifest, open_in):
     assert (tmp_path / "prompts.h5").read_bytes() == content
 
 
-def test_a_prompt_does_not_depend_on_its_neighbours(tiny_backbone):
+def test_a_prompt_does_not_depend_on_its_neighbors(tiny_backbone):
     alone = encode_prompts(tiny_backbone, ["a."])["a."]
     among = encode_prompts(tiny_backbone, ["0.", "a.", "longer than that."])["a."]
     np.testing.assert_array_equal(alone.tokens, among.tokens)

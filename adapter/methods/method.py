@@ -1,0 +1,205 @@
+"""What every method is given, and what it hands back.
+
+    predictor = RidgeProbe().fit(data)
+    prediction = predictor(data.test.rows)
+    prediction.values          float64 [n], in the labels' unit
+    prediction.probabilities   float64 [n, K] over data.classes, from classifiers
+
+A method is a frozen dataclass of hyperparameters. It sees labels of the training part only; the
+rows of the test part are for :class:`Predictor`.
+
+Nothing here imports torch, so that recipes can be listed at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapter.errors import ConfigError, LabelsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from adapter.methods.text import SoftText
+    from featcache.reading.cache import Cache
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Features = Literal["pooled", "tokens", "both"]
+
+CHUNK = 256  # images whose tokens are in memory at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a split: rows int64 [n] of the cache and values float64 [n]."""
+
+    rows: Rows
+    values: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a method says about n images.
+
+    Attributes:
+        values: float64 [n], in the labels' unit; of a classifier, the expected value.
+        probabilities: float64 [n, K] over the classes; None from a method that regresses.
+    """
+
+    values: Array
+    probabilities: Array | None = None
+
+
+class Predictor(Protocol):
+    """A fitted method."""
+
+    def __call__(self, rows: Rows) -> Prediction:
+        """Predict for rows int64 [n] of the cache that it was fitted on."""
+
+
+class Method(Protocol):
+    """A way of learning one query from a cache; see the module's docstring."""
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether it rests on a text tower that is aligned with the images."""
+
+    def fit(self, data: FoldData) -> Predictor:
+        """Learn from the training part."""
+
+    def quick(self) -> Method:
+        """Return the same method with few steps, for a check in minutes."""
+
+
+class ImageVectors:
+    """One vector per image of a cache, read once and shared by all methods and folds.
+
+    Attributes:
+        view: Name of the view that is read.
+    """
+
+    def __init__(self, cache: Cache, view: str = "original") -> None:
+        self.cache = cache
+        self.view = view
+
+    @cached_property
+    def pooled(self) -> NDArray[np.float32]:
+        """OpenCLIP's embedding of every image, float32 [N, E], not normalized."""
+        return self.cache.pooled(np.arange(len(self.cache)), view=self.view)
+
+    @cached_property
+    def mean_tokens(self) -> NDArray[np.float32]:
+        """Mean patch token of every image, float32 [N, C]."""
+        count = len(self.cache)
+        out = np.empty((count, self.cache.shapes.token_dim), np.float32)
+        for start in range(0, count, CHUNK):
+            rows = np.arange(start, min(start + CHUNK, count))
+            tokens = self.cache.tokens(rows, view=self.view)  # [n, P, C]
+            out[rows] = tokens.mean(axis=1, dtype=np.float32)  # [n, C]
+        return out
+
+    def of(self, features: Features, rows: Rows) -> Array:
+        """Return the named features of rows: float64 [n, E], [n, C] or [n, E + C]."""
+        parts = {
+            "pooled": (self.pooled,),
+            "tokens": (self.mean_tokens,),
+            "both": (self.pooled, self.mean_tokens),
+        }[features]
+        return np.concatenate([part[rows] for part in parts], axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldData:
+    """One fold of one task.
+
+    Attributes:
+        cache: The features.
+        vectors: Its vectors per image.
+        text: Loads the backbone's text tower, once; see :class:`adapter.methods.text.SoftText`.
+        task: The labels' task.
+        query: The labels' query, which is the adapter's prompt.
+        fold: The fold; None where the data set has only one split.
+        seed: Of everything random.
+        train: What is learnt from.
+        val: The data set's validation part; often empty.
+        test: What is predicted; methods take no label from it.
+        class_values: float64 [K], the values that labels have, ascending.
+        class_names: K short names, for prompts whose words are learnt.
+        class_prompts: K whole prompts.
+        antonyms: A prompt of the high end of the scale and one of the low end.
+        device: Where to compute.
+        folder: Where a method may keep its own state, to go on after a stop.
+        on_progress: Told (steps done, steps in all).
+    """
+
+    cache: Cache
+    vectors: ImageVectors
+    text: Callable[[], SoftText]
+    task: str
+    query: str
+    fold: int | None
+    seed: int
+    train: Part
+    val: Part
+    test: Part
+    class_values: Array
+    class_names: tuple[str, ...]
+    class_prompts: tuple[str, ...]
+    antonyms: tuple[str, str]
+    device: str
+    folder: Path
+    on_progress: Callable[[int, int], None] = lambda done, steps: None
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Smallest and largest class."""
+        return float(self.class_values[0]), float(self.class_values[-1])
+
+    def classes_of(self, part: Part) -> Rows:
+        """Return the class numbers int64 [n] of a part's values.
+
+        Raises:
+            LabelsError: A value is not that of a class.
+        """
+        numbers = np.searchsorted(self.class_values, part.values)
+        numbers = numbers.clip(max=len(self.class_values) - 1)
+        unknown = self.class_values[numbers] != part.values
+        if unknown.any():
+            raise LabelsError(
+                f"query {self.query!r}: found the value {part.values[unknown][0]:g}, which is not "
+                f"that of a class; the recipe's classes are {self.class_values.tolist()}"
+            )
+        return numbers.astype(np.int64)
+
+
+def from_probabilities(probabilities: Array, class_values: Array) -> Prediction:
+    """Return class probabilities [n, K] with the expected value sum_k p_k v_k [n] (DEX, eq. 1).
+
+    Source: Rothe et al., "Deep expectation of real and apparent age", IJCV 2018.
+    """
+    return Prediction(values=probabilities @ class_values, probabilities=probabilities)
+
+
+def unit_rows(vectors: Any) -> Array:
+    """Scale each row of [n, E] to length 1, as CLIP does before comparing."""
+    wide = np.asarray(vectors, np.float64)
+    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True), np.float64)
+
+
+def softmax(logits: Array) -> Array:
+    """Softmax over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with a message where a hyperparameter is impossible."""
+    if not condition:
+        raise ConfigError(message)

@@ -1,0 +1,54 @@
+"""Recipes: tables of the papers as files to run, copy and edit.
+
+One file per table, nothing but data; ``adapter.reproduction.recipe`` says what belongs in it.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+
+from adapter.errors import ConfigError
+from adapter.reproduction.recipe import Recipe
+
+# name -> module; `adapter reproduce --list` shows them.
+RECIPES = {
+    "table1": "adapter.recipes.table1",
+    "utkface": "adapter.recipes.utkface",
+    "utkface-sample": "adapter.recipes.utkface_sample",
+}
+
+
+def load_recipe(name: str) -> Recipe:
+    """Load a recipe by name, or from a Python file, whose code is run.
+
+    Raises:
+        ConfigError: There is none, or it does not define ``RECIPE``.
+    """
+    return load_module(name)[0]
+
+
+def load_module(name: str) -> tuple[Recipe, str]:
+    """Load a recipe and its file's docstring; arguments and errors as :func:`load_recipe`."""
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"{name}: there is no such file")
+        spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise ConfigError(f"{name}: not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    elif name in RECIPES:
+        module = importlib.import_module(RECIPES[name])
+    else:
+        raise ConfigError(
+            f"there is no recipe {name!r}; there are {', '.join(RECIPES)}, or give a file such as "
+            "my_recipe.py"
+        )
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"{name}: the file must define RECIPE = Recipe(...)")
+    return recipe, module.__doc__ or ""

@@ -1,0 +1,194 @@
+"""Several seeds and folds in one command: runs side by side, then mean and spread.
+
+out/fold-0/seed-0/   a run, as `adapter train` makes it
+out/fold-0/seed-1/
+out/many.json        metrics of every run, their mean and their standard deviation
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapter.errors import ConfigError
+from adapter.evaluation.evaluate import Evaluation, evaluate
+from adapter.evaluation.metrics import METRIC_NAMES, finite_or_none, mean_and_spread
+from adapter.run import open_caches
+from adapter.training.distributed import is_main_process
+from adapter.training.train import train
+from featcache.storage.durable import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from adapter.data.labels import FeatureCache
+    from adapter.evaluation.predict import By
+    from adapter.network.config import AdapterConfig
+    from adapter.network.losses import LossConfig
+    from adapter.settings import TrainConfig, TrainEvent, TrainSummary
+    from adapter.training.prepare import Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One run of several.
+
+    Attributes:
+        fold: Its fold; None where the data set has none.
+        seed: Its seed.
+        summary: How it ended.
+        evaluation: Its metrics; None when it was interrupted, and on all processes but the first.
+    """
+
+    fold: int | None
+    seed: int
+    summary: TrainSummary
+    evaluation: Evaluation | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSummary:
+    """All runs together.
+
+    Attributes:
+        folder: Where they are.
+        members: Every run, folds before seeds.
+        interrupted: A signal ended the last of them; the rest was not begun.
+    """
+
+    folder: Path
+    members: tuple[Member, ...]
+    interrupted: bool
+
+    def spread(self, metric: str, by: By = "score") -> tuple[float, float, int]:
+        """Mean, standard deviation and number of runs, of a metric's mean over queries."""
+        done = [m.evaluation for m in self.members if m.evaluation is not None]
+        return mean_and_spread(
+            getattr(e.overall(by).mean, metric) for e in done if by in e.rankings
+        )
+
+    @property
+    def rankings(self) -> tuple[By, ...]:
+        """The ways of ranking that were evaluated."""
+        done = [m.evaluation for m in self.members if m.evaluation is not None]
+        return done[0].rankings if done else ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        table: dict[str, dict[str, Any]] = {}
+        for by in self.rankings:
+            table[by] = {}
+            for metric in METRIC_NAMES:
+                mean, std, runs = self.spread(metric, by)
+                table[by][metric] = {
+                    "mean": finite_or_none(mean),
+                    "std": finite_or_none(std),
+                    "runs": runs,
+                }
+        return {
+            "interrupted": self.interrupted,
+            "spread": table,
+            "runs": [
+                {
+                    "fold": m.fold,
+                    "seed": m.seed,
+                    "summary": m.summary.to_dict(),
+                    "evaluation": None if m.evaluation is None else m.evaluation.to_dict(),
+                }
+                for m in self.members
+            ],
+        }
+
+    def to_markdown(self) -> str:
+        """Return a table of mean ± standard deviation over runs, per way of ranking."""
+        names = ("PLCC", "SRCC", "Kendall", "MAE", "accuracy", "pairs")
+        lines = [f"| by | runs | {' | '.join(names)} |", "|---|---:|" + "---:|" * len(names)]
+        for by in self.rankings:
+            cells = [self.spread(metric, by) for metric in METRIC_NAMES]
+            shown = [
+                "–" if n == 0 else f"{mean:.3f}" if n == 1 else f"{mean:.3f} ± {std:.3f}"
+                for mean, std, n in cells
+            ]
+            lines.append(f"| {by} | {max(n for *_, n in cells)} | {' | '.join(shown)} |")
+        return "\n".join(lines) + "\n"
+
+
+def train_sweep(
+    caches: Sequence[str | Path | FeatureCache],
+    out: str | Path,
+    model: AdapterConfig | Preset,
+    loss: LossConfig,
+    config: TrainConfig,
+    *,
+    seeds: Sequence[int] = (0,),
+    folds: Sequence[int | None] = (None,),
+    split: Sequence[str] = ("test",),
+    by: Sequence[By] | None = None,
+    on_event: Callable[[TrainEvent], None] | None = None,
+    on_member: Callable[[Member], None] | None = None,
+    resume: bool = False,
+) -> SweepSummary:
+    """Train and evaluate once per fold and seed.
+
+    Args:
+        caches: As for :func:`adapter.training.train.train`.
+        out: Holds one folder per run.
+        model: As for ``train``.
+        loss: As for ``train``.
+        config: As for ``train``; its seed and fold are replaced.
+        seeds: Seeds.
+        folds: Folds; ``(None,)`` for a data set without.
+        split: Whose labels are evaluated.
+        by: How to rank; every way that there is a head for when left out.
+        on_event: Told of each run's events.
+        on_member: Told of each run when it is evaluated.
+        resume: Go on where an earlier call stopped; finished runs stay as they are.
+
+    Returns:
+        Every run with its metrics; also written to ``out/many.json``.
+
+    Raises:
+        ConfigError: No seed or no fold is given, or one is given twice.
+    """
+    for name, values in {"seeds": seeds, "folds": folds}.items():
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(f"{name}: give at least one, each once, not {list(values)}")
+    out = Path(out)
+    caches = open_caches(caches, verify_rows=config.verify_rows)
+    members: list[Member] = []
+    interrupted = False
+    for fold, seed in ((f, s) for f in folds for s in seeds):
+        parts = ([] if fold is None else [f"fold-{fold}"]) + [f"seed-{seed}"]
+        summary = train(
+            caches,
+            out.joinpath(*parts),
+            model,
+            loss,
+            dataclasses.replace(config, seed=seed, fold=fold),
+            on_event=on_event,
+            resume=resume,
+        )
+        interrupted = summary.interrupted
+        evaluation = None
+        if not interrupted and is_main_process():
+            evaluation = evaluate(
+                summary.folder,
+                caches,
+                split=split,
+                by=by,
+                device=config.device,
+                precision=config.precision,
+            )
+            write_json(summary.folder / "eval.json", evaluation.to_dict())
+        member = Member(fold=fold, seed=seed, summary=summary, evaluation=evaluation)
+        members.append(member)
+        if on_member is not None:
+            on_member(member)
+        if interrupted:
+            break
+    result = SweepSummary(folder=out, members=tuple(members), interrupted=interrupted)
+    if is_main_process():
+        write_json(out / "many.json", result.to_dict())
+    return result

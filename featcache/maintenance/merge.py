@@ -1,0 +1,218 @@
+"""Merge: the parts of a cache that several machines made become one.
+
+    machine i:  extract(dataset, f"part{i}", backbone, ExtractConfig(part=(i, 4)))
+    then:       merge_caches(["part1", "part2", "part3", "part4"], "cache")
+
+The result has the bytes of an extraction on one machine, as far as the machines' features have.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featcache.datasets import reader
+from featcache.errors import CacheFormatError, DatasetError, FeatcacheError
+from featcache.extraction.finish import finish, stored_prompts
+from featcache.storage.durable import (
+    fsync_path,
+    make_folders,
+    remove_temporaries,
+    write_pieces,
+)
+from featcache.storage.fingerprint import differences, require_same
+from featcache.storage.history import append_history
+from featcache.storage.layout import LABELS, SHARDS, folder_exists, shard_name, shard_number
+from featcache.storage.lock import writing
+from featcache.storage.manifest import FileEntry, Manifest
+from featcache.storage.prompts import write_prompts
+from featcache.storage.shard import open_shard_of
+from featcache.storage.tables import LABELS_SCHEMA, labels_from, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from featcache.datasets.records import Label
+    from featcache.storage.prompts import Prompt
+
+CHUNK = 1 << 22  # bytes per read of a copy
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeSummary:
+    """How a merge ended: counts of the whole cache, and how its shards came."""
+
+    out: Path
+    parts: int
+    images: int
+    failed: int
+    labels: int
+    prompts: int
+    linked: int
+    copied: int
+
+
+def merge_caches(
+    parts: Sequence[str | Path],
+    out: str | Path,
+    *,
+    measured_queries: Mapping[str, str] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> MergeSummary:
+    """Put the parts of a cache together. Shards are hard-linked, or copied across disks.
+
+    Args:
+        parts: Folders that ``extract`` with ``part`` has finished, in any order.
+        out: The new cache.
+        measured_queries: Of a data set that is not in `featcache.datasets`.
+        on_progress: Called with the number of shards done and in all.
+
+    Raises:
+        FingerprintMismatchError: Parts hold different features; each difference is named.
+        FeatcacheError: Parts are missing, unfinished or contradict each other.
+        CacheFormatError: A shard is damaged.
+    """
+    folders = [Path(part) for part in parts]
+    out = Path(out)
+    manifests = [_finished_part(folder) for folder in folders]
+    whole = _require_same_whole(folders, manifests)
+    sources = _sources(folders, manifests)
+    labels = _labels(folders)
+    if measured_queries is None:
+        measured_queries = reader(whole.dataset["name"]).measured_queries
+    make_folders(out / SHARDS)
+    with writing(out):
+        if folder_exists(out) and Manifest.read(out).files:
+            raise FeatcacheError(f"{out} already holds a cache; choose another --out")
+        remove_temporaries(out)
+        remove_temporaries(out / SHARDS)
+        whole.write(out)
+        entries, linked = {}, 0
+        for done, (number, (folder, entry)) in enumerate(sorted(sources.items()), 1):
+            linked += _take(folder, out, number, entry, whole)
+            entries[number] = entry
+            if on_progress:
+                on_progress(done, len(sources))
+        prompts: dict[str, Prompt] = {}
+        for folder, manifest in zip(folders, manifests, strict=True):
+            prompts = stored_prompts(folder, manifest) | prompts  # the first part has the say
+        if prompts:
+            write_prompts(out, prompts, whole.fingerprint)
+        finished = finish(out, whole, entries, labels, measured_queries, None)
+        summary = MergeSummary(
+            out=out,
+            parts=len(folders),
+            images=finished.images,
+            failed=finished.failed,
+            labels=finished.labels,
+            prompts=finished.prompts,
+            linked=linked,
+            copied=len(entries) - linked,
+        )
+        append_history(out, "merge", summary)
+    return summary
+
+
+def _finished_part(folder: Path) -> Manifest:
+    manifest = Manifest.read(folder)
+    if manifest.part is None:
+        raise FeatcacheError(
+            f"{folder} is no part of a cache; parts are made with `featcache extract --part I/N`"
+        )
+    if not manifest.files:
+        raise FeatcacheError(
+            f"{folder}: part {manifest.part} has not finished; run its `featcache extract` again"
+        )
+    return manifest
+
+
+def _require_same_whole(folders: Sequence[Path], manifests: Sequence[Manifest]) -> Manifest:
+    """Refuse parts of different caches, and missing ones; returns the whole, unfinished."""
+    if not folders:
+        raise FeatcacheError("no parts were given")
+    first, part = manifests[0], manifests[0].part
+    assert part is not None
+    for folder, manifest in zip(folders[1:], manifests[1:], strict=True):
+        require_same(first.fingerprint, manifest.fingerprint, str(folders[0]), str(folder))
+        assert manifest.part is not None
+        one, other = (
+            {"dataset": m.dataset, "shard_size": m.shard_size, "parts": p.count, "images": p.images}
+            for m, p in ((first, part), (manifest, manifest.part))
+        )
+        if found := list(differences(one, other)):
+            lines = "\n".join(f"  {name}: {a!r} and {b!r}" for name, a, b in found)
+            raise FeatcacheError(f"{folders[0]} and {folder} are not of one cache:\n{lines}")
+    given = {manifest.part.index for manifest in manifests if manifest.part}
+    if missing := sorted(set(range(1, part.count + 1)) - given):
+        names = ", ".join(f"{index}/{part.count}" for index in missing)
+        raise FeatcacheError(f"parts are missing: {names}")
+    return replace(first, part=None).unfinished()
+
+
+def _sources(
+    folders: Sequence[Path], manifests: Sequence[Manifest]
+) -> dict[int, tuple[Path, FileEntry]]:
+    """Say where each shard comes from; refuse gaps, and shards that differ between parts."""
+    sources: dict[int, tuple[Path, FileEntry]] = {}
+    for folder, manifest in zip(folders, manifests, strict=True):
+        for name, entry in manifest.shards().items():
+            number = shard_number(name)
+            other, known = sources.setdefault(number, (folder, entry))
+            if known != entry:
+                raise FeatcacheError(
+                    f"{other / name} and {folder / name} differ; leave out one of the two folders"
+                )
+    part = manifests[0].part
+    needed = -(-part.images // manifests[0].shard_size) if part else 0
+    if misplaced := sorted(set(range(needed)) ^ sources.keys()):
+        raise FeatcacheError(
+            f"{needed} shards are needed; missing, or too many: {', '.join(map(str, misplaced))}"
+        )
+    return sources
+
+
+def _labels(folders: Sequence[Path]) -> list[Label]:
+    """Read the labels, which every part holds of all planned images."""
+    first = read_table(folders[0] / LABELS, LABELS_SCHEMA)
+    for folder in folders[1:]:
+        if not read_table(folder / LABELS, LABELS_SCHEMA).equals(first):
+            raise DatasetError(
+                f"{folders[0] / LABELS} and {folder / LABELS} differ: the machines read different "
+                "labels; run `featcache extract` again for the parts with the old ones"
+            )
+    return labels_from(first)
+
+
+def _take(folder: Path, out: Path, number: int, entry: FileEntry, whole: Manifest) -> bool:
+    """Link or copy a shard; returns whether it was linked."""
+    source, target = folder / shard_name(number), out / shard_name(number)
+    shard = open_shard_of(folder, whole, shard_name(number))
+    found = (shard.index, shard.fingerprint, shard.num_rows, source.stat().st_size)
+    expected = (number, whole.fingerprint.digest, entry.rows, entry.bytes)
+    if found != expected:
+        raise CacheFormatError(
+            f"{source}: number, fingerprint, rows and bytes are {found}, expected {expected}; "
+            f"run `featcache repair {folder}`"
+        )
+    target.unlink(missing_ok=True)  # of a merge that was killed
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+    else:
+        fsync_path(target.parent)
+        return True
+    if write_pieces(target, _blocks(source)) != (entry.bytes, entry.xxh3_128):
+        target.unlink()
+        raise CacheFormatError(f"{source}: damaged; run `featcache repair {folder}`")
+    return False
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(CHUNK):
+            yield block

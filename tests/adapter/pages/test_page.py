@@ -1,0 +1,90 @@
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from adapter.evaluation.metrics import measure
+from adapter.pages.page import QueryReport, gallery_page, metrics_table, report_page
+from adapter.pages.scatter import scatter
+from adapter.pages.thumbnails import Thumbnails, make_thumbnails
+
+
+@pytest.fixture
+def query():
+    values = np.array([3.0, 1.0, 2.0, 5.0])
+    scores = np.array([2.5, 1.5, 1.0, 4.0])
+    return QueryReport(
+        dataset="set",
+        task="task",
+        query="sort images by <b>size</b>.",
+        paths=["a.png", "b.png", "c.png", "d.png"],
+        values=values,
+        scores=scores,
+        same_unit=True,
+        metrics={"adapter": measure(values, scores), "ridge": measure(values, values)},
+    )
+
+
+def test_report_shows_images_in_predicted_order_with_both_values(query):
+    means = dict(query.metrics)
+    nothing = Thumbnails(style="", classes={})
+    page = report_page("Title", "Lead", [query], means, {"made of": "<data>"}, nothing)
+    section = page[page.index("id='q0'") :]
+    captions = ["<b>4</b> <span>(5)", "<b>2.5</b> <span>(3)", "<b>1.5</b> <span>(1)"]
+    places = [section.index(caption) for caption in captions]
+    assert places == sorted(places)
+    assert "&lt;b&gt;size&lt;/b&gt;" in page
+    assert "<b>size</b>" not in page
+    assert "&lt;data&gt;" in page
+
+
+def test_report_limits_long_lists_and_keeps_both_ends(query):
+    page = report_page("T", "L", [query], {}, {}, Thumbnails(style="", classes={}), max_images=2)
+    long_list = page[page.index("<details>") :]
+    assert "2 images in predicted order" in long_list
+    assert long_list.count("<figure>") == 2
+    assert "<b>4</b>" in long_list
+    assert "<b>1</b>" in long_list
+
+
+def test_metrics_table_marks_the_best_of_each_column(query):
+    table = metrics_table(query.metrics)
+    adapter, ridge = table.split("<tr>")[2:4]
+    assert "class='best'>1.000" in ridge  # its SRCC
+    assert "class='best'>0.000" in ridge  # its MAE: less is better
+    assert "best" not in adapter
+
+
+def test_gallery_is_in_the_order_of_scores():
+    page = gallery_page(
+        "query", ["low.png", "high.png"], np.array([0.1, 0.9]), {}, Thumbnails(style="", classes={})
+    )
+    assert page.index("high.png") < page.index("low.png")
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted"),
+    [([1, 2, 3], [10, 20, 30]), ([1, 1], [2, 2]), ([], []), ([1, 2], [float("nan"), 1])],
+)
+@pytest.mark.parametrize("same_unit", [True, False])
+def test_scatter_is_well_formed_for_any_values(true, predicted, same_unit):
+    svg = scatter(np.array(true, float), np.array(predicted, float), same_unit=same_unit)
+    root = ElementTree.fromstring(svg)
+    points = root.findall(".//circle")
+    assert len(points) == np.isfinite(np.array(predicted, float)).sum()
+    for point in points:
+        assert 0 <= float(point.get("cx")) <= 260
+        assert 0 <= float(point.get("cy")) <= 260
+
+
+def test_thumbnails_leave_out_what_cannot_be_read(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    pictures = make_thumbnails(tmp_path, ["good.png", "bad.png", "../outside.png", "good.png"])
+    assert set(pictures.classes) == {"good.png"}
+    assert pictures.style.count("data:image/jpeg;base64,") == 1
+    assert "role" in pictures.picture("good.png")
+    assert "bad.png" in pictures.picture("bad.png")
+    assert make_thumbnails(None, ["good.png"]).classes == {}
