@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Adapter": "own",
+    "Adapter": "adapter",
     "ClipIqa": "clip_iqa",
     "ClipIqaPlus": "clip_iqa",
     "CoOp": "coop",
