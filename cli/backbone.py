@@ -100,7 +100,7 @@ def loader(
     """Return what loads the backbone that made a cache, from where its parts are now."""
 
     def load(manifest: Manifest) -> Backbone:
-        from featcache.extraction.finish import load_backbone_of
+        from featcache.extraction.backbone import load_backbone_of
 
         with errors().status(f"loading {manifest.backbone['name']}"):
             return load_backbone_of(

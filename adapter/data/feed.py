@@ -19,13 +19,13 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -114,19 +114,15 @@ class TrainBatch:
 
     Attributes:
         plan: The whole batch over all processes, b images.
-        part: Which of them this process holds.
-        image_tokens: [len(part), P, C] in the stored dtype, on the device.
+        image_tokens: [n, P, C] of this process's part, in the stored dtype, on the device.
         text_tokens: float32 [T, D] of the prompt, on the device.
         targets: float32 [b], standardized, on the device.
-        values: float32 [b], in the data set's unit, on the device.
     """
 
     plan: Batch
-    part: slice
     image_tokens: Tensor
     text_tokens: Tensor
     targets: Tensor
-    values: Tensor
 
 
 class Feed:
@@ -176,7 +172,7 @@ class Feed:
                 if copied is not None:
                     stream = torch.cuda.current_stream(self._device)
                     stream.wait_event(copied)
-                    for tensor in (batch.image_tokens, batch.targets, batch.values):
+                    for tensor in (batch.image_tokens, batch.targets):
                         tensor.record_stream(stream)
                 yield batch
         finally:
@@ -198,11 +194,9 @@ class Feed:
         tokens = self._sources[plan.shard].gather(plan.rows[part], plan.views[part])
         return TrainBatch(
             plan=plan,
-            part=part,
             image_tokens=tokens.to(self._device, non_blocking=True),
             text_tokens=self._text(plan.shard, plan.prompt),
             targets=self._send(scale.standardize(plan.values)),
-            values=self._send(plan.values),
         )
 
     def _send(self, values: NDArray[np.float64]) -> Tensor:
@@ -300,9 +294,3 @@ def available_memory() -> int:
 def to_compute(tokens: Tensor) -> Tensor:
     """Widen stored tokens for the network; autocast narrows them again where it pays."""
     return tokens if tokens.dtype == torch.float32 else tokens.float()
-
-
-def iterate_rows(rows: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
-    """Yield consecutive parts of at most ``size`` rows."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

@@ -102,8 +102,8 @@ class TaskData:
             FingerprintMismatchError: The cache holds features of another backbone.
         """
         from featcache.backbone import load_backbone
+        from featcache.extraction.backbone import load_backbone_of
         from featcache.extraction.extract import extract
-        from featcache.extraction.finish import load_backbone_of
         from featcache.extraction.plan import ExtractConfig
         from featcache.storage.manifest import Manifest
 
@@ -149,7 +149,7 @@ class TaskData:
 
     def _load(self, manifest: Manifest) -> Backbone:
         """Load the cache's backbone, once."""
-        from featcache.extraction.finish import load_backbone_of
+        from featcache.extraction.backbone import load_backbone_of
 
         if self._backbone is None:
             spec = self.choice.spec

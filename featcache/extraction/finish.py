@@ -7,19 +7,17 @@ so a cache that says it is complete is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from featcache.backbone import BackboneSpec
-from featcache.errors import FingerprintMismatchError
-from featcache.storage.fingerprint import differences
+from featcache.extraction.backbone import load_backbone_of
+from featcache.extraction.prompts import add_prompts
 from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, shard_name
 from featcache.storage.manifest import FileEntry, Manifest
-from featcache.storage.prompts import Prompt, encode_prompts, open_prompts, write_prompts
 from featcache.storage.shard import open_shard_of
 from featcache.storage.tables import labels_table, measured_labels, samples_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from featcache.backbone import Backbone
@@ -86,56 +84,3 @@ def complete(folder: Path, manifest: Manifest, shards: Mapping[str, FileEntry]) 
     names = [name for name in (SAMPLES, LABELS, PROMPTS) if (folder / name).exists()]
     others = {name: FileEntry.of(folder / name) for name in names}
     manifest.with_files({**shards, **others}).write(folder)
-
-
-def stored_prompts(folder: Path, manifest: Manifest) -> dict[str, Prompt]:
-    """Read all prompts of a cache; none where there is no prompt file yet."""
-    index = open_prompts(folder, shapes=manifest.shapes, fingerprint=manifest.fingerprint)
-    return {text: index.read(text) for text in index.rows}
-
-
-def add_prompts(
-    folder: Path, manifest: Manifest, texts: Iterable[str], load: Callable[[], Backbone]
-) -> int:
-    """Encode the prompts that are not there yet; returns how many there are in all.
-
-    Args:
-        folder: The cache, locked by the caller.
-        manifest: What the cache is.
-        texts: Prompts that it has to hold.
-        load: Returns the backbone that encodes them; called only where one is missing.
-    """
-    there = stored_prompts(folder, manifest)
-    missing = set(texts) - there.keys()
-    if missing:
-        write_prompts(folder, there | encode_prompts(load(), missing), manifest.fingerprint)
-    return len(there) + len(missing)
-
-
-def load_backbone_of(
-    manifest: Manifest, *, device: str = "cpu", precision: Any = "auto", **changes: Any
-) -> Backbone:
-    """Load the backbone that made a cache, and make sure that it is the same.
-
-    Args:
-        manifest: The cache's.
-        device: Where to run it.
-        precision: As `featcache.backbone.load_backbone`.
-        **changes: Fields of ``BackboneSpec`` that differ here, such as the path of ``pretrained``.
-
-    Raises:
-        FingerprintMismatchError: What was loaded is not what made the cache.
-    """
-    from featcache.backbone import load_backbone
-
-    given = {name: value for name, value in changes.items() if value is not None}
-    spec = BackboneSpec.from_dict({**manifest.backbone, **given})
-    backbone = load_backbone(spec, device=device, precision=precision)
-    found = list(differences(dict(manifest.fingerprint.backbone), backbone.identity))
-    if found:
-        lines = "\n".join(f"  {name}: {a!r} and {b!r}" for name, a, b in found)
-        raise FingerprintMismatchError(
-            f"this backbone is not the one that made the features:\n{lines}\n"
-            "Give --pretrained, --model-config, --projection and --text-weights what was used."
-        )
-    return backbone

@@ -32,7 +32,7 @@ from featcache.storage.layout import (
     shard_numbers,
 )
 from featcache.storage.manifest import FileEntry, Manifest, Part
-from featcache.storage.shard import SampleRecord, ShardIndex, open_shard_of
+from featcache.storage.shard import SampleRecord, ShardIndex, mismatches, open_shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -220,13 +220,14 @@ def finished_shards(
 
 def _open_own(out: Path, manifest: Manifest, number: int) -> ShardIndex:
     """Open a shard of this cache; raises where it belongs to another."""
-    index = open_shard_of(out, manifest, shard_name(number))
-    if index.fingerprint != manifest.fingerprint.digest or index.index != number:
+    name = shard_name(number)
+    shard = open_shard_of(out, manifest, name)
+    if found := mismatches(shard, manifest, name, manifest.files.get(name)):
         raise FingerprintMismatchError(
-            f"{index.path} is shard {index.index} of features {index.fingerprint}, expected "
-            f"{number} of {manifest.fingerprint.digest}; remove it, or extract into a new folder"
+            f"{shard.path}: {'; '.join(found)}; remove it, and the same command makes it again, "
+            "or extract into a new folder"
         )
-    return index
+    return shard
 
 
 def _json_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from featcache.reading.cache import Cache
 from featcache.storage.durable import committed, make_folders, write_bytes, write_json
 from featcache.storage.layout import LABELS, SAMPLES
 from featcache.storage.quantize import dequantize
-from featcache.storage.shard import FEATURES, open_shard_of
+from featcache.storage.shard import FEATURES, mismatches, open_shard_of
 from featcache.storage.tables import write_table
 
 if TYPE_CHECKING:
@@ -138,8 +138,10 @@ def _shards(
     names = cache.manifest.shards()
     for done, name in enumerate(names, 1):
         shard = open_shard_of(cache.path, cache.manifest, name)
-        if (shard.fingerprint, shard.num_rows) != (cache.fingerprint.digest, names[name].rows):
-            raise CacheFormatError(f"{shard.path}: not of this cache; run `featcache verify`")
+        if found := mismatches(shard, cache.manifest, name, names[name]):
+            raise CacheFormatError(
+                f"{shard.path}: {'; '.join(found)}; run `featcache repair {cache.path}`"
+            )
         if rows := shard.damaged_rows():
             raise CacheFormatError(
                 f"{shard.path}: damaged rows {rows}; run `featcache repair {cache.path}`"

@@ -26,7 +26,7 @@ from featcache.storage.layout import (
     shard_numbers,
 )
 from featcache.storage.prompts import open_prompts
-from featcache.storage.shard import open_shard_of
+from featcache.storage.shard import mismatches, open_shard_of
 from featcache.storage.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, read_table
 
 if TYPE_CHECKING:
@@ -174,16 +174,8 @@ def _check_shard(
 ) -> tuple[list[str], list[int]]:
     """Check that a shard is the one that its name says, and with ``read`` each of its rows."""
     shard = open_shard_of(path, manifest, name)
-    problems, rows = [], []
-    if shard.fingerprint != manifest.fingerprint.digest:
-        problems.append(
-            f"features {shard.fingerprint}, expected {manifest.fingerprint.digest}: "
-            "it belongs to another cache"
-        )
-    if shard_name(shard.index) != name:
-        problems.append(f"it is shard {shard.index}: swapped or copied")
-    if entry and shard.num_rows != entry.rows:
-        problems.append(f"{shard.num_rows} rows, expected {entry.rows}")
+    problems = mismatches(shard, manifest, name, entry)
+    rows: list[int] = []
     if read:
         rows = shard.damaged_rows()
         problems += ["damaged rows"] if rows else []

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from featcache.datasets import reader
 from featcache.errors import CacheFormatError, DatasetError, FeatcacheError
-from featcache.extraction.finish import finish, stored_prompts
+from featcache.extraction.finish import finish
+from featcache.extraction.prompts import stored_prompts
 from featcache.storage.durable import (
     fsync_path,
     make_folders,
@@ -29,7 +30,7 @@ from featcache.storage.layout import LABELS, SHARDS, folder_exists, shard_name, 
 from featcache.storage.lock import writing
 from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.prompts import write_prompts
-from featcache.storage.shard import open_shard_of
+from featcache.storage.shard import mismatches, open_shard_of
 from featcache.storage.tables import LABELS_SCHEMA, labels_from, read_table
 
 if TYPE_CHECKING:
@@ -188,15 +189,13 @@ def _labels(folders: Sequence[Path]) -> list[Label]:
 
 def _take(folder: Path, out: Path, number: int, entry: FileEntry, whole: Manifest) -> bool:
     """Link or copy a shard; returns whether it was linked."""
-    source, target = folder / shard_name(number), out / shard_name(number)
-    shard = open_shard_of(folder, whole, shard_name(number))
-    found = (shard.index, shard.fingerprint, shard.num_rows, source.stat().st_size)
-    expected = (number, whole.fingerprint.digest, entry.rows, entry.bytes)
-    if found != expected:
-        raise CacheFormatError(
-            f"{source}: number, fingerprint, rows and bytes are {found}, expected {expected}; "
-            f"run `featcache repair {folder}`"
-        )
+    name = shard_name(number)
+    source, target = folder / name, out / name
+    found = mismatches(open_shard_of(folder, whole, name), whole, name, entry)
+    if (size := source.stat().st_size) != entry.bytes:
+        found.append(f"{size} bytes, expected {entry.bytes}")
+    if found:
+        raise CacheFormatError(f"{source}: {'; '.join(found)}; run `featcache repair {folder}`")
     target.unlink(missing_ok=True)  # of a merge that was killed
     try:
         os.link(source, target)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from featcache.datasets import open_dataset
 from featcache.datasets.records import ImageRecord
 from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatchError
-from featcache.extraction.finish import load_backbone_of
+from featcache.extraction.backbone import load_backbone_of
+from featcache.extraction.prompts import encode_prompts
 from featcache.storage.fingerprint import Fingerprint, canonical_json, require_same
 from featcache.storage.history import read_history, rewrite_history
 from featcache.storage.layout import (
@@ -20,11 +21,12 @@ from featcache.storage.layout import (
     shard_numbers,
 )
 from featcache.storage.manifest import Manifest
-from featcache.storage.prompts import encode_prompts, open_prompts, write_prompts
+from featcache.storage.prompts import open_prompts, write_prompts
 from featcache.storage.shard import (
     FEATURES,
     SampleRecord,
     ShardContent,
+    mismatches,
     open_shard_of,
     shard_settings,
     write_shard,
@@ -134,14 +136,16 @@ class Source:
 
 def rewrite_shard(folder: Path, manifest: Manifest, number: int) -> FileEntry | None:
     """Write a shard anew from itself; None, and nothing is written, unless all of it is intact."""
+    name = shard_name(number)
     try:
-        shard = open_shard_of(folder, manifest, shard_name(number))
+        shard = open_shard_of(folder, manifest, name)
         records, settings = shard.records(), shard.settings()
     except CacheFormatError:
         return None
     ids = [record.sample_id.encode() for record in records if record.ok]
-    same = (shard.fingerprint, shard.index) == (manifest.fingerprint.digest, number)
-    if not same or ids != shard.map("sample_id").tolist() or shard.damaged_rows():
+    if mismatches(shard, manifest, name, manifest.files.get(name)):
+        return None
+    if ids != shard.map("sample_id").tolist() or shard.damaged_rows():
         return None
     names = [name for name in FEATURES if name in shard.regions]
     return write_shard(
@@ -182,11 +186,15 @@ def planned_images(
     if samples is not None:
         start = numbers.index(number) * size
         return images_of(samples[start : start + size])
+    name = shard_name(number)
     try:
-        return images_of(open_shard_of(folder, source.manifest, shard_name(number)).records())
+        shard = open_shard_of(folder, source.manifest, name)
+        if not mismatches(shard, source.manifest, name, None):
+            return images_of(shard.records())
     except CacheFormatError:
-        images = source.dataset(f"{shard_name(number)} is damaged").images()
-        return images[number * size : (number + 1) * size]
+        pass  # then the data set knows
+    images = source.dataset(f"{name} is damaged").images()
+    return images[number * size : (number + 1) * size]
 
 
 def images_of(records: Sequence[SampleRecord]) -> list[ImageRecord]:

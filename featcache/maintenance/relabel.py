@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from featcache.errors import DatasetError
-from featcache.extraction.finish import add_prompts, complete
+from featcache.extraction.finish import complete
+from featcache.extraction.prompts import add_prompts
 from featcache.storage.layout import LABELS, SAMPLES
 from featcache.storage.lock import writing
 from featcache.storage.manifest import Manifest

@@ -17,7 +17,7 @@ import numpy as np
 from featcache.errors import CacheFormatError
 from featcache.reading.mapping import RowSpace
 from featcache.storage.layout import shard_name
-from featcache.storage.shard import FEATURES, open_shard_of, row_digest
+from featcache.storage.shard import FEATURES, mismatches, open_shard_of, row_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,15 +131,8 @@ class Features:
             return self.shards[number]
         name = self._names[number]
         index = open_shard_of(self._path, self._manifest, name)
-        expected = int(self._starts[number + 1] - self._starts[number])
-        fingerprint = self._manifest.fingerprint.digest
-        if index.fingerprint != fingerprint or shard_name(index.index) != name:
-            raise CacheFormatError(
-                f"{index.path}: this is shard {index.index} of features {index.fingerprint}, "
-                f"expected {name} of {fingerprint}; run `featcache verify`"
-            )
-        if index.num_rows != expected:
-            raise CacheFormatError(f"{index.path}: {index.num_rows} rows, expected {expected}")
+        if found := mismatches(index, self._manifest, name, self._manifest.files[name]):
+            raise CacheFormatError(f"{index.path}: {'; '.join(found)}; run `featcache verify`")
         self.shards[number] = index
         return index
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from featcache.backbone import Backbone
     from featcache.storage.fingerprint import Fingerprint
 
 
@@ -151,15 +150,6 @@ def write_prompts(folder: Path, prompts: Mapping[str, Prompt], fingerprint: Fing
             "prompts_digest": xxhash.xxh3_128_hexdigest(content).encode(),
         },
     )
-
-
-def encode_prompts(backbone: Backbone, texts: Iterable[str]) -> dict[str, Prompt]:
-    """Encode prompts one at a time, so that a prompt's bits do not depend on its neighbors."""
-    encoded = {}
-    for text in sorted(set(texts)):
-        features = backbone.encode_prompts([text])
-        encoded[text] = Prompt(features.tokens[0].cpu().numpy(), features.pooled[0].cpu().numpy())
-    return encoded
 
 
 def _identity(fingerprint: Fingerprint) -> str:

@@ -26,6 +26,7 @@ import xxhash
 from featcache.errors import CacheFormatError
 from featcache.storage.fingerprint import SCHEMA_VERSION, canonical_json
 from featcache.storage.hdf5 import Pending, Region, read_regions, unexpected, write_arrays
+from featcache.storage.layout import shard_name
 from featcache.storage.manifest import FileEntry
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
 
 
 def open_shard_of(folder: Path, manifest: Manifest, name: str) -> ShardIndex:
-    """Open a shard with the shapes of its cache; whether it belongs there is for the caller.
+    """Open a shard with the shapes of its cache; `mismatches` tells whether it belongs there.
 
     Args:
         folder: The cache.
@@ -267,6 +268,32 @@ def open_shard_of(folder: Path, manifest: Manifest, name: str) -> ShardIndex:
         num_views=len(manifest.fingerprint.views),
         dtype=manifest.fingerprint.dtype,
     )
+
+
+def mismatches(
+    shard: ShardIndex, manifest: Manifest, name: str, entry: FileEntry | None
+) -> list[str]:
+    """Say in what a shard is not the one that its name and cache.json mean; nothing where it is.
+
+    A shard that was copied over another one, or that comes from another cache, opens well.
+
+    Args:
+        shard: As `open_shard_of` gives it.
+        manifest: What the cache is.
+        name: The shard's path below the cache.
+        entry: What cache.json says of the file; None where it says nothing yet.
+    """
+    found = []
+    if shard.fingerprint != manifest.fingerprint.digest:
+        found.append(
+            f"features {shard.fingerprint}, expected {manifest.fingerprint.digest}: "
+            "it belongs to another cache"
+        )
+    if shard_name(shard.index) != name:
+        found.append(f"it is shard {shard.index}: swapped or copied")
+    if entry and shard.num_rows != entry.rows:
+        found.append(f"{shard.num_rows} rows, expected {entry.rows}")
+    return found
 
 
 ATTRIBUTES = {"schema_version": int, "index": int, "fingerprint": bytes, "records_digest": bytes}

@@ -1,6 +1,7 @@
 """What an extraction makes, and what it finds in its folder."""
 
 import re
+import shutil
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from featcache.errors import (
 )
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig, split_chunks
-from featcache.storage.manifest import Part
+from featcache.storage.manifest import Manifest, Part
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,18 @@ def test_other_data_is_refused(cache_copy, make_small_cache, image_folder, tmp_p
     (cache_copy / "cache.json").unlink()
     with pytest.raises(FeatcacheError, match="featcache repair"):
         make_small_cache(cache_copy)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_copied_shard_is_refused(cache_copy, make_small_cache, small_cache, finished, contents):
+    if not finished:
+        Manifest.read(cache_copy).unfinished().write(cache_copy)
+    shutil.copy(cache_copy / "shards/00000.h5", cache_copy / "shards/00002.h5")
+    with pytest.raises(FingerprintMismatchError, match=r"it is shard 0: swapped.*remove it"):
+        make_small_cache(cache_copy)
+    (cache_copy / "shards/00002.h5").unlink()  # as the message says
+    make_small_cache(cache_copy)
+    assert contents(cache_copy) == contents(small_cache)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\udcff", ""])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 
 import numpy as np
@@ -102,5 +103,13 @@ def test_refusals(cache_copy, tmp_path, export):
     content[content.index(b"image_03.png")] ^= 1
     shard.write_bytes(content)
     with pytest.raises(CacheFormatError, match="featcache repair"):
+        export(cache_copy, tmp_path / "out")
+    assert not (tmp_path / "out/export.json").exists()
+
+
+@pytest.mark.parametrize("export", [export_safetensors, export_webdataset])
+def test_a_copied_shard_is_refused(cache_copy, tmp_path, export):
+    shutil.copy(cache_copy / "shards/00000.h5", cache_copy / "shards/00002.h5")  # 2 rows each
+    with pytest.raises(CacheFormatError, match=r"00002\.h5: it is shard 0: swapped or copied"):
         export(cache_copy, tmp_path / "out")
     assert not (tmp_path / "out/export.json").exists()

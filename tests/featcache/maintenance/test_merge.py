@@ -166,6 +166,13 @@ def test_a_damaged_shard_is_refused(copies, tmp_path, monkeypatch):
     merge_caches(copies, tmp_path / "whole")  # a merge that failed can be run again
 
 
+def test_a_copied_shard_is_refused(copies, tmp_path):
+    one, two = copies[0] / "shards/00000.h5", copies[2] / "shards/00002.h5"
+    shutil.copy(one, two)  # 2 rows each
+    with pytest.raises(CacheFormatError, match=r"00002\.h5: it is shard 0: swapped or copied"):
+        merge_caches(copies, tmp_path / "whole")
+
+
 def test_a_cache_is_not_overwritten(parts, cache_copy, contents):
     before = contents(cache_copy)
     with pytest.raises(FeatcacheError, match="already holds a cache"):

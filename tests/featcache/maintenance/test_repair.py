@@ -106,6 +106,18 @@ def test_any_damage_is_undone(cache_copy, image_folder, tiny_backbone, seed, con
     assert verify_cache(cache_copy).ok
 
 
+@pytest.mark.parametrize("lost", [(), ("cache.json", "samples.parquet")], ids=["one", "all"])
+def test_a_copied_shard_is_made_again(cache_copy, image_folder, tiny_backbone, lost, contents):
+    """Also where nothing but the data set knows which images it held."""
+    before = contents(cache_copy)
+    shutil.copy(cache_copy / "shards/00000.h5", cache_copy / "shards/00002.h5")
+    for name in lost:
+        (cache_copy / name).write_bytes(b"")
+    report = repair_cache(cache_copy, image_folder, backbone=tiny_backbone)
+    assert report.remade == ("shards/00002.h5",)
+    assert contents(cache_copy) == before
+
+
 def test_a_shard_with_intact_rows_is_mended_without_images(cache_copy, contents):
     before = contents(cache_copy)
     with (cache_copy / "shards/00000.h5").open("ab") as stream:

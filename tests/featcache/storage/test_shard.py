@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -6,10 +8,13 @@ from hypothesis import strategies as st
 
 from featcache.errors import CacheFormatError
 from featcache.storage.layout import Shapes
+from featcache.storage.manifest import Manifest
 from featcache.storage.shard import (
     SampleRecord,
     ShardContent,
+    mismatches,
     open_shard,
+    open_shard_of,
     shard_settings,
     write_shard,
 )
@@ -111,3 +116,20 @@ def test_shards_without_settings(tmp_path):
     assert shard_settings(tmp_path / "00007.h5") is None
     make(tmp_path / "00008.h5", [])
     assert shard_settings(tmp_path / "00008.h5") is None
+
+
+def test_mismatches(cache_copy):
+    manifest = Manifest.read(cache_copy)
+    entries = manifest.shards()
+
+    def found(source, name, manifest=manifest, entry=None):
+        return mismatches(open_shard_of(cache_copy, manifest, source), manifest, name, entry)
+
+    for name, entry in entries.items():
+        assert found(name, name, entry=entry) == []
+    one, last = "shards/00000.h5", "shards/00003.h5"
+    assert found(one, last) == ["it is shard 0: swapped or copied"]
+    other = replace(manifest, fingerprint=replace(manifest.fingerprint, preprocessing={}))
+    (features,) = found(one, one, other)
+    assert "belongs to another cache" in features
+    assert found(one, one, entry=entries[last]) == ["2 rows, expected 1"]
