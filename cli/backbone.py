@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.console import errors
+from cli.progress import working
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def load(spec: BackboneSpec, device: str, precision: Any) -> Backbone:
     """Load a backbone while a message says so."""
     from featcache.backbone import load_backbone
 
-    with errors().status(f"loading {spec.name} ({spec.pretrained or 'its own weights'})"):
+    with working(f"loading {spec.name} ({spec.pretrained or 'its own weights'})"):
         return load_backbone(spec, device=pick_device(device), precision=precision)
 
 
@@ -102,7 +102,7 @@ def loader(
     def load(manifest: Manifest) -> Backbone:
         from featcache.extraction.backbone import load_backbone_of
 
-        with errors().status(f"loading {manifest.backbone['name']}"):
+        with working(f"loading {manifest.backbone['name']}"):
             return load_backbone_of(
                 manifest,
                 device=pick_device(device),

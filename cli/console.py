@@ -1,27 +1,48 @@
-"""What both command lines share: output, progress, one-line errors.
+"""What both command lines share: output for people, one-line errors, what a signal means.
 
-Results go to standard output; progress and messages to standard error.
+Results go to standard output; progress and messages to standard error. Text of users (names of
+files, prompts, reasons) is printed as it is: never as markup, never as emoji codes.
 """
 
 from __future__ import annotations
 
+import io
+import os
+import shlex
+import signal
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
-    from rich.progress import Progress
+
+DEBUG = "FEATCACHE_DEBUG"  # set to anything: errors come with their traceback
+STOPPED = 130  # exit code after Ctrl-C or SIGTERM
+
+
+class _Commands(TyperGroup):
+    """Commands that say what to do after Ctrl-C; Typer would only set an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            fail("stopped; run the same command again to go on", code=STOPPED)
 
 
 def make_app(summary: str) -> typer.Typer:
     """Return a Typer application with this project's habits."""
     return typer.Typer(
         help=summary,
+        cls=_Commands,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="markdown",
@@ -31,20 +52,29 @@ def make_app(summary: str) -> typer.Typer:
 
 
 def run(app: typer.Typer) -> None:
-    """Run an application; what is wrong with the input becomes one message and exit code 1."""
+    """Run an application; every error becomes a message and an exit code, none a traceback.
+
+    SIGTERM ends a command as Ctrl-C does. With ``FEATCACHE_DEBUG`` set, errors show where they
+    come from.
+    """
+    sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
-    except KeyboardInterrupt:
-        fail("stopped; run the same command again to go on", code=130)
     except Exception as error:
-        if not _is_expected(error):
-            raise
-        fail(str(error))
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        fail(_told(error))
+    finally:
+        _flush()
 
 
 def fail(message: str, code: int = 1) -> None:
     """Print a message to standard error and leave with an exit code."""
-    errors().print(f"[bold red]error:[/] {_plain(message)}", soft_wrap=True)
+    from rich.text import Text
+
+    errors().print(Text.assemble(("error:", "bold red"), " ", message), soft_wrap=True)
     sys.exit(code)
 
 
@@ -52,19 +82,36 @@ def out() -> Console:
     """Return the console of standard output."""
     from rich.console import Console
 
-    return Console(soft_wrap=not sys.stdout.isatty())
+    return Console(soft_wrap=not sys.stdout.isatty(), markup=False, emoji=False, highlight=False)
 
 
 def errors() -> Console:
     """Return the console of standard error."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
 def say(message: str) -> None:
     """Print a line for people to standard error."""
-    errors().print(_plain(message), soft_wrap=True, highlight=False)
+    errors().print(message, soft_wrap=True)
+
+
+def command(*parts: str | Path | Sequence[str | Path]) -> str:
+    """Write a command that a shell takes as it is.
+
+    Args:
+        *parts: Words; a sequence gives several, an empty one none.
+    """
+    words: list[str] = []
+    for part in parts:
+        words += [str(part)] if isinstance(part, (str, Path)) else map(str, part)
+    return shlex.join(words)
+
+
+def say_next(*parts: str | Path | Sequence[str | Path]) -> None:
+    """Print the command that comes next, ready to paste; arguments as those of `command`."""
+    say(f"next: {command(*parts)}")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -76,40 +123,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         numeric = rows and all(isinstance(row[number], (int, float)) for row in rows)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(_plain(_cell(value)) for value in row))
+        grid.add_row(*map(_cell, row))
     out().print(grid)
-
-
-@contextmanager
-def progress(*columns: str) -> Iterator[Progress]:
-    """Show a progress bar on standard error.
-
-    Args:
-        *columns: Names of task fields to show behind the bar, such as ``rate``.
-    """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    fields = [TextColumn(f"{{task.fields[{name}]}}") for name in columns]
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        *fields,
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        console=errors(),
-        refresh_per_second=4,
-        speed_estimate_period=60,
-    ) as bar:
-        yield bar
 
 
 def size(number: float) -> str:
@@ -141,22 +156,54 @@ def options(pairs: Sequence[str], flag: str) -> dict[str, str]:
     return parsed
 
 
-def _is_expected(error: Exception) -> bool:
-    """Tell bad input and a failing machine from a mistake in this program."""
+def _writable(stream: TextIO | None) -> TextIO:
+    """Let a stream take every text: UTF-8 in files and pipes, escapes where a terminal cannot.
+
+    A stream that the shell has closed (``>&-``) is replaced by one that drops everything.
+    """
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        encoding = None if stream.isatty() else "utf-8"
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    return stream
+
+
+def _flush() -> None:
+    """Write what is left; a reader that has gone, such as ``head``, is no error."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python flushes again when it ends, and would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            fail(f"standard output: {error.strerror}")
+
+
+def _told(error: Exception) -> str:
+    """Say in words what went wrong."""
     from adapter.errors import AdapterError
     from featcache.errors import FeatcacheError
 
-    return isinstance(error, (FeatcacheError, AdapterError, OSError))
+    if isinstance(error, (FeatcacheError, AdapterError)):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror}"
+    if isinstance(error, OSError):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch
+        return f"out of memory: choose a smaller --batch-size ({error})"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {error}\n"
+        f"This is a mistake in the program ({Path(last.filename).name}, line {last.lineno}), or an "
+        f"input that it does not know. Run the same command with {DEBUG}=1 in front of it to see "
+        "where it comes from, and report what it prints."
+    )
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _plain(text: str) -> str:
-    """Escape what rich would take for markup."""
-    from rich.markup import escape
-
-    return escape(text)

@@ -71,10 +71,9 @@ def describe(facts: DatasetInfo) -> None:
     """Print all that is known of a data set."""
     out().print(
         f"\n{facts.name}, {facts.title}: {facts.task}\n"
-        f"license: {facts.license}\nask for it: {facts.source}",
-        markup=False,
+        f"license: {facts.license}\nask for it: {facts.source}\n"
+        f"expected layout:\n{facts.layout}"
     )
-    out().print(f"expected layout:\n{facts.layout}", markup=False, highlight=False)
     if facts.options:
         table(
             "options (--option name=value)",

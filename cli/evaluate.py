@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.backbone import Device, PrecisionOption
-from cli.console import errors, say
+from cli.console import say
+from cli.progress import working
 from cli.train import Queries, Tasks
 
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
@@ -58,7 +59,7 @@ def evaluate(
     rankings = options.get(by, [by])
     if method not in ("bradley-terry", "borda"):
         raise ConfigError(f"--method must be bradley-terry or borda, not {method!r}")
-    with errors().status("evaluating"):
+    with working("evaluating"):
         evaluation = measure(
             run,
             caches or caches_of(run),

@@ -19,7 +19,8 @@ from cli.backbone import (
     TokenPool,
     load,
 )
-from cli.console import duration, errors, options, progress, say, size
+from cli.console import duration, options, say, size
+from cli.progress import progress, working
 
 if TYPE_CHECKING:
     from featcache.backbone import Backbone
@@ -113,11 +114,11 @@ def extract(
     )
     reader = open_dataset(dataset, root, **options(option or [], "--option"))
     reader.require()  # a wrong folder is told before the backbone is loaded
-    with errors().status("listing images"):
+    with working("listing images"):
         total = len(reader.images()[:limit])
     model = load(spec, device, precision)
     announce(reader, model, config, out, total)
-    summarize(with_progress(reader, out, model, config, total))
+    summarize(with_progress(reader, out, model, config))
 
 
 def announce(
@@ -147,29 +148,27 @@ def announce(
 
 
 def with_progress(
-    dataset: Dataset, out: Path, backbone: Backbone, config: ExtractConfig, total: int
+    dataset: Dataset, out: Path, backbone: Backbone, config: ExtractConfig
 ) -> ExtractSummary:
-    """Extract with a progress bar."""
+    """Extract, and show how far it is."""
     from featcache.extraction.extract import extract as run
 
-    with progress("rate", "failed") as bar:
-        task = bar.add_task("extracting", total=total, rate="", failed="")
+    with progress() as display:
 
         def show(event: ExtractEvent) -> None:
-            if event.kind == "start":
-                # Images of an earlier run say nothing about the speed of this one.
-                bar.update(task, total=event.total - event.resumed)
-                if event.resumed:
-                    say(f"going on: {event.resumed:,} images are done")
-            speed = bar.tasks[0].speed
-            bar.update(
-                task,
-                completed=event.done - event.resumed,
-                description="writing tables and prompts"
-                if event.kind == "finish"
-                else "extracting",
-                rate=f"{speed:.1f} images/s" if speed else "",
-                failed=f"{event.failed} failed" if event.failed else "",
+            if event.kind == "start" and event.resumed:
+                say(f"going on: {event.resumed:,} images are done")
+            if event.kind == "finish":
+                display.show("writing tables and prompts")
+                return
+            failed = f"{event.failed:,} failed" if event.failed else ""
+            display.show(
+                "extracting",
+                event.done,
+                event.total,
+                unit="images",
+                note=failed,
+                before=event.resumed,
             )
 
         return run(dataset, out, backbone, config, show)

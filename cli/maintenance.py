@@ -18,13 +18,13 @@ from cli.backbone import (
     loader,
 )
 from cli.caches import CacheFolder
-from cli.console import duration, progress, say, size
+from cli.console import duration, say, size
+from cli.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.progress import Progress
-
+    from cli.progress import Progress
     from featcache.maintenance.repair import RepairProgress
     from featcache.maintenance.verify import VerifyProgress
 
@@ -55,11 +55,10 @@ def verify(
     """
     from featcache.maintenance.verify import verify_cache
 
-    with progress("read") as bar:
-        task = bar.add_task("verifying", total=None, read="")
+    with progress() as display:
 
         def show(event: VerifyProgress) -> None:
-            bar.update(task, completed=event.done, total=event.total, read=size(event.done))
+            display.show("verifying", event.done, event.total, unit="bytes")
 
         report = verify_cache(cache, quick, root, show)
     if as_json:
@@ -113,11 +112,10 @@ def repair(
         text_weights=text_weights,
         same_precision=True,
     )
-    with progress("phase") as bar:
-        task = bar.add_task("repairing", total=None, phase="")
+    with progress() as display:
 
         def show(event: RepairProgress) -> None:
-            bar.update(task, completed=event.done, total=event.total, phase=event.phase)
+            display.show(f"repairing: {event.phase}", event.done, event.total)
 
         report = repair_cache(
             cache,
@@ -156,8 +154,8 @@ def merge(
     """
     from featcache.maintenance.merge import merge_caches
 
-    with progress() as bar:
-        summary = merge_caches(parts, out, on_progress=_steps(bar, "merging"))
+    with progress() as display:
+        summary = merge_caches(parts, out, on_progress=_steps(display, "merging"))
     say(
         f"{summary.images:,} images, {summary.failed:,} failed, {summary.labels:,} labels and "
         f"{summary.prompts:,} prompts of {summary.parts} parts in {out} "
@@ -186,12 +184,11 @@ def export(
     }
     if to not in formats:
         raise typer.BadParameter(f"--format {to}: expected {' or '.join(formats)}")
-    with progress() as bar:
-        summary = formats[to](cache, out, on_progress=_steps(bar, "exporting"))
+    with progress() as display:
+        summary = formats[to](cache, out, on_progress=_steps(display, "exporting"))
     say(f"{summary.images:,} images in {summary.files:,} files, {size(summary.bytes)}, in {out}")
 
 
-def _steps(bar: Progress, what: str) -> Callable[[int, int], None]:
+def _steps(display: Progress, what: str) -> Callable[[int, int], None]:
     """Return a callback that shows how many shards are done."""
-    task = bar.add_task(what, total=None)
-    return lambda done, total: bar.update(task, completed=done, total=total)
+    return lambda done, total: display.show(what, done, total, unit="shards")

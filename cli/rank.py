@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.backbone import Device, PrecisionOption, pick_device
-from cli.console import errors, say
+from cli.console import say
 from cli.evaluate import RunFolder, caches_of
+from cli.progress import working
 
 if TYPE_CHECKING:
     from adapter.evaluation.rank import Ranking
@@ -67,7 +68,7 @@ def rank(
     place = pick_device(device)
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
         if images is not None:
-            with errors().status(f"extracting {images}"):
+            with working(f"extracting {images}"):
                 cache = extract_images(
                     trained,
                     images,
@@ -81,7 +82,7 @@ def rank(
         else:
             assert caches is not None  # one of the two is given, see above
             cache = Cache.open(caches)
-        with errors().status("ranking"):
+        with working("ranking"):
             ranking = rank_cache(trained, cache, query, by=by, device=device)  # type: ignore[arg-type]
     if out is not None and out.suffix == ".html":
         _write_gallery(out, images, ranking, run)
@@ -147,7 +148,7 @@ def report(
     from featcache.storage.durable import write_bytes, write_json
 
     target = out or run / "report.html"
-    with errors().status("evaluating and drawing"):
+    with working("evaluating and drawing"):
         page, metrics = build_report(
             run,
             caches or caches_of(run),

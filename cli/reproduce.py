@@ -16,12 +16,12 @@ from cli.backbone import (
     ProjectionOption,
     TokenPool,
 )
-from cli.console import fail, out, progress, say
+from cli.console import fail, say
+from cli.progress import progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from adapter.reproduction.reproduce import Event, Reproduction
+    from cli.progress import Progress
 
 EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache.
 
@@ -108,9 +108,9 @@ def reproduce(
         projection=projection,
         token_pool=token_pool,
     )
-    with progress("step") as bar:
+    with progress() as display:
         result = run(
-            chosen.to_quick() if quick else chosen, data, folder, spec, options, Display(bar)
+            chosen.to_quick() if quick else chosen, data, folder, spec, options, Display(display)
         )
     summarize(result)
 
@@ -123,8 +123,8 @@ def show_list() -> None:
         recipe, docstring = load_module(name)
         rows = sum(row.method is not None for row in recipe.rows)
         data = ", ".join(f"{t.title} ({len(t.folds)} split(s))" for t in recipe.tasks)
-        out().print(f"[bold]{name}[/]  {docstring.strip().splitlines()[0]}", highlight=False)
-        out().print(f"  {data}; {rows} methods; {recipe.source}", highlight=False)
+        print(f"{name}  {docstring.strip().splitlines()[0]}")
+        print(f"  {data}; {rows} methods; {recipe.source}")
 
 
 def summarize(result: Reproduction) -> None:
@@ -137,27 +137,23 @@ def summarize(result: Reproduction) -> None:
 
 
 class Display:
-    """Shows events on a progress bar."""
+    """Shows events: a job for each extraction, one for all cells."""
 
-    def __init__(self, bar: Progress) -> None:
-        self.bar = bar
-        self.tasks: dict[str, TaskID] = {}
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.finished = self.cells = 0
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if event.kind == "note":
             say(event.text)
         elif event.kind == "extract":
-            self._show(f"extracting {event.text}", event)
+            self.progress.show(f"extracting {event.text}", event.done, event.total, unit="images")
         elif event.kind == "finished":
-            self._show("cells", event)
-        elif "cells" in self.tasks or event.kind == "cell":
-            self._show("cells", None, f"{event.text} {event.done}/{event.total}")
-
-    def _show(self, name: str, event: Event | None, step: str = "") -> None:
-        if name not in self.tasks:
-            self.tasks[name] = self.bar.add_task(name, total=None, step="")
-        if event is None:
-            self.bar.update(self.tasks[name], step=step)
+            self.finished, self.cells = event.done, event.total
+            self._cells("")
         else:
-            self.bar.update(self.tasks[name], completed=event.done, total=event.total, step=step)
+            self._cells(f"{event.text}: {event.done:,} of {event.total:,}")
+
+    def _cells(self, step: str) -> None:
+        self.progress.show("cells", self.finished, self.cells or None, unit="cells", note=step)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.backbone import Device, PrecisionOption
-from cli.console import duration, fail, progress, say
+from cli.console import STOPPED, duration, fail, say
+from cli.progress import progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from adapter.settings import TrainConfig, TrainEvent, TrainSummary
+    from cli.progress import Progress
 
 Caches = Annotated[
     list[Path], typer.Option("--shards", help="A cache; give it several times to mix data sets.")
@@ -139,12 +139,12 @@ def _one(
     """One run."""
     from adapter.training.train import train as run
 
-    with progress("loss", "rate") as bar:
-        show = Display(bar, "training")
+    with progress() as display:
+        show = Display(display)
         summary = run(caches, out, model, loss, config, on_event=show, resume=resume)
     summarize(summary, config.steps)
     if summary.interrupted:
-        sys.exit(130)
+        sys.exit(STOPPED)
 
 
 def _sweep(
@@ -161,8 +161,8 @@ def _sweep(
     """One run per fold and seed, each evaluated; prints mean and spread."""
     from adapter.training.sweep import train_sweep
 
-    with progress("loss", "rate") as bar:
-        show = Display(bar, "training")
+    with progress() as display:
+        show = Display(display)
         summary = train_sweep(
             caches,
             out,
@@ -177,7 +177,7 @@ def _sweep(
         )
     print(summary.to_markdown(), end="")
     if summary.interrupted:
-        fail("stopped; run the same command with --resume to go on", code=130)
+        fail("stopped; run the same command with --resume to go on", code=STOPPED)
 
 
 def summarize(summary: TrainSummary, steps: int) -> None:
@@ -197,13 +197,14 @@ def summarize(summary: TrainSummary, steps: int) -> None:
 
 
 class Display:
-    """Shows training events on a progress bar."""
+    """Shows training events; a run of several begins anew with each."""
 
-    def __init__(self, bar: Progress, description: str) -> None:
-        """Add a task to the bar when the run begins."""
-        self.bar = bar
-        self.description = description
-        self.task: TaskID | None = None
+    NAME = "training"
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.first = 0
+        self.loss = ""
 
     def __call__(self, event: TrainEvent) -> None:
         """Show one event."""
@@ -215,17 +216,13 @@ class Display:
                 f"{values['device']} ({values['precision']}), tokens from "
                 f"{', '.join(values['source'])}"
             )
-            if self.task is not None:
-                self.bar.remove_task(self.task)
-            left = event.steps - event.step
-            self.task = self.bar.add_task(self.description, total=left, loss="", rate="")
-            self.first = event.step
-        if self.task is None:
-            return
-        self.bar.update(self.task, completed=event.step - self.first)
+            self.progress.forget(self.NAME)
+            self.first, self.loss = event.step, ""
         if event.kind == "step":
-            loss, rate = f"loss {values['loss']:.4f}", f"{values['step_ms']:.0f} ms/step"
-            self.bar.update(self.task, loss=loss, rate=rate)
+            self.loss = f"loss {values['loss']:.4f}"
+        self.progress.show(
+            self.NAME, event.step, event.steps, unit="steps", note=self.loss, before=self.first
+        )
         if event.kind == "validation":
             parts = [f"{k} {v:.3f}" for k, v in values.items() if isinstance(v, float)]
             say(f"step {event.step:,}: validation {', '.join(parts)}")
