@@ -10,9 +10,10 @@ The order is fixed, because each step depends on it:
 Step 3, by Pillow mode. Palettes become RGBA, then RGB, so that resizing interpolates colors
 and never palette indices. CMYK and YCCK are converted by Pillow without a color profile. Alpha is
 dropped, not blended, as OpenCLIP's own ``convert("RGB")`` does: transparent pixels show the color
-stored beneath. 16-bit grayscale is scaled by 255/65535 and rounded (Pillow itself would clip at
-255); of 16-bit color Pillow keeps the high byte. Floating point, 32-bit integer beyond 16 bits,
-and LAB have no agreed range or conversion here: they are refused.
+stored beneath. Gray of more than 8 bits is scaled to 255 and rounded (Pillow itself would clip at
+255); of 16-bit color Pillow keeps the high byte. Signed, 32-bit and floating point values have no
+agreed range, and Lab no conversion here: they are refused. ``tiff.py`` has the many forms of TIFF,
+``png.py`` the parts of a PNG that are no pixels.
 
 ``decode`` runs in many threads at once. It neither sets nor depends on Pillow's process-wide
 switches: the size limit is its own, on the header, and a truncated file is completed, if the policy
@@ -33,8 +34,12 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from featcache.errors import ImageError
+from featcache.images.jpeg2000 import require_depth
+from featcache.images.png import without_texts
+from featcache.images.tiff import Levels, Page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # Formats that are images of pixels. Others that Pillow opens run an interpreter (EPS) or are
@@ -116,12 +121,13 @@ def decode(
     """
     if not data:
         raise ImageError("empty file")
-    with _open(data, truncated, max_pixels) as image:
-        rgb = _to_rgb(_load(image, truncated))
+    image, levels = _open(data, truncated, max_pixels)
+    with image:
+        rgb = _to_rgb(_load(image, truncated), levels)
         return _upright(image, rgb) if orientation == "exif" else rgb
 
 
-def _open(data: bytes, truncated: str, max_pixels: int) -> ImageFile.ImageFile:
+def _open(data: bytes, truncated: str, max_pixels: int) -> tuple[ImageFile.ImageFile, Levels]:
     """Identify the format, parse the header, check the size; nothing is decoded.
 
     This is `Image.open` without its own size check, which warns or raises by a limit that the
@@ -137,11 +143,11 @@ def _open(data: bytes, truncated: str, max_pixels: int) -> ImageFile.ImageFile:
         if accepts is not None and accepts(data[:16]) is not True:
             continue
         try:
-            # A JPEG that ends early decodes to its end once an end marker follows.
-            pad = name == "JPEG" and truncated == "pad"
-            image = factory(io.BytesIO(data + b"\xff\xd9" if pad else data), "")
+            image, levels = _parse(name, factory, data, truncated)
+        except ImageError:
+            raise
         except _DAMAGE as error:
-            failure = f"damaged {name} header: {_one_line(error)}"
+            failure = f"the {name} header cannot be read: {_one_line(error)}"
             continue
         width, height = image.size
         if width * height > max_pixels:
@@ -149,8 +155,30 @@ def _open(data: bytes, truncated: str, max_pixels: int) -> ImageFile.ImageFile:
                 f"too large: {width} x {height} pixels, over the limit of "
                 f"{max_pixels:,} (max_pixels)"
             )
-        return image
+        return image, levels
     raise ImageError(failure)
+
+
+def _parse(
+    name: str, factory: Callable[..., ImageFile.ImageFile], data: bytes, truncated: str
+) -> tuple[ImageFile.ImageFile, Levels]:
+    """Parse the header of a file of a known format."""
+    if name == "TIFF":
+        page = Page(data)
+        page.require_meaning()
+        try:
+            image = factory(io.BytesIO(page.readable()), "")
+        except _DAMAGE as error:
+            raise ImageError(f"{page} cannot be read: {_one_line(error)}") from error
+        page.mend_tiles(image)
+        return image, page.levels
+    if name == "JPEG2000":
+        require_depth(data)
+    elif name == "PNG":
+        data = without_texts(data)
+    elif name == "JPEG" and truncated == "pad":
+        data += b"\xff\xd9"  # a JPEG that ends early decodes to its end once an end marker follows
+    return factory(io.BytesIO(data), ""), Levels()
 
 
 def _load(image: ImageFile.ImageFile, truncated: str) -> Image.Image:
@@ -176,12 +204,12 @@ def _has_pixels(image: ImageFile.ImageFile) -> bool:
     return getattr(image, "_im", None) is not None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, levels: Levels) -> Image.Image:
     """Convert any supported mode to 8-bit RGB; see the module's docstring."""
     mode = image.mode
     try:
         if mode.startswith("I;16") or mode == "I":
-            return _sixteen_bit(image).convert("RGB")
+            return _eight_bit(image, levels).convert("RGB")
         if mode == "F":
             raise ImageError("floating point pixels have no agreed range; convert to 8 or 16 bits")
         if mode in ("P", "PA", "LA", "La", "RGBa"):
@@ -194,12 +222,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         raise ImageError(f"cannot be converted from {mode} to RGB: {_one_line(error)}") from error
 
 
-def _sixteen_bit(image: Image.Image) -> Image.Image:
-    """Scale 0..65535 to 0..255, rounded; Pillow's own conversion clips at 255."""
+def _eight_bit(image: Image.Image, levels: Levels) -> Image.Image:
+    """Scale 0..top to 0..255, rounded; Pillow's own conversion clips at 255."""
     values = np.asarray(image).astype(np.int64)  # [H, W]
-    if values.size and (values.min() < 0 or values.max() > 65535):
-        raise ImageError("32-bit integer pixels have no agreed range; convert to 8 or 16 bits")
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    top = levels.top
+    if values.size and (values.min() < 0 or values.max() > top):
+        raise ImageError(f"pixels outside 0..{top} have no agreed range; convert to 8 or 16 bits")
+    scaled = ((values * 255 + top // 2) // top).astype(np.uint8)
+    return Image.fromarray(255 - scaled if levels.inverted else scaled)
 
 
 def _upright(image: ImageFile.ImageFile, rgb: Image.Image) -> Image.Image:

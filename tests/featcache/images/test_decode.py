@@ -9,6 +9,7 @@ import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from featcache.errors import ImageError
+from featcache.images.decode import decode
 from featcache.images.preprocess import Preprocessing, read_image
 
 # pytest puts its own filters in front of the one that featcache.images.decode installs; that one is
@@ -28,6 +30,7 @@ pytestmark = [
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 PLAIN = Preprocessing(size=32, mean=MEAN, std=STD)
+POLICY = {"orientation": "exif", "truncated": "refuse", "max_pixels": 1 << 20}
 PAD = Preprocessing(size=32, mean=MEAN, std=STD, truncated="pad")
 
 
@@ -123,17 +126,67 @@ def test_alpha_is_dropped_and_gray_repeated(mode):
     np.testing.assert_array_equal(decoded.pixels, squash(reference))
 
 
+@pytest.mark.parametrize("top", [1, 3, 7, 100, 255, 256, 1023, 4095, 65535])
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+def test_netpbm_of_any_depth(kind, top):
+    values = np.arange(24 * 41).reshape(24, 41) * top // (24 * 41 - 1)
+    samples = values[..., None].repeat(3, axis=-1) if kind in ("P3", "P6") else values
+    if kind in ("P2", "P3"):
+        body = " ".join(map(str, samples.ravel())).encode()
+    else:
+        body = samples.astype(">u2" if top > 255 else "u1").tobytes()
+    image = decode(f"{kind}\n41 24\n{top}\n".encode() + body, **POLICY)
+    expected = (values / top * 255)[..., None].repeat(3, axis=-1)
+    np.testing.assert_allclose(np.asarray(image), expected, atol=0.6)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_jpeg2000_gray_of_any_depth(bits):
+    values = np.arange(64 * 64).reshape(64, 64) * (2**bits - 1) // (64 * 64 - 1)
+    data = imagecodecs.jpeg2k_encode(
+        values.astype("u1" if bits == 8 else "u2"), reversible=True, bitspersample=bits
+    )
+    image = decode(data, **POLICY)
+    expected = (values / (2**bits - 1) * 255)[..., None].repeat(3, axis=-1)
+    np.testing.assert_allclose(np.asarray(image), expected, atol=1)
+
+
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("dtype", "channels", "bits", "reason"),
     [
-        (np.ones((4, 4), np.float32), "floating point"),
-        (np.full((4, 4), 70_000, np.int32), "32-bit"),
-        (np.full((4, 4), -1, np.int32), "32-bit"),
+        ("u2", 3, 16, "3 x 16 bits"),
+        ("u2", 3, 12, "3 x 12 bits"),
+        ("u4", 1, 24, "1 x 24 bits"),
+        ("u1", 1, 4, "1 x 4 bits"),
+        ("i2", 1, 16, "1 x 16 signed bits"),
     ],
 )
-def test_pixels_without_a_range_are_refused(values, message):
-    with pytest.raises(ImageError, match=message):
-        read_image(encode(Image.fromarray(values), "TIFF"), PLAIN)
+def test_jpeg2000_that_would_be_misread_is_refused(dtype, channels, bits, reason):
+    data = imagecodecs.jpeg2k_encode(
+        np.ones((64, 64, channels), dtype), reversible=True, bitspersample=bits
+    )
+    with pytest.raises(ImageError, match=f"JPEG 2000 of {reason}"):
+        decode(data, **POLICY)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_jpeg_of_other_depths_is_refused_but_not_called_damaged(bits):
+    pixels = np.zeros((16, 16), np.uint16)
+    encoder = imagecodecs.jpeg8_encode if bits == 12 else imagecodecs.ljpeg_encode
+    with pytest.raises(ImageError, match=f"{bits}-bit") as caught:
+        decode(encoder(pixels, bitspersample=bits), **POLICY)
+    assert "damaged" not in str(caught.value)
+
+
+def test_avif_of_ten_bits():
+    pixels = np.stack([np.linspace(0, 1023, 64 * 64).reshape(64, 64)] * 3, -1).astype(np.uint16)
+    data = imagecodecs.avif_encode(pixels, bitspersample=10, level=100, pixelformat="444")
+    np.testing.assert_allclose(np.asarray(decode(data, **POLICY)), pixels / 1023 * 255, atol=1)
+
+
+def test_floating_point_netpbm_is_refused():
+    with pytest.raises(ImageError, match="floating point"):
+        decode(b"Pf\n2 2\n-1.0\n" + np.ones(4, "<f4").tobytes(), **POLICY)
 
 
 # --- orientation ---------------------------------------------------------------------------------
