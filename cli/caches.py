@@ -53,6 +53,8 @@ def info(
         str(cache),
         ["", ""],
         [
+            ("name", facts["name"]),
+            ("identity", facts["identity"]),
             ("data set", facts["dataset"]["name"]),
             ("images", f"{facts['images']:,}, {facts['failed']:,} failed"),
             (
@@ -115,6 +117,8 @@ def describe(cache: Cache) -> dict[str, Any]:
     manifest = cache.manifest
     return {
         "path": str(cache.path),
+        "name": cache.name,
+        "identity": cache.identity,
         "dataset": dict(manifest.dataset),
         "images": len(cache),
         "failed": cache.samples.num_rows - len(cache),

@@ -83,6 +83,9 @@ def extract(
     prompt: Annotated[
         list[str] | None, typer.Option(help="A prompt to keep tokens of, beside the labels'.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the cache.  [default: the data set's name]")
+    ] = None,
     part: Annotated[
         str, typer.Option(help="I/N: make only every N-th shard, from the I-th; merge later.")
     ] = "",
@@ -103,6 +106,7 @@ def extract(
         max_failures=max_failures,
         prompts=tuple(prompt or ()),
         part=_part(part),
+        name=name,
     )
     spec = BackboneSpec(
         name=backbone,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from featcache.defaults import to_json
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ class BackboneSpec:
         return parse_seed(argument) if separator and prefix == "seed" else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
+        """Return the fields as JSON values; newer ones (`featcache.defaults`) where they differ."""
+        return to_json(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BackboneSpec:

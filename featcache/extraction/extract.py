@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -122,6 +122,8 @@ def extract(
     make_folders(out / SHARDS)
     with writing(out), stopped_by_sigterm():
         manifest = resumed_manifest(out, manifest)
+        if config.name:
+            manifest = replace(manifest, name=config.name)
         remove_temporaries(out)
         remove_temporaries(out / SHARDS)
         chunks = split_chunks(images, manifest.shard_size, manifest.part)
@@ -166,7 +168,7 @@ def extract(
             seconds=seconds,
             images_per_second=new / seconds if new else 0.0,
         )
-        append_history(out, "extract", summary, str(backbone.device))
+        append_history(out, manifest, "extract", summary, str(backbone.device))
     return summary
 
 

@@ -71,7 +71,12 @@ def make_shards(
         digest = manifest.fingerprint.digest
         path = out / shard_name(number)
         return number, write_shard(
-            path, content, index=number, fingerprint=digest, settings=settings
+            path,
+            content,
+            index=number,
+            fingerprint=digest,
+            settings=settings,
+            schema_version=manifest.schema_version,
         )
 
     images = (image for chunk in chunks.values() for image in chunk)

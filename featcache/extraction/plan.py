@@ -57,6 +57,7 @@ class ExtractConfig:
         part: (i, n) with i from 1 to n: make only every n-th shard, from the i-th. The parts of n
             machines, each in a folder of its own, are put together by
             `featcache.maintenance.merge`.
+        name: What the cache is called; None for the data set's name, or the one that it has.
     """
 
     views: tuple[str, ...] = ("original",)
@@ -68,6 +69,7 @@ class ExtractConfig:
     max_failures: float = 0.25
     prompts: tuple[str, ...] = ()
     part: tuple[int, int] | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -84,6 +86,8 @@ class ExtractConfig:
             raise FeatcacheError(f"limit must be at least 1, not {self.limit}")
         if not 0 <= self.max_failures <= 1:
             raise FeatcacheError(f"max_failures is a share from 0 to 1, not {self.max_failures}")
+        if self.name is not None and not (self.name.strip() and self.name.isprintable()):
+            raise FeatcacheError(f"name must be printable text in one line, not {self.name!r}")
         if self.workers < 0:
             raise FeatcacheError(f"workers must not be negative, not {self.workers}")
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
@@ -137,6 +141,7 @@ def plan_manifest(
         part=Part(index=config.part[0], count=config.part[1], images=images)
         if config.part
         else None,
+        name=config.name or "",
     )
 
 
@@ -167,7 +172,7 @@ def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:
             f"extraction makes {f'part {manifest.part}' if manifest.part else 'a whole cache'}; "
             "each part needs a folder of its own"
         )
-    return replace(there, part=manifest.part)
+    return replace(there.current(), part=manifest.part)
 
 
 def split_chunks(

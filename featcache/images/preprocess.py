@@ -9,13 +9,14 @@ Steps 1 to 4 are those of ``decode.py``: identify, decode, convert to RGB, make 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
+from featcache.defaults import to_json
 from featcache.images.decode import decode, read_file
 from featcache.images.measures import measure
 
@@ -84,8 +85,8 @@ class Preprocessing:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Return the fields as JSON values; newer ones (`featcache.defaults`) where they differ."""
+        return to_json(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:

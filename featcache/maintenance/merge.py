@@ -28,7 +28,7 @@ from featcache.storage.fingerprint import differences, require_same
 from featcache.storage.history import append_history
 from featcache.storage.layout import LABELS, SHARDS, folder_exists, shard_name, shard_number
 from featcache.storage.lock import writing
-from featcache.storage.manifest import FileEntry, Manifest
+from featcache.storage.manifest import FileEntry, Manifest, new_identity
 from featcache.storage.prompts import write_prompts
 from featcache.storage.shard import mismatches, open_shard_of
 from featcache.storage.tables import LABELS_SCHEMA, labels_from, read_table
@@ -113,7 +113,7 @@ def merge_caches(
             linked=linked,
             copied=len(entries) - linked,
         )
-        append_history(out, "merge", summary)
+        append_history(out, whole, "merge", summary)
     return summary
 
 
@@ -150,7 +150,8 @@ def _require_same_whole(folders: Sequence[Path], manifests: Sequence[Manifest]) 
     if missing := sorted(set(range(1, part.count + 1)) - given):
         names = ", ".join(f"{index}/{part.count}" for index in missing)
         raise FeatcacheError(f"parts are missing: {names}")
-    return replace(first, part=None).unfinished()
+    whole = replace(first.current(), part=None, identity=new_identity())  # it is a new cache
+    return whole.unfinished()
 
 
 def _sources(

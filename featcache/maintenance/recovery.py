@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from featcache.datasets import open_dataset
@@ -80,6 +81,9 @@ def recover_manifest(folder: Path) -> Manifest:
             f"{folder}: {MANIFEST} is lost, and {' and '.join(found.values())} hold different "
             "features; remove those that do not belong here"
         )
+    for line in reversed(read_history(folder)[0]):  # shards know neither identity nor name
+        if "identity" in line and "name" in line:
+            return replace(manifest, identity=line["identity"], name=line["name"])
     return manifest
 
 
@@ -154,6 +158,7 @@ def rewrite_shard(folder: Path, manifest: Manifest, number: int) -> FileEntry | 
         index=number,
         fingerprint=shard.fingerprint,
         settings=settings,
+        schema_version=shard.schema_version,
     )
 
 

@@ -147,7 +147,7 @@ def repair_cache(
         source = Source(manifest, root=root, dataset=dataset, backbone=backbone)
         report = _Repair(path, source, accept_changed, workers, on_progress).run(damages)
         if report.changed:
-            append_history(path, "repair", report)
+            append_history(path, manifest, "repair", report)
     return report
 
 

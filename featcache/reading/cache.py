@@ -104,6 +104,16 @@ class Cache:
         return self.fingerprint.views
 
     @property
+    def identity(self) -> str:
+        """What tells this cache from every other: 32 hexadecimal digits, the same in copies."""
+        return self.manifest.identity
+
+    @property
+    def name(self) -> str:
+        """What people call the cache: ``--name``, or else the data set's name."""
+        return self.manifest.name
+
+    @property
     def dataset(self) -> str:
         """Name of the data set."""
         return str(self.manifest.dataset["name"])

@@ -1,9 +1,10 @@
 """What determines features, its hash, and the difference between two of them.
 
 The fingerprint holds the backbone (architecture, configuration, digest of its weights), the token
-projection, preprocessing, views, the stored dtype and the schema version. Paths, pretrained tags,
-times, batch sizes, precision and worker counts are provenance: they are recorded in the cache, but
-the same weights from a hub and from a local file are the same features.
+projection, preprocessing, views and the stored dtype. Paths, pretrained tags, times, batch sizes,
+precision and worker counts are provenance: they are recorded in the cache, but the same weights
+from a hub and from a local file are the same features. The version of the layout is no part of it
+either: the same features in another layout stay the same features.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 from featcache.errors import FingerprintMismatchError
 from featcache.storage.layout import DTYPES
 
-SCHEMA_VERSION = 1
+# Version 1 of the layout hashed its number with the rest. It stays in what is hashed, whatever the
+# layout is now, so that the same features have the same digest in every version.
+_HASHED_WITH = {"schema_version": 1}
 
 Json = Any  # a value that the json module can write
 
@@ -37,14 +40,12 @@ class Fingerprint:
         preprocessing: ``Preprocessing.to_dict()``.
         views: Names of the stored views, in the order of the shards' second axis.
         dtype: How tokens are stored: ``float16``, ``float32`` or ``int8``.
-        schema_version: Version of the layout on disk.
     """
 
     backbone: Mapping[str, Json]
     preprocessing: Mapping[str, Json]
     views: tuple[str, ...]
     dtype: str
-    schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         """Refuse values of other types, as a damaged or hostile file may hold them."""
@@ -63,7 +64,6 @@ class Fingerprint:
             "preprocessing": dict(self.preprocessing),
             "views": list(self.views),
             "dtype": self.dtype,
-            "schema_version": self.schema_version,
         }
 
     @classmethod
@@ -74,13 +74,12 @@ class Fingerprint:
             preprocessing=value["preprocessing"],
             views=tuple(value["views"]),
             dtype=value["dtype"],
-            schema_version=value["schema_version"],
         )
 
     @property
     def digest(self) -> str:
         """The first 128 bits of the SHA-256 of the canonical JSON, in hexadecimal."""
-        return digest(self.to_dict())
+        return digest(self.to_dict() | _HASHED_WITH)
 
     def prompt_identity(self) -> dict[str, Json]:
         """Return the part that determines prompt tokens: the text tower, not the images.

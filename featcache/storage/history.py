@@ -17,14 +17,19 @@ from featcache.storage.layout import HISTORY
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from featcache.storage.manifest import Manifest
 
-def append_history(folder: Path, command: str, summary: Any, device: str = "cpu") -> None:
+
+def append_history(
+    folder: Path, manifest: Manifest, command: str, summary: Any, device: str = "cpu"
+) -> None:
     """Add a line: what ran, when, where and for how long. Call it under the lock.
 
     The file is replaced as a whole, so a crash leaves no torn line.
 
     Args:
         folder: The cache.
+        manifest: What it is. Its identity and name stand here too, for a lost cache.json.
         command: Which command ran.
         summary: A dataclass of JSON values; its ``out`` and ``path`` are left out.
         device: Where the backbone ran.
@@ -35,6 +40,8 @@ def append_history(folder: Path, command: str, summary: Any, device: str = "cpu"
         "host": socket.gethostname(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
         "device": device,
+        "identity": manifest.identity,
+        "name": manifest.name,
         **{k: v for k, v in asdict(summary).items() if k not in ("out", "path")},
     }
     path = folder / HISTORY

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+SCHEMA_VERSION = 2  # of what is written
+READABLE_VERSIONS = (1, 2)
+
 MANIFEST = "cache.json"
 SAMPLES = "samples.parquet"
 LABELS = "labels.parquet"

@@ -1,21 +1,34 @@
 """cache.json: what the features of a cache are, what made them, and a digest of every file.
 
-The document is a function of settings and content alone: times and machines are in history.jsonl.
-So an interrupted and resumed extraction ends with the same bytes as one that ran through.
+The document is a function of settings, content and the cache's identity: times and machines are in
+history.jsonl. So an interrupted and resumed extraction ends with the same bytes as one that ran
+through.
+
+Versions 1 and 2 are read; what is written is version 2. Version 1 had no identity and no name.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from featcache.errors import CacheFormatError, CacheNotFoundError
 from featcache.storage.durable import file_digest, write_bytes
-from featcache.storage.fingerprint import SCHEMA_VERSION, Fingerprint, canonical_json, digest
-from featcache.storage.layout import LABELS, MANIFEST, PROMPTS, SAMPLES, SHARDS, Shapes
+from featcache.storage.fingerprint import Fingerprint, canonical_json, digest
+from featcache.storage.layout import (
+    LABELS,
+    MANIFEST,
+    PROMPTS,
+    READABLE_VERSIONS,
+    SAMPLES,
+    SCHEMA_VERSION,
+    SHARDS,
+    Shapes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +37,11 @@ FORMAT = "featcache"
 _SHARD = re.compile(rf"{SHARDS}/[0-9]{{5,9}}\.h5")
 _DIGEST = re.compile("[0-9a-f]{32}")
 MAX_BYTES = 1 << 28  # of cache.json: a shard takes 130
+
+
+def new_identity() -> str:
+    """Draw the identity of a new cache: 128 random bits, in hexadecimal."""
+    return secrets.token_hex(16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +111,10 @@ class Manifest:
         files: Every file but this one and the history, once the extraction reached its end.
         part: The share of a cache that is made on several machines; such a cache is never
             complete, and finished when it has ``files``.
+        identity: Drawn when the cache is created, and kept for as long as it lives; it tells two
+            caches apart. A cache of version 1 gets one that follows from its content.
+        name: What people call the cache; the data set's name where it is empty.
+        schema_version: Of the layout; shards that are made for this manifest have the same.
     """
 
     dataset: Mapping[str, Any]
@@ -104,6 +126,9 @@ class Manifest:
     complete: bool = False
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     part: Part | None = None
+    identity: str = field(default_factory=new_identity)
+    name: str = ""
+    schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         """Refuse values of other types, as a damaged or hostile file may hold them."""
@@ -114,8 +139,14 @@ class Manifest:
             raise ValueError(f"dataset must have a name, not {self.dataset!r}")  # noqa: TRY004
         if not _is_count(self.shard_size) or not self.shard_size:
             raise ValueError(f"shard_size must be a positive integer, not {self.shard_size!r}")
-        if self.fingerprint.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"these are features of schema {self.fingerprint.schema_version!r}")
+        if not isinstance(self.identity, str) or not _DIGEST.fullmatch(self.identity):
+            raise ValueError(f"identity must be 32 hexadecimal digits, not {self.identity!r}")
+        if self.name == "":
+            object.__setattr__(self, "name", self.dataset["name"])
+        if not isinstance(self.name, str) or not self.name.isprintable():
+            raise ValueError(f"name must be printable text in one line, not {self.name!r}")
+        if type(self.schema_version) is not int or self.schema_version not in READABLE_VERSIONS:
+            raise ValueError(f"there is no schema version {self.schema_version!r}")
         if not isinstance(self.complete, bool):
             raise ValueError(f"complete must be true or false, not {self.complete!r}")  # noqa: TRY004
 
@@ -145,10 +176,13 @@ class Manifest:
             )
 
     def settings(self) -> dict[str, Any]:
-        """Return what was decided before the first image: all but the files and the part."""
+        """Return what was decided before the first image, and determines shards."""
+        fingerprint = self.fingerprint.to_dict()
+        if self.schema_version == 1:
+            fingerprint["schema_version"] = 1
         return {
             "dataset": dict(self.dataset),
-            "fingerprint": self.fingerprint.to_dict(),
+            "fingerprint": fingerprint,
             "shapes": self.shapes.to_dict(),
             "shard_size": self.shard_size,
             "backbone": dict(self.backbone),
@@ -165,13 +199,15 @@ class Manifest:
             shard_size=value["shard_size"],
             backbone=value["backbone"],
             provenance=value["provenance"],
+            schema_version=value["fingerprint"].get("schema_version", SCHEMA_VERSION),
         )
 
     def to_bytes(self) -> bytes:
         """Serialize; the last key is the digest of all others."""
         body = {
             "format": FORMAT,
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": self.schema_version,
+            **({} if self.schema_version == 1 else {"identity": self.identity, "name": self.name}),
             **self.settings(),
             "fingerprint_digest": self.fingerprint.digest,
             "complete": self.complete,
@@ -212,9 +248,10 @@ class Manifest:
             version = value["schema_version"]
             if value["format"] != FORMAT:
                 raise CacheFormatError(f"{path}: not a featcache cache")
-            if version != SCHEMA_VERSION:
+            if version not in READABLE_VERSIONS:
+                known = " and ".join(map(str, READABLE_VERSIONS))
                 raise CacheFormatError(
-                    f"{path}: schema version {version}, this featcache reads {SCHEMA_VERSION}; "
+                    f"{path}: schema version {version}, this featcache reads {known}; "
                     "install the version that made it, or extract again"
                 )
             stored = value.pop("digest")
@@ -225,6 +262,9 @@ class Manifest:
                 complete=value["complete"],
                 files={name: _entry(name, entry) for name, entry in value["files"].items()},
                 part=Part(**value["part"]) if "part" in value else None,
+                identity=_identity_of(value),
+                name=value["name"] if version > 1 else "",
+                schema_version=version,
             )
         except CacheFormatError:
             raise
@@ -235,8 +275,27 @@ class Manifest:
         return manifest
 
     def write(self, folder: Path) -> None:
-        """Write cache.json atomically and durably."""
-        write_bytes(folder / MANIFEST, self.to_bytes())
+        """Write cache.json atomically and durably; one of version 1 becomes version 2."""
+        write_bytes(folder / MANIFEST, self.current().to_bytes())
+
+    def current(self) -> Manifest:
+        """Return the same in the version that is written now."""
+        return replace(self, schema_version=SCHEMA_VERSION)
+
+
+def _identity_of(value: Mapping[str, Any]) -> str:
+    """Return the identity that cache.json states.
+
+    Version 1 states none. What follows from its features and images serves as well: the copy of a
+    cache has the same, another cache has not. An unfinished one gets its own when it is finished.
+    """
+    if value["schema_version"] > 1:
+        stated: str = value["identity"]
+        return stated
+    if SAMPLES not in value["files"]:
+        return new_identity()
+    samples = value["files"][SAMPLES]["xxh3_128"]
+    return digest({"fingerprint": value["fingerprint_digest"], "samples": samples})
 
 
 def _entry(name: str, value: Mapping[str, Any]) -> FileEntry:

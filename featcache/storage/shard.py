@@ -24,9 +24,9 @@ import numpy as np
 import xxhash
 
 from featcache.errors import CacheFormatError
-from featcache.storage.fingerprint import SCHEMA_VERSION, canonical_json
+from featcache.storage.fingerprint import canonical_json
 from featcache.storage.hdf5 import Pending, Region, read_regions, unexpected, write_arrays
-from featcache.storage.layout import shard_name
+from featcache.storage.layout import READABLE_VERSIONS, SCHEMA_VERSION, shard_name
 from featcache.storage.manifest import FileEntry
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class ShardIndex:
     fingerprint: str
     num_rows: int
     records_digest: str
+    schema_version: int
     regions: Mapping[str, Region]
 
     def map(self, name: str) -> NDArray[Any]:
@@ -166,6 +167,7 @@ def write_shard(
     index: int,
     fingerprint: str,
     settings: Mapping[str, Any] | None = None,
+    schema_version: int = SCHEMA_VERSION,
 ) -> FileEntry:
     """Write a shard, atomically and durably; the bytes depend on the arguments alone.
 
@@ -175,6 +177,7 @@ def write_shard(
         index: The shard's number.
         fingerprint: Digest of what determines the features.
         settings: ``Manifest.settings()``, from which a lost cache.json can be rebuilt.
+        schema_version: Of the layout; an old one only to restore an old shard's bytes.
 
     Returns:
         The entry of cache.json that describes the file.
@@ -210,7 +213,7 @@ def write_shard(
                 "records": np.frombuffer(records, np.uint8),
             },
             {
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": schema_version,
                 "fingerprint": fingerprint.encode(),
                 "index": index,
                 "records_digest": xxhash.xxh3_128_hexdigest(records).encode(),
@@ -235,8 +238,9 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
     expected["sample_id"] = (np.dtype("S"), ())
     expected["records"] = (np.dtype("uint8"), ())
     regions, attributes = read_regions(path, expected, ATTRIBUTES)
-    if attributes["schema_version"] != SCHEMA_VERSION:
-        raise unexpected(path, "schema_version", attributes["schema_version"], SCHEMA_VERSION)
+    if attributes["schema_version"] not in READABLE_VERSIONS:
+        known = " or ".join(map(str, READABLE_VERSIONS))
+        raise unexpected(path, "schema_version", attributes["schema_version"], known)
     num_rows = regions["sample_id"].shape[0]
     for name, region in regions.items():
         if name != "records" and region.shape[0] != num_rows:
@@ -247,6 +251,7 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
         fingerprint=attributes["fingerprint"],
         num_rows=num_rows,
         records_digest=attributes["records_digest"],
+        schema_version=attributes["schema_version"],
         regions=regions,
     )
 
@@ -314,6 +319,7 @@ def shard_settings(path: Path) -> dict[str, Any] | None:
         fingerprint=attributes["fingerprint"],
         num_rows=0,
         records_digest=attributes["records_digest"],
+        schema_version=attributes["schema_version"],
         regions=regions,
     )
     return shard.settings()

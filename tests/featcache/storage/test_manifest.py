@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from featcache.errors import CacheFormatError, CacheNotFoundError, FingerprintMismatchError
-from featcache.storage.fingerprint import Fingerprint, require_same
+from featcache.maintenance.repair import repair_cache
+from featcache.storage.fingerprint import Fingerprint, digest, require_same
 from featcache.storage.manifest import FileEntry, Manifest, Part
 
 
@@ -27,6 +28,8 @@ def test_round_trip(manifest, small_cache, tmp_path):
 
 def test_settings_rebuild_the_document(manifest):
     again = Manifest.from_settings(json.loads(json.dumps(manifest.settings(), sort_keys=True)))
+    assert again.identity != manifest.identity  # shards do not know it
+    again = replace(again, identity=manifest.identity)
     assert again.with_files(manifest.files).to_bytes() == manifest.to_bytes()
     assert again == manifest.unfinished()
 
@@ -36,9 +39,9 @@ def test_settings_rebuild_the_document(manifest):
     [
         (b'"format": "featcache"', b'"format": "elsewhere"', "not a featcache cache"),
         (
-            b'"schema_version": 1',
             b'"schema_version": 2',
-            "schema version 2, this featcache reads 1",
+            b'"schema_version": 3',
+            "schema version 3, this featcache reads 1 and 2",
         ),
         (b'"complete": true', b'"complete": false', "digest does not match"),
         (b'"complete": true', b'"complete":  true', "digest does not match"),
@@ -95,7 +98,7 @@ def changed(fingerprint, name):
     place = value
     for key in path:
         place = place[key]
-    possible = {"views": ["original"], "dtype": "int8", "schema_version": 2}
+    possible = {"views": ["original"], "dtype": "int8"}
     place[last] = possible.get(name, f"other {place[last]}")
     return Fingerprint.from_dict(value)
 
@@ -108,7 +111,7 @@ def test_each_difference_is_refused_by_name(manifest):
         "backbone.token_pool",
         "preprocessing.size", "preprocessing.mean", "preprocessing.std", "preprocessing.resize",
         "preprocessing.interpolation", "preprocessing.orientation", "preprocessing.truncated",
-        "views", "dtype", "schema_version",
+        "views", "dtype",
     }  # fmt: skip
     assert expected <= names.keys()
     for name in names:
@@ -121,3 +124,44 @@ def test_each_difference_is_refused_by_name(manifest):
         assert re.match(rf"  {re.escape(name)}: ", lines[0])
         require_same(fingerprint, other, "one", "two", ignore=[name])
     require_same(fingerprint, fingerprint, "one", "two")
+
+
+def test_the_layout_is_no_part_of_the_digest(manifest):
+    """Digests of version 1 hold for ever: they were computed with its number."""
+    value = manifest.fingerprint.to_dict()
+    assert "schema_version" not in value
+    assert manifest.fingerprint.digest == digest({**value, "schema_version": 1})
+
+
+def test_every_cache_has_an_identity_and_a_name(manifest, make_small_cache, tmp_path, cache_copy):
+    other = Manifest.read(make_small_cache(tmp_path / "other", name="my ages"))
+    assert re.fullmatch("[0-9a-f]{32}", manifest.identity)
+    assert manifest.identity not in (other.identity, manifest.dataset["name"])
+    assert (manifest.name, other.name) == ("table", "my ages")
+    make_small_cache(cache_copy)  # nothing to do
+    assert Manifest.read(cache_copy) == manifest
+    make_small_cache(cache_copy, name="ages")
+    assert Manifest.read(cache_copy) == replace(manifest, name="ages")
+    shards = "shards/00000.h5"
+    assert (tmp_path / "other" / shards).read_bytes() == (cache_copy / shards).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"identity": "F" * 32}, {"identity": 3}, {"name": "a\nb"}, {"name": ["a"]},
+        {"schema_version": 3}, {"schema_version": True},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_impossible_values_are_refused(manifest, change):
+    with pytest.raises(ValueError, match=next(iter(change)).replace("_", " ")):
+        replace(manifest, **change)
+
+
+def test_a_lost_manifest_keeps_identity_and_name(make_small_cache, tmp_path):
+    cache = make_small_cache(tmp_path / "cache", name="mine")
+    before = Manifest.read(cache)
+    (cache / "cache.json").unlink()
+    repair_cache(cache)
+    assert Manifest.read(cache) == before
