@@ -24,11 +24,18 @@ from featcache.errors import CacheFormatError
 from featcache.reading.features import Features
 from featcache.reading.mapping import aligned_empty
 from featcache.storage.durable import file_digest
+from featcache.storage.fingerprint import digest
 from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, Shapes
 from featcache.storage.manifest import Manifest
 from featcache.storage.prompts import Prompt, PromptIndex, open_prompts
 from featcache.storage.quantize import dequantize
-from featcache.storage.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, ok_samples, read_table
+from featcache.storage.tables import (
+    LABELS_SCHEMA,
+    SAMPLES_SCHEMA,
+    content_digest,
+    ok_samples,
+    read_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,6 +145,22 @@ class Cache:
                 f"{len(self)}; run `featcache repair`"
             )
         return ids
+
+    @cached_property
+    def state(self) -> str:
+        """Digest of what is read here: features, the images of the rows, in order, and labels.
+
+        Two caches, or one cache at two times, with the same state give a training the same
+        numbers. Paths, prompts and how images lie in shards are no part of it.
+        """
+        images = ok_samples(self.samples).select(["sample_id", "sha256"])
+        return digest(
+            {
+                "features": self.fingerprint.digest,
+                "images": content_digest(images),
+                "labels": content_digest(self.labels),
+            }
+        )
 
     def _table(self, name: str, schema: pa.Schema) -> pa.Table:
         """Read a table, and make sure that it is the one that cache.json means.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from featcache.datasets.records import Label
 from featcache.errors import CacheFormatError
 from featcache.storage.durable import write_bytes
+from featcache.storage.fingerprint import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -111,6 +114,42 @@ def measured_labels(
 def ok_samples(samples: pa.Table) -> pa.Table:
     """Return the rows of images that have features."""
     return samples.filter(pc.field("status") == "ok")
+
+
+def content_digest(table: pa.Table) -> str:
+    """Hash what a table says: 128 bits in hexadecimal.
+
+    A Parquet file's bytes change with the library that wrote it; this does not, and neither does it
+    depend on how a column is cut into chunks.
+    """
+    return digest([[f.name, str(f.type), *_column_digests(table[f.name])] for f in table.schema])
+
+
+def _column_digests(column: pa.ChunkedArray[Any]) -> list[str]:
+    """Hash a column's values, one after the other, and the length of each; -1 for a null."""
+    values, lengths = xxhash.xxh3_128(), xxhash.xxh3_128()
+    chunks: list[Any] = column.chunks
+    for chunk in chunks:
+        sizes: Any
+        if pa.types.is_list(chunk.type):
+            sizes, flat = pc.list_value_length(chunk), pc.fill_null(chunk.flatten(), 0)
+        elif pa.types.is_string(chunk.type):
+            sizes, flat = pc.binary_length(chunk), _letters(pc.fill_null(chunk, ""))
+        else:
+            sizes, flat = pc.if_else(chunk.is_valid(), 1, None), pc.fill_null(chunk, 0)
+        sizes = pc.cast(pc.fill_null(sizes, pa.scalar(-1)), pa.int32())
+        for state, array in ((values, flat), (lengths, sizes)):
+            state.update(np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).data)
+    return [values.hexdigest(), lengths.hexdigest()]
+
+
+def _letters(texts: Any) -> Any:
+    """Return the UTF-8 of all texts, one after the other, as they lie in memory."""
+    _, places, letters = texts.buffers()
+    if letters is None or not len(texts):
+        return pa.array([], pa.uint8())
+    offsets = np.frombuffer(places, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return pa.array(np.frombuffer(letters, np.uint8)[offsets[0] : offsets[-1]])
 
 
 def write_table(path: Path, table: pa.Table) -> bool:

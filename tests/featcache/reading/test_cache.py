@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from featcache import Cache
 from featcache.errors import CacheFormatError, CacheNotFoundError, PromptNotFoundError
 from featcache.storage.manifest import Manifest
+from featcache.storage.tables import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,3 +113,19 @@ def test_no_cache_and_unfinished_cache(tmp_path: Path, cache_copy: Path) -> None
 def test_import_does_not_load_torch() -> None:
     code = "import sys, featcache, featcache.reading.cache; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_state_changes_with_what_is_read(
+    cache_copy: Path, small_cache: Path, make_small_cache: Callable[..., Path], tmp_path: Path
+) -> None:
+    from featcache.maintenance.relabel import add_texts
+
+    before = Cache.open(small_cache).state
+    other = make_small_cache(tmp_path / "other", shard_size=5)  # the same, from other shards
+    assert Cache.open(other).state == before
+    fewer = make_small_cache(tmp_path / "fewer", limit=9)
+    assert Cache.open(fewer).state != before
+    labels = Cache.open(cache_copy).labels
+    write_table(cache_copy / "labels.parquet", labels.slice(1))
+    add_texts(cache_copy, [], lambda _: pytest.fail("no prompt is new"))  # new digests
+    assert Cache.open(cache_copy).state != before

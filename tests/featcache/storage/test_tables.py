@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -8,6 +10,7 @@ from featcache.storage.shard import SampleRecord
 from featcache.storage.tables import (
     LABELS_SCHEMA,
     SAMPLES_SCHEMA,
+    content_digest,
     labels_from,
     labels_table,
     measured_labels,
@@ -73,3 +76,23 @@ def test_what_cannot_be_read(tmp_path):
     pq.write_table(pa.table({"sample_id": ["a"]}), path)
     with pytest.raises(CacheFormatError, match="columns are sample_id string, expected"):
         read_table(path, LABELS_SCHEMA)
+
+
+def test_the_content_digest_knows_each_value_and_no_chunks():
+    whole = labels_table(LABELS)
+    pieces = pa.concat_tables([whole.slice(0, 1), whole.slice(1, 0), whole.slice(1)])
+    assert pieces["query"].num_chunks == 3
+    assert content_digest(pieces) == content_digest(whole)
+    changes = [
+        {"sample_id": "aa"}, {"task": ""}, {"value": 1.5}, {"split": "val"}, {"fold": 3},
+        {"fold": 0}, {"distribution": ()}, {"distribution": (0.25, 0.5)},
+    ]  # fmt: skip
+    others = [labels_table([replace(LABELS[0], **change), *LABELS[1:]]) for change in changes]
+    others += [labels_table(LABELS[:2]), labels_table([*LABELS[1:], LABELS[0]]), labels_table([])]
+    found = {content_digest(table) for table in [whole, *others]}
+    assert len(found) == 1 + len(others)
+
+
+def test_the_content_digest_knows_where_a_text_ends():
+    one, two = (pa.table({"x": texts}) for texts in (["ab", "c"], ["a", "bc"]))
+    assert content_digest(one) != content_digest(two)
