@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapter.convert import require_features
-from adapter.data.targets import TargetScales
+from adapter.data.identity import cache_path, position
+from adapter.data.targets import TargetScale, TargetScales
 from adapter.errors import CheckpointError, ConfigError
 from adapter.network.model import RankingAdapter
 from adapter.record import RUN_FILE, read_record
@@ -71,13 +72,21 @@ class Run:
         except (KeyError, IndexError, TypeError) as error:
             raise CheckpointError(f"{folder / RUN_FILE}: a field is missing: {error}") from error
 
+    def position(self, cache: FeatureCache) -> int | None:
+        """Return which cache of the run's training this is; None for any other."""
+        return position(self.record["shards"], cache)
+
+    def scale(self, cache: FeatureCache, query: str, task: str | None = None) -> TargetScale:
+        """Return the unit of a query's scores on a cache; see ``TargetScales.find``."""
+        return self.scales.find(query, task, cache.dataset, self.position(cache))
+
     def require_features(self, cache: FeatureCache) -> None:
         """Refuse a cache whose features are not those of the training; views may differ.
 
         Raises:
             FingerprintMismatchError: They differ; the message says in what.
         """
-        self.require_fingerprint(cache.fingerprint, f"the cache {cache_name(cache)}")
+        self.require_fingerprint(cache.fingerprint, f"the cache {cache_path(cache)}")
 
     def require_fingerprint(self, found: Fingerprint, what: str) -> None:
         """The same for a fingerprint; ``what`` names in the message what it belongs to."""
@@ -108,8 +117,8 @@ def open_caches(
         require_same(
             opened[0].fingerprint,
             other.fingerprint,
-            f"the cache {cache_name(opened[0])}",
-            f"the cache {cache_name(other)}",
+            f"the cache {cache_path(opened[0])}",
+            f"the cache {cache_path(other)}",
             ignore=("views",),
         )
     return opened
@@ -119,8 +128,3 @@ def _open(path: str | Path, verify_rows: bool) -> FeatureCache:
     from featcache.reading.cache import Cache
 
     return Cache.open(path, verify_rows=verify_rows)
-
-
-def cache_name(cache: FeatureCache) -> str:
-    """Name a cache for messages: its path where it has one."""
-    return str(getattr(cache, "path", cache.dataset))

@@ -106,7 +106,7 @@ def _write_gallery(out: Path, root: Path | None, ranking: Ranking, run: Path) ->
         ranking.paths,
         ranking.scores,
         {"run": str(run), "images": str(root or "from a cache")},
-        make_thumbnails(root, ranking.paths),
+        make_thumbnails([root] if root else [], [(0, path) for path in ranking.paths]),
     )
     write_bytes(out, page.encode())
 
@@ -127,8 +127,9 @@ def report(
         list[Path] | None,
         typer.Option("--shards", help="A cache.  [default: those of the training]"),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="The images' folder, for the pictures in the page.")
+    roots: Annotated[
+        list[Path] | None,
+        typer.Option("--root", help="The images' folder, for the pictures; one per cache."),
     ] = None,
     split: Annotated[str, typer.Option(help="Whose labels, separated by commas.")] = "test",
     fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
@@ -152,7 +153,7 @@ def report(
         page, metrics = build_report(
             run,
             caches or caches_of(run),
-            root=root,
+            roots=roots or (),
             split=tuple(split.split(",")),
             fold=fold,
             device=device,
@@ -163,4 +164,10 @@ def report(
     for name, values in metrics["mean"].items():
         shown = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if v is not None)
         say(f"{name}: {shown}")
+    used = caches or caches_of(run)
+    if roots and len(roots) < len(used):
+        others = ", ".join(map(str, used[len(roots) :]))
+        say(
+            f"no pictures of the images of {others}: give one --root for each cache, in their order"
+        )
     say(f"written to {target} and {target.with_suffix('.json').name}")

@@ -190,7 +190,7 @@ class Feed:
     def _build(self, step: int) -> TrainBatch:
         plan = self._sampler.batch(step)
         part = part_of(len(plan), self._rank, self._world)
-        scale = self._scales.of_task(self._caches[plan.shard].dataset, plan.task)
+        scale = self._scales.of_task(plan.shard, plan.task)
         tokens = self._sources[plan.shard].gather(plan.rows[part], plan.views[part])
         return TrainBatch(
             plan=plan,

@@ -2,22 +2,22 @@
 
 Counts, ages and opinion scores differ by orders of magnitude, and the regression head sums over
 tokens: raw ages start with a loss in the tens, and the data set with the largest unit drowns the
-others. So targets are standardized per task, (y - mean) / std of the training labels, and scores
-are mapped back to the data set's unit wherever somebody sees them. The released code trains on
-raw values; that is ``none``.
+others. So targets are standardized per cache and task, (y - mean) / std of the training labels,
+and scores are mapped back to the data set's unit wherever somebody sees them. The released code
+trains on raw values; that is ``none``.
 
 The ranking losses see only the order of targets, which a positive scale keeps.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,10 +29,12 @@ Values = TypeVar("Values", bound="float | NDArray[Any]")
 
 @dataclass(frozen=True, kw_only=True)
 class TargetScale:
-    """Unit of one task in one data set.
+    """Unit of one task in one cache.
 
     Attributes:
-        dataset: Name of the data set.
+        cache: Number of the cache in the run, as ``run.json`` counts them. None in runs of before
+            2026-11-28, which gave all caches of one data set the unit of the first.
+        dataset: Name of its data set.
         task: Name of the task.
         queries: The prompts that were trained with it.
         mean: What a score of 0 stands for, in the data set's unit.
@@ -41,6 +43,7 @@ class TargetScale:
         high: Largest training label.
     """
 
+    cache: int | None
     dataset: str
     task: str
     queries: tuple[str, ...]
@@ -73,32 +76,43 @@ class TargetScales:
 
     scales: tuple[TargetScale, ...]
 
-    def of_task(self, dataset: str, task: str) -> TargetScale:
+    def of_task(self, cache: int, task: str) -> TargetScale:
         """Return a training task's unit; KeyError when the run has no such task."""
         for scale in self.scales:
-            if (scale.dataset, scale.task) == (dataset, task):
+            if (scale.cache, scale.task) == (cache, task):
                 return scale
-        raise KeyError((dataset, task))
+        raise KeyError((cache, task))
 
-    def find(self, query: str, task: str | None = None, dataset: str | None = None) -> TargetScale:
+    def find(
+        self,
+        query: str,
+        task: str | None = None,
+        dataset: str | None = None,
+        cache: int | None = None,
+    ) -> TargetScale:
         """Guess the unit of a query that may be new.
 
-        The best match decides: the same data set and task, then the query itself, then the task
-        alone, then the only unit that there is. Nothing of the kind leaves the network's own
-        unit (mean 0, std 1), in which order is meaningful and size is not.
+        The best match decides: the same cache and task, the same data set and task, then the
+        query itself, then the task alone, then the only unit that there is. Where two caches
+        match as well as each other and have different units, neither is taken. Nothing of the
+        kind leaves the network's own unit (mean 0, std 1), in which order is meaningful and size
+        is not.
         """
-        tests = (
+        tests: tuple[Callable[[TargetScale], bool], ...] = (
+            lambda s: cache is not None and s.cache == cache and s.task == task,
+            lambda s: s.dataset == dataset and s.task == task and query in s.queries,
             lambda s: s.dataset == dataset and s.task == task,
             lambda s: query in s.queries and task in (None, s.task),
             lambda s: s.task == task,
         )
         for test in tests:
-            for scale in self.scales:
-                if test(scale):
-                    return scale
+            found = [scale for scale in self.scales if test(scale)]
+            if found and len({(scale.mean, scale.std) for scale in found}) == 1:
+                return found[0]
         if len(self.scales) == 1 and task is None:
             return self.scales[0]
         return TargetScale(
+            cache=None,
             dataset=dataset or "",
             task=task or "",
             queries=(query,),
@@ -114,8 +128,18 @@ class TargetScales:
 
     @classmethod
     def from_list(cls, values: Sequence[Mapping[str, Any]]) -> TargetScales:
-        """Read what ``to_list`` gave."""
-        return cls(scales=tuple(TargetScale.from_dict(v) for v in values))
+        """Read what ``to_list`` gave, now or before 2026-11-28."""
+        scales: list[TargetScale] = []
+        for value in values:
+            scale = TargetScale.from_dict({"cache": None, **value})
+            known = [(s.cache, s.dataset, s.task) for s in scales]
+            if scale.cache is None and (None, scale.dataset, scale.task) in known:
+                at = known.index((None, scale.dataset, scale.task))
+                queries = dict.fromkeys((*scales[at].queries, *scale.queries))
+                scales[at] = replace(scales[at], queries=tuple(queries))
+            else:
+                scales.append(scale)
+        return cls(scales=tuple(scales))
 
 
 def fit_scales(
@@ -124,14 +148,14 @@ def fit_scales(
     """Find each task's unit from its training labels.
 
     Args:
-        selections: Pairs of data set name and its training labels.
+        selections: Per cache of the run, the name of its data set and its training labels.
         scaling: ``standardize``, or ``none`` for raw values as in the released code.
 
     Returns:
-        One scale per (data set, task). A task whose labels are all equal keeps std 1.
+        One scale per (cache, task). A task whose labels are all equal keeps std 1.
     """
     scales = []
-    for dataset, selection in selections:
+    for number, (dataset, selection) in enumerate(selections):
         for task in sorted({q.task for q in selection.queries}):
             queries = [q for q in selection.queries if q.task == task]
             values = np.concatenate([q.values for q in queries])
@@ -140,6 +164,7 @@ def fit_scales(
                 mean, std = 0.0, 1.0
             scales.append(
                 TargetScale(
+                    cache=number,
                     dataset=dataset,
                     task=task,
                     queries=tuple(q.query for q in queries),

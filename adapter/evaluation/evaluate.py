@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter.data.identity import cache_titles
 from adapter.data.labels import select_labels
 from adapter.data.pools import counting
 from adapter.data.sampling import relevant_labels
@@ -46,7 +47,8 @@ class QueryEvaluation:
     """One query on one cache.
 
     Attributes:
-        dataset: Name of the data set.
+        cache: Number of the cache in the evaluation, from 0.
+        dataset: Name of its data set, and its place where two caches share a name.
         task: The query's task.
         query: The prompt of the labels.
         rows: int64 [n], the images.
@@ -57,6 +59,7 @@ class QueryEvaluation:
         positive_n: How many those are.
     """
 
+    cache: int
     dataset: str
     task: str
     query: str
@@ -70,6 +73,7 @@ class QueryEvaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the predictions."""
         result: dict[str, Any] = {
+            "cache": self.cache,
             "dataset": self.dataset,
             "task": self.task,
             "query": self.query,
@@ -227,7 +231,9 @@ def evaluate(
     rankings = choose_rankings(model, by)
     found: list[QueryEvaluation] = []
     left_out = 0
-    for cache in open_caches(caches):
+    opened = open_caches(caches)
+    titles = cache_titles(opened)
+    for number, cache in enumerate(opened):
         run.require_features(cache)
         chosen = select_labels(
             cache,
@@ -255,13 +261,14 @@ def evaluate(
                 view=view,
                 method=method,
             )
-            scale = run.scales.find(labels.query, labels.task, cache.dataset)
+            scale = run.scale(cache, labels.query, labels.task)
             if "score" in predictions:
                 predictions["score"] = scale.restore(predictions["score"])
             label_range = (scale.low, scale.high) if np.isfinite(scale.low) else None
             found.append(
                 _measured(
-                    cache.dataset,
+                    number,
+                    titles[number],
                     labels,
                     predictions,
                     label_range,
@@ -292,18 +299,19 @@ def validation_value(
     model.eval()
     way: By = "score" if model.config.score_head else "comparison"
     metrics = []
-    for cache, selection in zip(caches, selections, strict=True):
+    for number, (cache, selection) in enumerate(zip(caches, selections, strict=True)):
         for labels in selection.queries:
             predicted = predict_rankings(
                 model, cache, labels.rows, labels.query, [way], device=device, precision=precision
             )[way]
             if way == "score":
-                predicted = scales.of_task(cache.dataset, labels.task).restore(predicted)
+                predicted = scales.of_task(number, labels.task).restore(predicted)
             metrics.append(measure(labels.values, predicted, in_units=way == "score"))
     return float(getattr(average(metrics).mean, name))
 
 
 def _measured(
+    cache: int,
     dataset: str,
     labels: QueryLabels,
     predictions: dict[By, Array],
@@ -323,6 +331,7 @@ def _measured(
 
     counted = labels.values >= 1
     return QueryEvaluation(
+        cache=cache,
         dataset=dataset,
         task=labels.task,
         query=labels.query,

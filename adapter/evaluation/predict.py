@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from adapter.data.feed import to_compute
+from adapter.data.identity import cache_path
 from adapter.data.sampling import require_prompts
 from adapter.device import autocast_for, choose_precision, pick_device
 from adapter.errors import ConfigError
 from adapter.network.comparison import rank_by_comparison
 from adapter.network.model import Encoding
 from adapter.network.ranking import PairSummary
-from adapter.run import cache_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,7 +89,7 @@ def predict(
     )
     if by == "comparison":
         return predictions[by]
-    return run.scales.find(query, task, cache.dataset).restore(predictions[by])
+    return run.scale(cache, query, task).restore(predictions[by])
 
 
 def predict_rankings(
@@ -120,7 +120,7 @@ def predict_rankings(
     Returns:
         float64 [n] per way.
     """
-    require_prompts(cache, [prompt], cache_name(cache))
+    require_prompts(cache, [prompt], cache_path(cache))
     text = torch.from_numpy(np.array(cache.prompt(prompt).tokens)).float().to(device)  # [T, D]
     scores: list[Tensor] = []
     summaries: list[PairSummary] = []

@@ -1,6 +1,6 @@
 """From a run and its caches to the content of a report.
 
-    build_report(Path("runs/ava"), [Path("cache/ava")], root=Path("/data/ava"))
+    build_report(Path("runs/ava"), [Path("cache/ava")], roots=[Path("/data/ava")])
 
 Beside the adapter, ridge regression on the mean of the same cache's tokens, and on its pooled
 embeddings, is fitted to the training labels of the same queries and measured on the same images.
@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from adapter.data.identity import cache_titles
 from adapter.data.labels import select_labels
-from adapter.errors import LabelsError
+from adapter.errors import ConfigError, LabelsError
 from adapter.evaluation.evaluate import Evaluation, QueryEvaluation, evaluate
 from adapter.evaluation.metrics import Metrics, average, measure
 from adapter.methods.method import ImageVectors
@@ -40,7 +41,7 @@ def build_report(
     folder: Path,
     caches: Sequence[Path],
     *,
-    root: Path | None = None,
+    roots: Sequence[Path] = (),
     split: Sequence[str] = ("test",),
     fold: int | None = None,
     device: str = "auto",
@@ -51,7 +52,8 @@ def build_report(
     Args:
         folder: The run.
         caches: Caches to evaluate on.
-        root: Folder of the images; without it the page shows their names.
+        roots: Folders of the images, the first of the first cache and so on; images of a cache
+            without one are shown by their names.
         split: Whose labels.
         fold: Of which fold; that of the training by default.
         device: Where to compute.
@@ -63,28 +65,32 @@ def build_report(
     run = Run.load(folder)
     opened = [Cache.open(path) for path in caches]
     evaluation = evaluate(run, opened, split=split, fold=fold, device=device)
-    by_name = {cache.dataset: ImageVectors(cache) for cache in opened}
-    queries = [_query(run, by_name[q.dataset], q, evaluation.fold) for q in evaluation.queries]
+    if len(roots) > len(opened):
+        raise ConfigError(f"{len(roots)} folders of images for {len(opened)} caches")
+    vectors = [ImageVectors(cache) for cache in opened]
+    queries = [_query(run, vectors[q.cache], q, evaluation.fold) for q in evaluation.queries]
     methods = list(dict.fromkeys(name for query in queries for name in query.metrics))
     means = {
         name: average([q.metrics[name] for q in queries if name in q.metrics]).mean
         for name in methods
     }
-    paths = [path for query in queries for path in query.paths]
+    titles = cache_titles(opened)
+    images = [(query.folder, path) for query in queries for path in query.paths]
     page = report_page(
         f"Ranked by {folder.name}",
-        f"{', '.join(by_name)}: images of the {'/'.join(split)} split, ranked by text queries "
+        f"{', '.join(titles)}: images of the {'/'.join(split)} split, ranked by text queries "
         "with an adapter that saw nothing but cached features.",
         queries,
         means,
         _facts(run, opened, evaluation),
-        make_thumbnails(root, paths),
+        make_thumbnails(roots, images),
         max_images,
     )
     return page, {
         "mean": {name: metrics.to_dict() for name, metrics in means.items()},
         "queries": [
             {
+                "cache": q.folder,
                 "dataset": q.dataset,
                 "task": q.task,
                 "query": q.query,
@@ -105,6 +111,7 @@ def _query(
     by = next(iter(found.predictions))
     paths = ok_samples(vectors.cache.samples)["path"]
     return QueryReport(
+        folder=found.cache,
         dataset=found.dataset,
         task=found.task,
         query=found.query,

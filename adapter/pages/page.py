@@ -37,6 +37,7 @@ class QueryReport:
     """One query: the images in it, their labels and scores, and every method's metrics.
 
     Attributes:
+        folder: Number of the cache, and of the folder that its pictures come from.
         dataset: Name of the data set.
         task: The query's task.
         query: The prompt.
@@ -47,6 +48,7 @@ class QueryReport:
         metrics: Method to metrics; the first method is the one whose predictions are shown.
     """
 
+    folder: int
     dataset: str
     task: str
     query: str
@@ -189,7 +191,8 @@ def _section(number: int, query: QueryReport, pictures: Thumbnails, most: int) -
 
 def _strip(query: QueryReport, order: NDArray[np.int64], pictures: Thumbnails) -> str:
     tiles = "".join(
-        f"<figure>{pictures.picture(query.paths[n])}<figcaption><b>{query.scores[n]:.3g}</b> "
+        f"<figure>{pictures.picture(query.paths[n], query.folder)}"
+        f"<figcaption><b>{query.scores[n]:.3g}</b> "
         f"<span>({query.values[n]:.3g})</span></figcaption></figure>"
         for n in order.tolist()
     )

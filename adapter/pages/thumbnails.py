@@ -16,7 +16,7 @@ from featcache.errors import DatasetError, ImageError
 from featcache.images.preprocess import Preprocessing, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 SIDE = 96  # pixels; shown at up to this size
@@ -31,32 +31,41 @@ class Thumbnails:
 
     Attributes:
         style: CSS rules, one per picture.
-        classes: Path of an image to its CSS class; an image that cannot be read is missing.
+        classes: Folder number and path of an image to its CSS class; an image that cannot be
+            read is missing.
     """
 
     style: str
-    classes: dict[str, str]
+    classes: dict[tuple[int, str], str]
 
-    def picture(self, path: str) -> str:
+    def picture(self, path: str, folder: int = 0) -> str:
         """Return an element that shows an image, or its name where there is no picture."""
         name = html.escape(path)
-        if path in self.classes:
-            return f'<span class="pic {self.classes[path]}" role="img" title="{name}"></span>'
+        if (folder, path) in self.classes:
+            kind = self.classes[folder, path]
+            return f'<span class="pic {kind}" role="img" title="{name}"></span>'
         return f'<span class="pic none" title="{name}">{name}</span>'
 
 
-def make_thumbnails(root: Path | None, paths: Iterable[str], *, workers: int = 4) -> Thumbnails:
-    """Make a picture of every image below ``root``; none without a root.
+def make_thumbnails(
+    roots: Sequence[Path], images: Iterable[tuple[int, str]], *, workers: int = 4
+) -> Thumbnails:
+    """Make a picture of every image whose folder is given.
 
     Pictures are squashed to a square, as the backbone sees them.
-    """
-    wanted = list(dict.fromkeys(paths))
-    if root is None:
-        return Thumbnails(style="", classes={})
 
-    def encode(path: str) -> str | None:
+    Args:
+        roots: Folders of images, one per cache; there may be fewer than caches, or none.
+        images: Number of the folder, and path below it. Two folders may hold the same path.
+        workers: Threads.
+    """
+    wanted = [image for image in dict.fromkeys(images) if image[0] < len(roots)]
+
+    def encode(image: tuple[int, str]) -> str | None:
+        folder, path = image
         try:
-            pixels = read_image(safe_relative(root, path), _PREPROCESSING).pixels  # [3, S, S]
+            found = safe_relative(roots[folder], path)
+            pixels = read_image(found, _PREPROCESSING).pixels  # [3, S, S]
         except (ImageError, DatasetError):
             return None  # the page shows the name in its place
         buffer = io.BytesIO()
@@ -65,9 +74,9 @@ def make_thumbnails(root: Path | None, paths: Iterable[str], *, workers: int = 4
 
     with ThreadPoolExecutor(workers) as pool:
         encoded = dict(zip(wanted, pool.map(encode, wanted), strict=True))
-    classes = {path: f"i{n}" for n, path in enumerate(wanted) if encoded[path]}
+    classes = {image: f"i{n}" for n, image in enumerate(wanted) if encoded[image]}
     style = "\n".join(
-        f".{name}{{background-image:url(data:image/jpeg;base64,{encoded[path]})}}"
-        for path, name in classes.items()
+        f".{name}{{background-image:url(data:image/jpeg;base64,{encoded[image]})}}"
+        for image, name in classes.items()
     )
     return Thumbnails(style=style, classes=classes)

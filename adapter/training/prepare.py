@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.data.feed import token_layout
+from adapter.data.identity import cache_path, describe, labels_digest
 from adapter.data.labels import LabelSelection, hold_out, select_labels
 from adapter.data.pools import counting
 from adapter.data.sampling import Sampler, relevant_labels, require_prompts
@@ -13,7 +15,7 @@ from adapter.data.targets import TargetScales, fit_scales
 from adapter.device import choose_precision
 from adapter.errors import ConfigError
 from adapter.network.config import AdapterConfig
-from adapter.run import cache_name, open_caches
+from adapter.run import open_caches
 from adapter.training.step import match_heads
 
 if TYPE_CHECKING:
@@ -68,8 +70,8 @@ class Preparation:
         """What each cache contributes, as JSON values."""
         return [
             {
-                "path": cache_name(cache),
-                "dataset": cache.dataset,
+                **describe(cache),
+                "labels_digest": labels_digest(selection, held),
                 "fingerprint": cache.fingerprint.to_dict(),
                 "backbone": _backbone(cache),
                 "queries": len(selection.queries),
@@ -77,7 +79,7 @@ class Preparation:
                 "labels": sum(len(q.rows) for q in selection.queries),
                 "left_out": selection.left_out,
             }
-            for cache, selection in zip(self.caches, self.selections, strict=True)
+            for cache, selection, held in zip_longest(self.caches, self.selections, self.validation)
         ]
 
 
@@ -98,7 +100,7 @@ def prepare(
     sampler = Sampler(selections, [c.views for c in caches], config.sampling, config.seed)
     for at, cache in enumerate(caches):
         prompts = [q.query for held in validation[at : at + 1] for q in held.queries]
-        require_prompts(cache, [*sampler.prompts(at), *prompts], cache_name(cache))
+        require_prompts(cache, [*sampler.prompts(at), *prompts], cache_path(cache))
     fitted = match_widths(model, caches[0], sampler.prompts(0)[0])
     architecture, loss = match_heads(fitted, loss)
     if loss.presence and config.target_scale != "none":
@@ -159,7 +161,7 @@ def _labels(
         held = replace(held, queries=tuple(q for q in held.queries if q.task in trained))
         if not held.queries:
             raise ConfigError(
-                f"{cache_name(cache)}: no label of the split {', '.join(config.validation_split)} "
+                f"{cache_path(cache)}: no label of the split {', '.join(config.validation_split)} "
                 f"is of a task that is trained ({', '.join(sorted(trained))}); set "
                 "train.validation_split, or train.validate_every=0"
             )

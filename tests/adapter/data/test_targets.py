@@ -27,22 +27,22 @@ PETS = selection(("age", "age", [1.0, 3.0]))
 SCALES = fit_scales([("faces", FACES), ("pets", PETS)], "standardize")
 
 
-def test_one_unit_per_data_set_and_task():
+def test_one_unit_per_cache_and_task():
     assert [(s.dataset, s.task) for s in SCALES.scales] == [
         ("faces", "age"),
         ("faces", "smile"),
         ("pets", "age"),
     ]
-    age = SCALES.of_task("faces", "age")
+    age = SCALES.of_task(0, "age")
     assert (age.mean, age.std) == (40.0, pytest.approx(np.std([20, 40, 60])))
     assert (age.low, age.high) == (20.0, 60.0)
     assert age.queries == ("years", "age")
     with pytest.raises(KeyError):
-        SCALES.of_task("pets", "smile")
+        SCALES.of_task(1, "smile")
 
 
 def test_equal_labels_keep_a_step_of_one():
-    smile = SCALES.of_task("faces", "smile")
+    smile = SCALES.of_task(0, "smile")
     assert (smile.mean, smile.std) == (3.0, 1.0)
 
 
@@ -66,7 +66,8 @@ def test_there_and_back(values):
     [
         ("new", "age", "pets", ("pets", "age")),  # data set and task
         ("smile", None, None, ("faces", "smile")),  # the query itself
-        ("new", "age", "birds", ("faces", "age")),  # the task alone
+        ("new", "smile", "birds", ("faces", "smile")),  # the task alone
+        ("new", "age", "birds", ("birds", "age")),  # of two units, neither
         ("years", "smile", None, ("faces", "smile")),  # a query of another task is not it
     ],
 )
@@ -81,6 +82,31 @@ def test_what_nothing_matches_stays_in_the_network_s_unit():
     only = TargetScales(scales=SCALES.scales[:1])
     assert only.find("new") is only.scales[0]
     assert only.find("new", task="smile").mean == 0.0
+
+
+def test_two_caches_of_one_name_keep_their_units():
+    years, scores = (
+        selection(("table", "age", [20.0, 60.0])),
+        selection(("table", "art", [0.0, 1.0])),
+    )
+    scales = fit_scales([("table", years), ("table", scores)], "standardize")
+    assert [scales.of_task(n, "table").mean for n in (0, 1)] == [40.0, 0.5]
+    assert scales.find("art", "table", "table", cache=1).mean == 0.5
+    assert scales.find("age", "table", "table").mean == 40.0  # a cache that the run never saw
+    # The name alone does not tell which of two units is meant: neither is taken.
+    assert scales.find("new", "table", "table").mean == 0.0
+
+
+def test_runs_of_before_gave_all_caches_of_a_name_the_first_unit():
+    years, scores = (
+        selection(("table", "age", [20.0, 60.0])),
+        selection(("table", "art", [0.0, 1.0])),
+    )
+    values = fit_scales([("table", years), ("table", scores)], "standardize").to_list()
+    scales = TargetScales.from_list([{k: v for k, v in s.items() if k != "cache"} for s in values])
+    assert len(scales.scales) == 1
+    for cache in (0, 1, None):
+        assert scales.find("art", "table", "table", cache).mean == 40.0
 
 
 def test_units_survive_json():

@@ -26,7 +26,7 @@ def test_predictions_are_the_model_s_scores_in_units(trained):
     prompt = torch.from_numpy(cache.prompt("beauty").tokens)
     with torch.no_grad():
         scores = run.model(tokens, prompt).double().numpy()
-    scale = run.scales.of_task("fake", "score")
+    scale = run.scales.of_task(0, "score")
     np.testing.assert_allclose(
         beauty.predictions["score"], scores * scale.std + scale.mean, rtol=1e-5, atol=1e-6
     )

@@ -42,7 +42,7 @@ def test_a_prompt_that_was_never_trained_on_can_be_ranked_by(trained):
     run = Run.load(out)
     rows = np.arange(8)
     scores = predict(run, cache, "elegance", rows)
-    scale = run.scales.of_task("fake", "score")
+    scale = run.scales.of_task(0, "score")
     known = predict(run, cache, "beauty", rows)
     np.testing.assert_allclose(scores, scale.standardize(known), atol=1e-6)
     np.testing.assert_allclose(predict(run, cache, "elegance", rows, task="score"), known)

@@ -14,6 +14,7 @@ def query():
     values = np.array([3.0, 1.0, 2.0, 5.0])
     scores = np.array([2.5, 1.5, 1.0, 4.0])
     return QueryReport(
+        folder=0,
         dataset="set",
         task="task",
         query="sort images by <b>size</b>.",
@@ -82,9 +83,10 @@ def test_thumbnails_leave_out_what_cannot_be_read(tmp_path):
 
     Image.new("RGB", (30, 20), "red").save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
-    pictures = make_thumbnails(tmp_path, ["good.png", "bad.png", "../outside.png", "good.png"])
-    assert set(pictures.classes) == {"good.png"}
+    names = ["good.png", "bad.png", "../outside.png", "good.png"]
+    pictures = make_thumbnails([tmp_path], [(0, name) for name in names])
+    assert set(pictures.classes) == {(0, "good.png")}
     assert pictures.style.count("data:image/jpeg;base64,") == 1
     assert "role" in pictures.picture("good.png")
     assert "bad.png" in pictures.picture("bad.png")
-    assert make_thumbnails(None, ["good.png"]).classes == {}
+    assert make_thumbnails([], [(0, "good.png")]).classes == {}

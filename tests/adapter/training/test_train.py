@@ -200,7 +200,7 @@ def test_validation_looks_at_trained_tasks_only(tmp_path, train_fake, make_cache
 
 
 def test_several_caches_with_their_own_units(tmp_path, train_fake, make_cache):
-    other = make_cache(seed=1, dataset="ages")
+    other = make_cache(seed=1, path="other")  # of the same data set's name
     other.label_rows[:] = [
         (f"image-{i}", "age", "beauty", 20.0 + i, "train", None) for i in range(40)
     ]
@@ -208,8 +208,10 @@ def test_several_caches_with_their_own_units(tmp_path, train_fake, make_cache):
         tmp_path, cache=[make_cache(), other], weights=(1.0, 3.0), steps=12, source="disk"
     )
     assert summary.source == ("disk", "disk")
-    age = Run.load(tmp_path).scales.of_task("ages", "age")
-    assert age.mean == pytest.approx(39.5)
+    run = Run.load(tmp_path)
+    assert run.scales.of_task(1, "age").mean == pytest.approx(39.5)
+    assert run.scale(other, "beauty", "age").mean == pytest.approx(39.5)
+    assert [shard["path"] for shard in run.record["shards"]] == ["cache", "other"]
     assert losses_of(tmp_path)[0] < 5
 
 
@@ -327,13 +329,13 @@ def test_gradient_norm_and_clipping():
 def test_scales_are_fitted_per_task_and_inverted(make_cache):
     selection = select_labels(make_cache(), split="train")
     scales = fit_scales([("fake", selection)], "standardize")
-    count = scales.of_task("fake", "count")
+    count = scales.of_task(0, "count")
     values = np.concatenate([q.values for q in selection.queries if q.task == "count"])
     assert count.standardize(values).mean() == pytest.approx(0, abs=1e-12)
     assert count.standardize(values).std() == pytest.approx(1)
     np.testing.assert_allclose(count.restore(count.standardize(values)), values)
     assert TargetScales.from_list(json.loads(json.dumps(scales.to_list()))) == scales
-    raw = fit_scales([("fake", selection)], "none").of_task("fake", "count")
+    raw = fit_scales([("fake", selection)], "none").of_task(0, "count")
     assert (raw.mean, raw.std) == (0.0, 1.0)
 
 

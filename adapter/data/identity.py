@@ -1,0 +1,104 @@
+"""Which cache is which: never by the data set's name, which two caches may share.
+
+A run numbers its caches in the order in which they were given. ``run.json`` says of each number
+which cache it was (:func:`describe`), and a cache that is met again is found by that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from adapter.data.labels import FeatureCache, LabelSelection
+
+
+def cache_path(cache: FeatureCache) -> str:
+    """Name a cache for messages: its path where it has one."""
+    return str(getattr(cache, "path", cache.dataset))
+
+
+def cache_titles(caches: Sequence[FeatureCache]) -> list[str]:
+    """Name caches for tables: by their data set, and by their place where two share a name."""
+    names = [str(getattr(cache, "name", None) or cache.dataset) for cache in caches]
+    places = [cache_path(cache) for cache in caches]
+    for shown in ([Path(place).name for place in places], places):
+        titles = [
+            f"{name} ({place})" if names.count(name) > 1 else name
+            for name, place in zip(names, shown, strict=True)
+        ]
+        if len(set(titles)) == len(titles):
+            return titles
+    return [f"{title}, {number}" for number, title in enumerate(titles, start=1)]
+
+
+def describe(cache: FeatureCache) -> dict[str, Any]:
+    """Return what tells a cache from others, as JSON values.
+
+    ``identity`` is the one that the cache was given when it was made, and ``content`` a digest of
+    its shards, for caches of format 1, which have no identity.
+    """
+    identity = getattr(cache, "identity", None)
+    return {
+        "path": cache_path(cache),
+        "dataset": cache.dataset,
+        "identity": identity,
+        "content": _content(cache) if identity is None else None,
+    }
+
+
+def same_cache(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Tell whether two descriptions are of one cache, wherever it lies now.
+
+    Runs of before 2026-11-28 record no more than path and data set: then those decide.
+    """
+    for name in ("identity", "content"):
+        if recorded.get(name) is not None and found.get(name) is not None:
+            return bool(recorded[name] == found[name])
+    return recorded["dataset"] == found["dataset"] and (
+        Path(recorded["path"]).absolute() == Path(found["path"]).absolute()
+    )
+
+
+def position(recorded: Sequence[Mapping[str, Any]], cache: FeatureCache) -> int | None:
+    """Return the number that a cache has in a run; None where the run never saw it."""
+    found = describe(cache)
+    same = [at for at, record in enumerate(recorded) if same_cache(record, found)]
+    # A copy of a cache of format 1 has the same content: then the path decides.
+    there = [at for at in same if recorded[at]["path"] == found["path"]]
+    return next(iter(there or same), None)
+
+
+def labels_digest(*selections: LabelSelection | None) -> str:
+    """Digest of all labels that a run reads from a cache, whatever order their table has."""
+    state = hashlib.sha256()
+    for selection in selections:
+        if selection is None:
+            state.update(b"none")
+            continue
+        for labels in selection.queries:
+            state.update(repr((labels.task, labels.query, len(labels.rows))).encode())
+            for values in (labels.rows, labels.values, labels.containing):
+                state.update(np.ascontiguousarray(values).tobytes())
+        for task in sorted(selection.task_rows):
+            state.update(repr((task, task in selection.states_zeros)).encode())
+            state.update(np.sort(selection.task_rows[task]).tobytes())
+    return state.hexdigest()[:32]
+
+
+def _content(cache: FeatureCache) -> str | None:
+    """Digest of the digests of a cache's shards; None where the cache has no such list."""
+    manifest = getattr(cache, "manifest", None)
+    if manifest is None:
+        return None
+    shards = sorted(
+        (name, entry.xxh3_128)
+        for name, entry in manifest.files.items()
+        if name.startswith("shards/")
+    )
+    return hashlib.sha256(repr(shards).encode()).hexdigest()[:32]
