@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   ?= demo
 DATA   ?=
-OUT    ?= results
+OUT    ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-slow lint format demo bench-read bench-head bench-step reproduce-table1 clean
@@ -40,8 +40,7 @@ format: setup  ## format the code
 	$(BIN)/ruff format .
 
 demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, under ten minutes
-	$(BIN)/featcache extract --dataset demo --root $(DEMO)/images --out $(DEMO)/cache \
-	  --backbone demo-seeded-vit --pretrained seed:0 --token-pool 2 --views original,hflip
+	$(BIN)/featcache extract --dataset demo --root $(DEMO)/images --out $(DEMO)/cache
 	$(BIN)/adapter train --shards $(DEMO)/cache --out $(DEMO)/run --resume \
 	  --steps 3500 --lr 5e-4 --width 128 --set model.blocks=1 --set model.post_blocks=0 \
 	  --set model.prompt_tokens=4 --set loss.regression_weight=1
@@ -49,9 +48,8 @@ demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, under 
 	$(BIN)/adapter report $(DEMO)/run --root $(DEMO)/images
 	@echo "open $(DEMO)/run/report.html"
 
-reproduce-table1: setup  ## the paper's Table 1: make reproduce-table1 DATA=DIR
-	@test -n "$(DATA)" || { echo "usage: make reproduce-table1 DATA=DIR [OUT=DIR]"; exit 2; }
-	$(BIN)/adapter reproduce table1 --data "$(DATA)" --out "$(OUT)"
+reproduce-table1: setup  ## the paper's Table 1: make reproduce-table1 [DATA=data] [OUT=runs/table1]
+	$(BIN)/adapter reproduce table1 $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
 # The peers want older versions of what we use, so they get an environment of their own that sees
 # the tested packages through a path file.

@@ -17,7 +17,7 @@ from cli.backbone import (
     TextWeightsAgain,
     loader,
 )
-from cli.console import options, out, say, size, table
+from cli.console import command, options, out, say, say_next, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +86,8 @@ def info(
     if failures:
         table("failed images", ["path", "reason"], _failures(opened))
     elif facts["failed"]:
-        say(f"`featcache info {cache} --failures` lists the {facts['failed']:,} failed images")
+        listing = command("featcache", "info", cache, "--failures")
+        say(f"{facts['failed']:,} images failed; listed by: {listing}")
 
 
 def _as_options(backbone: Mapping[str, Any]) -> str:
@@ -197,6 +198,8 @@ def prompts(
         )
         count = add_texts(cache, texts, load)
         say(f"{cache} holds {count:,} prompts")
+        ranking = command("--shards", cache, "--query", texts[0])
+        say(f"next, with a run on features of the same kind: adapter rank RUN {ranking}")
         return
     for text in Cache.open(cache).prompts:
         print(text)
@@ -254,3 +257,4 @@ def labels(
     )
     written, left_out = relabel(cache, reader, load, append=append)
     say(f"{written:,} labels written to {cache}; {left_out:,} of images that it does not hold")
+    say_next("adapter", "train", "--shards", cache)

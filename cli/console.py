@@ -114,6 +114,26 @@ def say_next(*parts: str | Path | Sequence[str | Path]) -> None:
     say(f"next: {command(*parts)}")
 
 
+def again(**changes: str | Path | bool) -> str:
+    """Write the command of this process, with other options.
+
+    Args:
+        **changes: Name of an option to its value; True for one that has none.
+    """
+    program = Path(sys.argv[0])
+    name = program.stem if program.stem != "__main__" else program.parent.name
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    words = ["torchrun", "--nproc-per-node", str(processes), "-m", f"cli.{name}"]
+    words = [*(words if processes > 1 else [name]), *sys.argv[1:]]
+    for option, value in changes.items():
+        flag = f"--{option.replace('_', '-')}"
+        if value is True:
+            words += [flag] if flag not in words else []
+        elif flag not in words and not any(word.startswith(f"{flag}=") for word in words):
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table to standard output; columns whose cells are numbers are aligned right."""
     from rich.table import Table

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import say
+from cli.console import command, say
 
 
 def convert(
@@ -30,8 +30,10 @@ def convert(
 
     found = convert_checkpoint(checkpoint, out)
     say(f"adapter of width {found.config.width} written to {out}")
-    say("a cache for it needs: featcache extract " + " ".join(_flags(found.settings)))
-    say(f"next: adapter eval {out} --shards CACHE, or adapter rank {out} --images DIR --query TEXT")
+    settings = command(_flags(found.settings))
+    say(f"a cache for it: featcache extract --dataset NAME --root DIR --out CACHE {settings}")
+    say(f"next: {command('adapter', 'eval', out)} --shards CACHE")
+    say(f"or: {command('adapter', 'rank', out)} --images DIR --query TEXT --out ranked.html")
 
 
 def _flags(settings: dict[str, str]) -> list[str]:

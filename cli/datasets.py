@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.console import options, out, size, table
+from cli.console import options, out, say_next, size, table
 
 if TYPE_CHECKING:
     from featcache.datasets.base import DatasetInfo
@@ -63,6 +63,9 @@ def datasets(
         reader = open_dataset(name, check, **options(option or [], "--option"))
         report = reader.check(contents=contents)
         print("\n".join(report.lines()))
+        if report.ok:
+            given = [part for pair in option or () for part in ("--option", pair)]
+            say_next("featcache", "extract", "--dataset", name, "--root", check, given)
         sys.exit(0 if report.ok else 1)
     describe(info(name))
 

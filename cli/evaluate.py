@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.backbone import Device, PrecisionOption
-from cli.console import say
+from cli.console import say, say_next
 from cli.progress import working
 from cli.train import Queries, Tasks
 
@@ -79,7 +79,8 @@ def evaluate(
     print(evaluation.to_markdown(), end="")
     if evaluation.left_out:
         say(f"{evaluation.left_out:,} labels belong to images without features and were left out")
-    say(f"written to {target}; next: adapter report {run}")
+    say(f"written to {target}")
+    say_next("adapter", "report", run, [part for c in caches or () for part in ("--shards", c)])
 
 
 def caches_of(run: Path) -> list[Path]:

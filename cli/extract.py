@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +17,10 @@ from cli.backbone import (
     Pretrained,
     ProjectionOption,
     TextWeights,
-    TokenPool,
     load,
 )
-from cli.console import duration, options, say, size
+from cli.console import command, duration, options, say, say_next, size
+from cli.places import CACHES, find_dataset
 from cli.progress import progress, working
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 EXAMPLES = """Run the frozen backbone over a data set once, and keep the features.
 
 **Examples**
+
+`featcache extract --dataset ava`
 
 `featcache extract --dataset folder --root photos --out cache/photos`
 
@@ -48,10 +51,22 @@ EXAMPLES = """Run the frozen backbone over a data set once, and keep the feature
 A stopped run goes on where it was when the same command is given again.
 """
 
+# How an adapter learns from drawn scenes in minutes on a CPU; `make demo` gives the same options.
+DRAWN = shlex.split(
+    "--steps 3500 --lr 5e-4 --width 128 --set model.blocks=1 --set model.post_blocks=0 "
+    "--set model.prompt_tokens=4 --set loss.regression_weight=1"
+)
+
 
 def extract(
     dataset: Annotated[str, typer.Option(help="Name of the data set; see `featcache datasets`.")],
-    root: Annotated[Path, typer.Option(help="The data set's folder.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="The data set's folder.  [default: $FEATCACHE_DATA/DATASET or data/DATASET]",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The cache's folder.  [default: cache/DATASET]")
     ] = None,
@@ -63,11 +78,20 @@ def extract(
     pretrained: Pretrained = "",
     model_config: ModelConfig = None,
     projection: ProjectionOption = "clip",
-    token_pool: TokenPool = 1,
+    token_pool: Annotated[
+        int | None,
+        typer.Option(
+            help="K: average K x K neighboring patch tokens.  [default: 1]", show_default=False
+        ),
+    ] = None,
     text_weights: TextWeights = None,
-    views: Annotated[str, typer.Option(help="Views to store: original, or original,hflip.")] = (
-        "original"
-    ),
+    views: Annotated[
+        str,
+        typer.Option(
+            help="Views to store: original, or original,hflip.  [default: original]",
+            show_default=False,
+        ),
+    ] = "",
     dtype: Annotated[str, typer.Option(help="Of stored tokens: float16, float32 or int8.")] = (
         "float16"
     ),
@@ -92,12 +116,15 @@ def extract(
 ) -> None:
     """See EXAMPLES."""
     from featcache.backbone import BackboneSpec
-    from featcache.datasets import open_dataset
+    from featcache.datasets import info
+    from featcache.datasets.records import DefaultBackbone
     from featcache.extraction.plan import ExtractConfig
 
-    out = out or Path("cache") / dataset
+    out = out or CACHES / dataset
+    named = bool(backbone or pretrained or model_config)
+    default = DefaultBackbone() if named else info(dataset).backbone
     config = ExtractConfig(
-        views=tuple(view.strip() for view in views.split(",") if view.strip()),
+        views=tuple(view.strip() for view in views.split(",") if view.strip()) or default.views,
         dtype=dtype,
         batch_size=batch_size,
         workers=workers,
@@ -109,20 +136,20 @@ def extract(
         name=name,
     )
     spec = BackboneSpec(
-        name=backbone,
-        pretrained=pretrained,
+        name=backbone or default.name,
+        pretrained=pretrained or default.pretrained,
         model_config=model_config,
         projection=projection,
-        token_pool=token_pool,
+        token_pool=default.token_pool if token_pool is None else token_pool,
         text_weights=text_weights,
     )
-    reader = open_dataset(dataset, root, **options(option or [], "--option"))
+    reader = find_dataset(dataset, root, options(option or [], "--option"))
     reader.require()  # a wrong folder is told before the backbone is loaded
     with working("listing images"):
         total = len(reader.images()[:limit])
     model = load(spec, device, precision)
     announce(reader, model, config, out, total)
-    summarize(with_progress(reader, out, model, config))
+    summarize(with_progress(reader, out, model, config), reader, config)
 
 
 def announce(
@@ -178,17 +205,24 @@ def with_progress(
         return run(dataset, out, backbone, config, show)
 
 
-def summarize(summary: ExtractSummary) -> None:
-    """Say how it ended."""
+def summarize(summary: ExtractSummary, dataset: Dataset, config: ExtractConfig) -> None:
+    """Say how it ended, and what comes next."""
     say(
         f"done: {summary.images:,} images ({summary.reused:,} from an earlier run), "
         f"{summary.labels:,} labels, {summary.prompts:,} prompts, {size(summary.bytes)} in "
         f"{summary.out}, {duration(summary.seconds)}, {summary.images_per_second:.1f} images/s"
     )
     if summary.failed:
+        listing = command("featcache", "info", summary.out, "--failures")
+        say(f"{summary.failed:,} images could not be read; listed with the reasons by: {listing}")
+    if config.part is not None:
+        say(f"next, when all {config.part[1]} parts are made: featcache merge PART... --out CACHE")
+    elif summary.labels:
+        say_next("adapter", "train", "--shards", summary.out, DRAWN if dataset.info.drawn else [])
+    else:
         say(
-            f"{summary.failed:,} images could not be read; "
-            f"`featcache info {summary.out} --failures` lists them with the reasons"
+            "no labels: rank these images with a run that was trained on the same kind of "
+            f"features: adapter rank RUN {command('--shards', summary.out)} --query TEXT"
         )
 
 

@@ -18,7 +18,7 @@ from cli.backbone import (
     loader,
 )
 from cli.caches import CacheFolder
-from cli.console import duration, say, size
+from cli.console import command, duration, say, say_next, size
 from cli.progress import progress
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def verify(
             f"{size(report.bytes)} read in {duration(report.seconds)}{speed}"
         )
         if report.damages:
-            say(f"`featcache repair {cache} --root DIR` makes again what is damaged")
+            again = command("featcache", "repair", cache, "--root")
+            say(f"next: {again} {command(root) if root else 'DIR'}")
     if not report.ok:
         raise typer.Exit(1)
 
@@ -137,6 +138,7 @@ def repair(
     say("repaired and verified" if report.changed else "nothing to repair")
     if report.failed:
         say(f"{report.failed:,} images still have no features")
+    say_next("featcache", "info", cache, "--failures" if report.failed else [])
 
 
 def merge(
@@ -161,6 +163,10 @@ def merge(
         f"{summary.prompts:,} prompts of {summary.parts} parts in {out} "
         f"({summary.linked:,} shards linked, {summary.copied:,} copied)"
     )
+    if summary.labels:
+        say_next("adapter", "train", "--shards", out)
+    else:
+        say_next("featcache", "info", out)
 
 
 def export(

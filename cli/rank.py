@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.backbone import Device, PrecisionOption, pick_device
-from cli.console import say
+from cli.console import say, say_next
 from cli.evaluate import RunFolder, caches_of
 from cli.progress import working
 
@@ -171,3 +171,7 @@ def report(
             f"no pictures of the images of {others}: give one --root for each cache, in their order"
         )
     say(f"written to {target} and {target.with_suffix('.json').name}")
+    if metrics["queries"]:
+        query = metrics["queries"][0]["query"]
+        shards = ("--shards", (caches or caches_of(run))[0])
+        say_next("adapter", "rank", run, shards, "--query", query, "--out", run / "ranked.html")

@@ -17,6 +17,7 @@ from cli.backbone import (
     TokenPool,
 )
 from cli.console import fail, say
+from cli.places import RUNS, find_data
 from cli.progress import progress
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache
 
 `adapter reproduce --list`
 
-`adapter reproduce table1 --data /data --out runs/table1`
+`adapter reproduce table1`
 
 `adapter reproduce table1 --data /data --out runs/table1 --quick`
 
@@ -45,10 +46,20 @@ def reproduce(
     ] = "",
     list_: Annotated[bool, typer.Option("--list", help="Show the recipes.")] = False,
     data: Annotated[
-        Path | None, typer.Option(help="Folder that holds the data sets, such as DIR/adience.")
+        Path | None,
+        typer.Option(
+            help="Folder that holds the data sets, such as DIR/adience.  "
+            "[default: $FEATCACHE_DATA or data]",
+            show_default=False,
+        ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for caches, cells and tables.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for caches, cells and tables.  [default: runs/RECIPE]",
+            show_default=False,
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option(help="Few steps, for a check in minutes; not the reproduction.")
@@ -87,8 +98,9 @@ def reproduce(
     if not recipe:
         raise typer.BadParameter("give a recipe, or --list")
     chosen = load_recipe(recipe)
-    if data is None or folder is None:
-        raise typer.BadParameter("--data and --out are needed")
+    data = data or find_data()
+    folder = folder or RUNS / chosen.name
+    say(f"data sets from {data}; caches, cells and tables in {folder}")
     from adapter.reproduction.reproduce import Options
     from adapter.reproduction.reproduce import reproduce as run
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.backbone import Device, PrecisionOption
-from cli.console import STOPPED, duration, fail, say
+from cli.console import STOPPED, again, duration, fail, say, say_next
+from cli.places import new_run, unfinished_run
 from cli.progress import progress
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ EXAMPLES = """Train an adapter from cached features.
 
 **Examples**
 
-`adapter train --shards cache/ava --out runs/ava`
+`adapter train --shards cache/ava`
 
 `adapter train --shards cache/coco --shards cache/ava --out runs/mixed --steps 20000`
 
@@ -40,13 +41,19 @@ EXAMPLES = """Train an adapter from cached features.
 
 `torchrun --nproc-per-node 2 -m cli.adapter train --shards cache/ava --out runs/ava`
 
-A stopped run goes on with `--resume`; the result is the same, bit for bit on one device.
+A run that was stopped goes on with `--resume`; the result is the same, bit for bit on one device.
 """
 
 
 def train(
     caches: Caches,
-    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's folder.  [default: runs/NAME of the cache, or a free name beside it]",
+            show_default=False,
+        ),
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="released (the published code) or paper (its text).")
     ] = "released",
@@ -91,7 +98,12 @@ def train(
             "docs/training.md.",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            help="Go on with the run in --out; without --out, with the newest that was stopped."
+        ),
+    ] = False,
 ) -> None:
     """See EXAMPLES."""
     from adapter.errors import ConfigError
@@ -127,10 +139,27 @@ def train(
         sampling=sampling,
         optim=optim,
     )
-    if folds or seeds:
-        _sweep(caches, out, model, loss, config, _numbers(folds, "--folds"), seeds, resume=resume)
-    else:
-        _one(caches, out, model, loss, config, resume=resume)
+    folder = out or _choose_folder(caches, resume=resume)
+    members = _numbers(folds, "--folds")
+    try:
+        if members or seeds:
+            _sweep(caches, folder, model, loss, config, members, seeds, resume=resume)
+        else:
+            _one(caches, folder, model, loss, config, resume=resume)
+    except KeyboardInterrupt:
+        _stopped(folder)
+
+
+def _choose_folder(caches: list[Path], *, resume: bool) -> Path:
+    """Return the folder of a run that has no ``--out``."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise typer.BadParameter("--out is needed with torchrun: its processes share one folder")
+    return unfinished_run(caches) if resume else new_run(caches)
+
+
+def _stopped(folder: Path) -> None:
+    """Say how a run goes on that a signal has ended."""
+    fail(f"stopped; go on with: {again(out=folder, resume=True)}", code=STOPPED)
 
 
 def _one(
@@ -144,7 +173,7 @@ def _one(
         summary = run(caches, out, model, loss, config, on_event=show, resume=resume)
     summarize(summary, config.steps)
     if summary.interrupted:
-        sys.exit(STOPPED)
+        _stopped(out)
 
 
 def _sweep(
@@ -177,7 +206,9 @@ def _sweep(
         )
     print(summary.to_markdown(), end="")
     if summary.interrupted:
-        fail("stopped; run the same command with --resume to go on", code=STOPPED)
+        _stopped(out)
+    if summary.members:
+        say_next("adapter", "report", summary.members[0].summary.folder)
 
 
 def summarize(summary: TrainSummary, steps: int) -> None:
@@ -188,12 +219,12 @@ def summarize(summary: TrainSummary, steps: int) -> None:
     if summary.left_out:
         say(f"{summary.left_out:,} labels belong to images without features and were left out")
     if summary.interrupted:
-        say(f"stopped; go on with the same command and --resume. State in {summary.folder}")
         return
     if summary.best_step is not None:
         early = "stopped early; " if summary.stopped_early else ""
         say(f"{early}best validation {summary.best_value:.3f} at step {summary.best_step:,}")
-    say(f"the adapter is in {summary.folder}; next: adapter eval {summary.folder}")
+    say(f"the adapter is in {summary.folder}")
+    say_next("adapter", "eval", summary.folder)
 
 
 class Display:

@@ -21,6 +21,7 @@ from featcache.datasets.base import (
     SPLIT_FILE,
     Dataset,
     DatasetInfo,
+    DefaultBackbone,
     ImageRecord,
     Label,
     Option,
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 
 COUNT, SEED, SIZE = 2000, 0, 128
 TEST_SHARE = 0.15
+
+# A small tower of random weights: nothing to download, and quick on a CPU.
+BACKBONE = DefaultBackbone(
+    name="demo-seeded-vit", pretrained="seed:0", token_pool=2, views=("original", "hflip")
+)
 
 # Written first and removed last: a folder with it was left half-finished and may be drawn again.
 _UNFINISHED = "scenes.json.unfinished"
@@ -60,6 +66,8 @@ class Demo(Dataset):
             "size": Option(help=f"width and height, pixels (default {SIZE})", kind=int),
             "split_file": SPLIT_FILE,
         },
+        backbone=BACKBONE,
+        drawn=True,
     )
     parts = (Part(what="scenes", places=("scenes.json",)),)
     measured_queries = PHOTOMETRIC

@@ -89,6 +89,23 @@ SEEDED_OPTIONS: Mapping[str, Option] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
+class DefaultBackbone:
+    """What `featcache extract` takes where no backbone is named: values of its options.
+
+    Attributes:
+        name: ``--backbone``.
+        pretrained: ``--pretrained``.
+        token_pool: ``--token-pool``.
+        views: ``--views``.
+    """
+
+    name: str = ""
+    pretrained: str = ""
+    token_pool: int = 1
+    views: tuple[str, ...] = ("original",)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """What a user must know before downloading or extracting a data set.
 
@@ -101,6 +118,8 @@ class DatasetInfo:
         source: Whom to ask for the data.
         layout: The expected folder, as a small drawing.
         options: The reader's options.
+        backbone: What extracts it where no backbone is named.
+        drawn: Whether the images are drawn into a folder that is absent or empty.
     """
 
     name: str
@@ -113,6 +132,8 @@ class DatasetInfo:
     options: Mapping[str, Option] = field(
         default_factory=lambda: MappingProxyType({"split_file": SPLIT_FILE})
     )
+    backbone: DefaultBackbone = field(default_factory=DefaultBackbone)
+    drawn: bool = False
 
     def cache_bytes(self, views: int = 1) -> int | None:
         """Bytes of patch tokens for ``views`` views of all images; ``None`` if not known."""
