@@ -33,6 +33,7 @@ import torch
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
+from featcache.backbone import embedded
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def _resolve_config(spec: BackboneSpec) -> dict[str, Any]:
         name = spec.name.replace("/", "-")
         if spec.model_config is not None:
             _register_config(Path(spec.model_config), name)
+        elif name == embedded.NAME:
+            _register_config(embedded.CONFIG, name)
         elif (_CONFIGS / f"{name}.json").is_file():
             _register_config(_CONFIGS / f"{name}.json", name)
         config = open_clip.get_model_config(name)
