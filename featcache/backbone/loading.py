@@ -24,6 +24,7 @@ import tempfile
 import urllib.request
 import warnings
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -69,6 +70,8 @@ def load_model(spec: BackboneSpec) -> tuple[torch.nn.Module, dict[str, Any]]:
         BackboneError: If the name, the tag, the file or the weights do not do.
     """
     config = _resolve_config(spec)
+    if spec.name == embedded.NAME and not spec.pretrained:
+        spec = replace(spec, pretrained=str(embedded.WEIGHTS))
     if config["text_cfg"].get("hf_model_name"):
         raise BackboneError(
             f"{spec.name}: its text tower is {config['text_cfg']['hf_model_name']} of another "
@@ -112,7 +115,7 @@ def _resolve_config(spec: BackboneSpec) -> dict[str, Any]:
 
 
 def _known_names() -> list[str]:
-    return [*open_clip.list_models(), *(p.stem for p in _CONFIGS.glob("*.json"))]
+    return [embedded.NAME, *open_clip.list_models(), *(p.stem for p in _CONFIGS.glob("*.json"))]
 
 
 def _register_config(path: Path, name: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from featcache.backbone import embedded
 from featcache.defaults import to_json
 from featcache.errors import BackboneError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "convnext_large_d_320"
 DEFAULT_PRETRAINED = "laion2b_s29b_b131k_ft_soup"
 
-# The embedded backbone of the demo: shipped as a config, its weights drawn from a seed.
+# Shipped as a config, its weights drawn from a seed: for tests, and to compare with.
 DEMO_NAME = "demo-seeded-vit"
 
 # OpenCLIP's prefixes for names that bring their own weights.
@@ -58,8 +59,8 @@ class BackboneSpec:
             stem of ``model_config``, or else the default, ConvNeXt-L at 320 px.
         pretrained: An OpenCLIP tag, a local checkpoint (safetensors, or a file that torch loads
             with ``weights_only``), or ``seed:N`` for random weights on purpose. Empty only for
-            the default name, which has a default tag, and with a prefixed name, whose weights
-            come with it.
+            the default name, which has a default tag, for ``drawn-scenes-clip``, whose weights
+            are part of the package, and with a prefixed name, whose weights come with it.
         model_config: A model config of one's own, in OpenCLIP's JSON format.
         projection: ``clip``, ``random:SEED``, ``checkpoint:FILE`` or ``none``: what makes patch
             tokens of the tower's last map; see `featcache.backbone.projection`.
@@ -90,7 +91,7 @@ class BackboneSpec:
                 )
             if self.model_config:
                 raise BackboneError(f"{self.name} brings its own config: leave out --model-config")
-        elif not self.pretrained:
+        elif not self.pretrained and self.name != embedded.NAME:
             raise BackboneError(
                 f"no weights for {self.name}: give --pretrained an OpenCLIP tag, a local file "
                 "(--pretrained /path/to/open_clip_model.safetensors), or seed:N for random "

@@ -11,7 +11,6 @@ import torch
 from featcache.backbone.embedded import losses
 from featcache.backbone.embedded.captions import alter, describe, render
 from featcache.backbone.embedded.facts import INDEX, hold
-from featcache.backbone.embedded.pool import CHUNK, Pool, Scenes
 from featcache.backbone.embedded.queries import all_queries
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from featcache.backbone.embedded.pool import Pool, Scenes
     from featcache.backbone.embedded.queries import Query
 
 _RED = INDEX["red",]  # unknown where a picture has no colors
@@ -54,9 +54,9 @@ def make_batch(
     the last chunk has come.
     """
     rng = np.random.default_rng([seed, step])
-    chunks = 1 + step * images // (CHUNK * reuse)
+    chunks = 1 + step * images // (pool.chunk * reuse)
     pool.ask(chunks)  # the next one
-    scenes = pool.take(rng.integers(0, chunks, images), rng.integers(0, CHUNK, images))
+    scenes = pool.take(rng.integers(0, chunks, images), rng.integers(0, pool.chunk, images))
     pixels, objects = scenes.pixels, scenes.objects.copy()
     mirrored = rng.random(images) < 0.5
     pixels[mirrored] = pixels[mirrored, :, ::-1]

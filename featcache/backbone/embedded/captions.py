@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from featcache.backbone.embedded.facts import ATTRIBUTES, CATEGORIES, INDEX, NO_FILM_YEAR, SINGLE, Fact
+from featcache.backbone.embedded.facts import (
+    ATTRIBUTES,
+    CATEGORIES,
+    INDEX,
+    NO_FILM_YEAR,
+    SINGLE,
+    Fact,
+)
 from featcache.datasets.scenes import COLORS, DECADES, MATERIALS, MAX_OBJECTS
 
 if TYPE_CHECKING:
@@ -309,7 +316,9 @@ def noun(rng: Generator, category: Category, *, plural: bool) -> str:
     """Name a category, e.g. "large red cubes", "objects in red"."""
     if len(category) == 1 and category[0] not in ATTRIBUTES["size"] and rng.random() < 0.15:
         (value,) = category
-        after = "in" if value in COLORS else "made of" if value in MATERIALS else "in the shape of a"
+        after = (
+            "in" if value in COLORS else "made of" if value in MATERIALS else "in the shape of a"
+        )
         return f"{'objects' if plural else 'object'} {after} {value}"
     shape = next((v for v in category if v in _SHAPES), None)
     words = [_choose(rng, WORDS.get(v, (v,))) for v in category if v != shape]
@@ -319,7 +328,8 @@ def noun(rng: Generator, category: Category, *, plural: bool) -> str:
 
 
 def _join(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1] if parts else ""
+    *some, last = parts or [""]
+    return f"{', '.join(some)} and {last}" if some else last
 
 
 def _article(words: str) -> str:

@@ -99,9 +99,7 @@ def dense_target(
     low = np.minimum(place.astype(int), grid - 2)
     part = place - low
     columns = [objects[..., 2 + i] + start for i, start in enumerate(_STARTS.values())]
-    color, shape = (
-        objects[..., 2 + list(ATTRIBUTES).index(name)] for name in ("color", "shape")
-    )
+    color, shape = (objects[..., 2 + list(ATTRIBUTES).index(name)] for name in ("color", "shape"))
     columns.append(sum(_SIZES) + color * _SHAPES + shape)
     target = np.zeros((batch, grid * grid, DENSE), np.float32)
     image = np.broadcast_to(np.arange(batch)[:, None], (batch, most))

@@ -16,16 +16,17 @@ from featcache.backbone.embedded.captions import NUMBERS, describe, render
 from featcache.backbone.embedded.facts import ATTRIBUTES, INDEX, SCALES
 from featcache.backbone.embedded.pool import draw
 from featcache.datasets.scenes import MAX_OBJECTS
-from featcache.images.preprocess import normalise
+from featcache.images.preprocess import normalize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from featcache.backbone.model import Backbone
 
     Array = NDArray[np.float64]
+    Similarity = Callable[[Sequence[str]], Array]  # T prompts -> cosines with the images [n, T]
 
 GROUP = 100  # captions to choose from in the retrieval
 _BATCH = 64
@@ -64,8 +65,8 @@ def measure_backbone(backbone: Backbone, *, seed: int, scenes: int) -> list[Figu
     drawn = draw(seed, 0, scenes, backbone.preprocessing.size)
     pixels = torch.from_numpy(drawn.pixels.transpose(0, 3, 1, 2).copy())
     pooled = [
-        backbone.encode_images(normalise(part, backbone.preprocessing)).pooled.cpu().numpy()
-        for part in pixels.split(_BATCH)
+        backbone.encode_images(normalize(part, backbone.preprocessing)).pooled.cpu().numpy()
+        for part in torch.split(pixels, _BATCH)
     ]
     features = np.concatenate(pooled).astype(np.float64)  # [n, E]
     images = _unit(features)
@@ -77,7 +78,9 @@ def measure_backbone(backbone: Backbone, *, seed: int, scenes: int) -> list[Figu
     truth = drawn.truth.astype(np.float64)
     captions = [
         render(rng, describe(rng, row, facts=4))
-        for rng, row in ((np.random.default_rng([seed, i, 1]), r) for i, r in enumerate(drawn.truth))
+        for rng, row in (
+            (np.random.default_rng([seed, i, 1]), r) for i, r in enumerate(drawn.truth)
+        )
     ]
     return [
         *_presence(similarity, truth),
@@ -88,7 +91,7 @@ def measure_backbone(backbone: Backbone, *, seed: int, scenes: int) -> list[Figu
     ]
 
 
-def _presence(similarity, truth: Array) -> list[Figure]:
+def _presence(similarity: Similarity, truth: Array) -> list[Figure]:
     figures = []
     for kind in _KINDS:
         accuracies = []
@@ -110,7 +113,7 @@ def _presence(similarity, truth: Array) -> list[Figure]:
     return figures
 
 
-def _antonyms(similarity, truth: Array) -> list[Figure]:
+def _antonyms(similarity: Similarity, truth: Array) -> list[Figure]:
     figures = []
     pairs = {name: (*pair, INDEX[name]) for name, pair in ANTONYMS.items()}
     pairs["number of objects"] = ("Many objects.", "Few objects.", 1, INDEX[()])
@@ -129,10 +132,10 @@ def _antonyms(similarity, truth: Array) -> list[Figure]:
     return figures
 
 
-def _counts(similarity, truth: Array) -> list[Figure]:
+def _counts(similarity: Similarity, truth: Array) -> list[Figure]:
     numbers = np.arange(1, MAX_OBJECTS + 1)
     total = truth[:, INDEX[()]]
-    scores = similarity([f"a photo of {NUMBERS[n]} object{'s' * (n > 1)}." for n in numbers])
+    scores = similarity([f"a photo of {NUMBERS[n]} object{'s' if n > 1 else ''}." for n in numbers])
     best = numbers[scores.argmax(1)]
     group = "zero-shot count, captions of 1 to 12"
     return [

@@ -10,7 +10,6 @@ import shutil
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +19,11 @@ from featcache.datasets.scenes import CLEAN, MAX_OBJECTS, compose, develop, rand
 from featcache.images.measures import measure
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import NDArray
 
-CHUNK = 1000  # scenes
 CLEAN_SHARE = 0.35  # of pictures without any look; a random look is none now and then, too
 _FILES = ("pixels", "truth", "objects")
 
@@ -65,10 +64,18 @@ def draw(seed: int, start: int, count: int, size: int) -> Scenes:
 class Pool:
     """Chunks of scenes in a folder; a context manager, which ends the drawing process."""
 
-    def __init__(self, folder: Path, seed: int, size: int) -> None:
-        """Open a folder, which may hold chunks of an earlier run with the same seed and size."""
-        self._folder = folder / f"seed-{seed}-size-{size}-chunk-{CHUNK}"
+    def __init__(self, folder: Path, seed: int, size: int, chunk: int) -> None:
+        """Open a folder; it may hold chunks of an earlier run.
+
+        Args:
+            folder: Of chunks of any kind.
+            seed: Of the scenes.
+            size: Width and height of a picture, pixels.
+            chunk: Scenes in a chunk.
+        """
+        self._folder = folder / f"seed-{seed}-size-{size}-chunk-{chunk}"
         self._folder.mkdir(parents=True, exist_ok=True)
+        self.chunk = chunk
         self._seed, self._size = seed, size
         self._open: dict[int, Scenes] = {}
         self._drawn: dict[int, Future[None]] = {}
@@ -89,7 +96,7 @@ class Pool:
         """Have a chunk drawn if it is not there."""
         if chunk not in self._drawn and not self._place(chunk).is_dir():
             self._drawn[chunk] = self._process.submit(
-                _draw_chunk, self._place(chunk), self._seed, chunk, self._size
+                _draw_chunk, self._place(chunk), self._seed, chunk, self.chunk, self._size
             )
 
     def take(self, chunks: NDArray[np.int64], rows: NDArray[np.int64]) -> Scenes:
@@ -107,9 +114,7 @@ class Pool:
             self.ask(chunk)
             if chunk in self._drawn:
                 self._drawn.pop(chunk).result()
-            arrays = [
-                np.load(self._place(chunk) / f"{name}.npy", mmap_mode="r") for name in _FILES
-            ]
+            arrays = [np.load(self._place(chunk) / f"{name}.npy", mmap_mode="r") for name in _FILES]
             self._open[chunk] = Scenes(*arrays)
         return self._open[chunk]
 
@@ -117,9 +122,9 @@ class Pool:
         return self._folder / f"{chunk:06d}"
 
 
-def _draw_chunk(place: Path, seed: int, chunk: int, size: int) -> None:
+def _draw_chunk(place: Path, seed: int, chunk: int, count: int, size: int) -> None:
     os.nice(5)  # the training goes first
-    scenes = draw(seed, chunk * CHUNK, CHUNK, size)
+    scenes = draw(seed, chunk * count, count, size)
     unfinished = place.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -14,15 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def save_state(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]
 ) -> None:
     """Write all that the next step depends on, atomically."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for parameter, moments in optimizer.state.items():
         for key, tensor in moments.items():
@@ -51,5 +51,7 @@ def load_state(
         if full.startswith("optimizer/"):
             name, key = full.removeprefix("optimizer/").rsplit("/", 1)
             parameter = parameters[name]
-            optimizer.state[parameter][key] = tensor.to(parameter.device)
+            if tensor.shape == parameter.shape:  # a moment has the memory layout of its parameter
+                tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+            optimizer.state[parameter][key] = tensor
     return progress
