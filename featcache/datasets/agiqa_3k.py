@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from featcache.datasets.base import (
     SEEDED_OPTIONS,
@@ -25,6 +26,9 @@ from featcache.datasets.base import (
 )
 from featcache.datasets.queries import quality, relevance
 from featcache.datasets.rows import Row, number, read_rows
+
+if TYPE_CHECKING:
+    from featcache.datasets.splits import Fold
 
 HIGHEST = 5.0
 
@@ -67,7 +71,7 @@ class Agiqa3k(Dataset):
         ]
 
     def annotations(self) -> list[Label]:
-        """Quality, and with ``alignment`` relevance, per image and split."""
+        """Quality, and with ``alignment`` relevance, per image."""
         labels = []
         for where, row in self._rows:
             value = number(where, row, "mos_quality", 0, HIGHEST)
@@ -76,7 +80,11 @@ class Agiqa3k(Dataset):
                 value = number(where, row, "mos_align", 0, HIGHEST)
                 query = relevance(row["prompt"])
                 labels.append(Label(_sample(row), "alignment", query, value, "all"))
-        return self.seeded_splits(labels)
+        return labels
+
+    def own_folds(self, samples: list[str]) -> list[Fold]:
+        """Give the seeded splits."""
+        return self.seeded_folds(samples)
 
     def group(self, sample_id: str) -> str | None:
         """Return the prompt: images of one prompt show the same scene."""

@@ -3,20 +3,43 @@
 A reader names its files (``parts``), says which images the set's own files name (``annotated``)
 and which labels they give (``annotations``). This base class does the rest: finding the parts,
 leaving out images that are not on the disk, other splits from a file, and the check.
+
+Everyone reads tables: ``images_table`` and ``labels_table``. Readers of 100,000 rows and more
+build tables themselves (``annotated_table``, ``annotations_table``); the others list records.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from featcache.datasets.paths import IMAGE_SUFFIXES, is_image, safe_relative, walk_images
+import pyarrow as pa
+import pyarrow.compute
+
+from featcache.datasets.columns import (
+    belonging,
+    distinct_images,
+    distinct_labels,
+    image_records,
+    images_of,
+    kept,
+    label_records,
+    labels_of,
+)
+from featcache.datasets.paths import (
+    IMAGE_SUFFIXES,
+    folders_of,
+    is_file,
+    is_hidden,
+    is_image,
+    safe_relative,
+    walk_images,
+)
 from featcache.datasets.records import (
     SEEDED_OPTIONS,
     SPLIT_FILE,
@@ -28,11 +51,22 @@ from featcache.datasets.records import (
     Option,
     Part,
 )
-from featcache.datasets.splits import find_leaks, read_split_file, repeated_split, resplit
+from featcache.datasets.splits import (
+    Fold,
+    find_leaks,
+    read_split_file,
+    repeated_split,
+    resplit,
+)
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+pc: Any = pyarrow.compute  # its stubs take no text for a scalar
 
 # What a reader imports from here; described in paths.py and records.py.
 __all__ = [
@@ -55,11 +89,12 @@ __all__ = [
 _LAYOUT = "Expected layout:"
 
 
-class Dataset(ABC):
+class Dataset:
     """A data set in a folder.
 
-    Subclasses set ``info`` and ``parts`` and implement ``annotated`` and ``annotations``. Nothing
-    is read before ``images``, ``labels`` or ``check`` is called.
+    Subclasses set ``info`` and ``parts``, and implement ``annotated`` or ``annotated_table``, and
+    ``annotations`` or ``annotations_table``. One that defines ``images`` and ``labels`` instead
+    answers for itself. Nothing is read before one of them, or ``check``, is called.
 
     Args:
         root: The data set's folder.
@@ -88,32 +123,42 @@ class Dataset(ABC):
             for name, option in declared.items()
         }
 
-    @abstractmethod
-    def annotated(self) -> list[ImageRecord]:
+    def annotated(self) -> Iterable[ImageRecord]:
         """List every image that the set's files name, on the disk or not, in a fixed order."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def annotations(self) -> list[Label]:
-        """List every label that the set's files give, with the set's own splits."""
+    def annotations(self) -> Iterable[Label]:
+        """List every label that the set's files give, with the splits that stand in them."""
+        raise NotImplementedError
+
+    def annotated_table(self) -> pa.Table:
+        """Return what ``annotated`` lists, in columns (``columns.IMAGES_SCHEMA``)."""
+        return images_of(self.annotated())
+
+    def annotations_table(self) -> pa.Table:
+        """Return what ``annotations`` lists, in columns (``columns.LABELS_SCHEMA``)."""
+        return labels_of(self.annotations())
+
+    def own_folds(self, samples: list[str]) -> list[Fold] | None:
+        """Give the splits of the labeled samples; None keeps those of the annotations.
+
+        With a split file this is not asked, as that file has the say.
+        """
+        del samples
+        return None
 
     def group(self, sample_id: str) -> str | None:
         """Name what must lie on one side of a split as a whole: a person, a scene."""
         del sample_id
         return None
 
-    def seeded_splits(self, labels: list[Label]) -> list[Label]:
-        """Give labels the seeded splits of the options ``folds`` and ``seed``.
+    def seeded_folds(self, samples: list[str]) -> list[Fold]:
+        """Give samples the seeded splits of the options ``folds`` and ``seed``.
 
         One in five groups (persons, scenes; else images) is for the test, the others for training.
-        With a split file nothing is done, as that file has the say.
         """
-        if self.options["split_file"] is not None:
-            return labels
-        group_of = {
-            label.sample_id: self.group(label.sample_id) or label.sample_id for label in labels
-        }
-        folds = repeated_split(group_of, folds=self.options["folds"], seed=self.options["seed"])
-        return resplit(labels, folds, str)
+        group_of = {sample: self.group(sample) or sample for sample in samples}
+        return repeated_split(group_of, folds=self.options["folds"], seed=self.options["seed"])
 
     def notes(self) -> list[str]:
         """Say what ``check`` should tell beside the counts."""
@@ -123,31 +168,50 @@ class Dataset(ABC):
         """Return the id that split files use for a sample."""
         return sample_id
 
-    def images(self) -> list[ImageRecord]:
-        """List the images to extract: those named by the set's files that are on the disk.
+    def images_table(self) -> pa.Table:
+        """Return the images to extract: those named by the set's files that are on the disk.
+
+        Returns:
+            ``columns.IMAGES_SCHEMA``: ``sample_id`` and ``path``, each id once.
 
         Raises:
             DatasetNotFoundError: A needed file or folder is missing, or no image is there.
             DatasetError: A file is not as documented.
         """
+        if type(self).images is not Dataset.images:  # a reader that answers in records
+            return images_of(self.images())
         self.require()
-        found = [record for record in self._annotated if record.path in self._on_disk]
-        if not found:
+        named = self._annotated
+        found = kept(named, self._is_on_disk(named))
+        if not found.num_rows:
             raise DatasetNotFoundError(
-                f"{self.info.title}: none of {len(self._annotated):,} images is below {self.root}"
-                + (f", e.g. {self._annotated[0].path}" if self._annotated else "")
+                f"{self.info.title}: none of {named.num_rows:,} images is below {self.root}"
+                + (f", e.g. {named['path'][0]}" if named.num_rows else "")
+                + "".join(f". {note}" for note in self.notes())
                 + f". {self._expected()}"
             )
         return found
 
-    def labels(self) -> list[Label]:
-        """List the labels of ``images()``, with the set's splits or those of ``split_file``.
+    def labels_table(self) -> pa.Table:
+        """Return the labels of the images, with the set's splits or those of ``split_file``.
+
+        Returns:
+            ``columns.LABELS_SCHEMA``, as labels.parquet; each label once.
 
         Raises:
-            DatasetNotFoundError, DatasetError: As ``images``.
+            DatasetNotFoundError, DatasetError: As ``images_table``.
         """
-        samples = {record.sample_id for record in self.images()}
-        return [label for label in self._split_annotations() if label.sample_id in samples]
+        if type(self).labels is not Dataset.labels:
+            return distinct_labels(labels_of(self.labels()), self.info.title)
+        return belonging(self._split_annotations(), self.images_table())
+
+    def images(self) -> list[ImageRecord]:
+        """List the rows of ``images_table``: for small data sets."""
+        return list(image_records(self.images_table()))
+
+    def labels(self) -> list[Label]:
+        """List the rows of ``labels_table``: for small data sets."""
+        return list(label_records(self.labels_table()))
 
     def require(self) -> None:
         """Raise DatasetNotFoundError when a needed part is missing."""
@@ -163,8 +227,9 @@ class Dataset(ABC):
         """Return the POSIX path of a part below the root, or ``None`` when it is not there."""
         part = next(part for part in self.parts if part.what == what)
         for place in part.places:
-            if match := min(self.root.glob(place), default=None):
-                return match.relative_to(self.root).as_posix()
+            matches = (path.relative_to(self.root) for path in self.root.glob(place))
+            if match := min((path for path in matches if not is_hidden(path)), default=None):
+                return match.as_posix()
         return None
 
     def need(self, what: str) -> str:
@@ -200,84 +265,86 @@ class Dataset(ABC):
             return base
         try:
             self.require()
-            on_disk, named, rows = self._on_disk, self._annotated, self._split_annotations()
+            named, labels = self._annotated, self._split_annotations()
+            on_disk = self._is_on_disk(named)
+            notes = tuple(self.notes())
         except DatasetError as error:
             # The report shows the layout by itself.
             return replace(base, problems=(str(error).split(_LAYOUT)[0].strip(),))
-        present = {record.sample_id: record.path for record in named if record.path in on_disk}
-        rows = [label for label in rows if label.sample_id in present]
+        present = kept(named, on_disk)
+        labels = belonging(labels, present)
         problems = []
-        if not present:
-            example = f", e.g. {named[0].path}" if named else ""
-            problems.append(f"none of the {len(named):,} images named is on the disk{example}")
-        digests = self._digests(present.values()) if contents else {}
-        groups = {
-            "image": {sample: sample for sample in present},
-            "person or scene": {s: g for s in present if (g := self.group(s)) is not None},
-            "file content": {s: digests[path] for s, path in present.items() if path in digests},
-        }
+        if not present.num_rows:
+            example = f", e.g. {named['path'][0]}" if named.num_rows else ""
+            problems.append(f"none of the {named.num_rows:,} images named is on the disk{example}")
+        labeled = pc.unique(labels["sample_id"])
+        groups: dict[str, Mapping[str, str] | None] = {"image": None}
+        if type(self).group is not Dataset.group:
+            of = {sample: self.group(sample) for sample in map(str, labeled)}
+            groups["person or scene"] = {s: g for s, g in of.items() if g is not None}
+        if contents:
+            groups["file content"] = self._digests(image_records(present))
         return replace(
             base,
-            num_images=len(present),
-            num_labels=len(rows),
-            images_missing=len(named) - len(present),
-            images_extra=len(on_disk - {record.path for record in named}),
-            images_unlabeled=len(present.keys() - {label.sample_id for label in rows}),
-            leaks=tuple(leak for what, of in groups.items() for leak in find_leaks(rows, of, what)),
-            notes=tuple(self.notes()),
+            num_images=present.num_rows,
+            num_labels=labels.num_rows,
+            images_missing=named.num_rows - present.num_rows,
+            images_extra=len(self._on_disk) - len(pc.unique(present["path"])),
+            images_unlabeled=present.num_rows - len(labeled),
+            leaks=tuple(x for what, of in groups.items() for x in find_leaks(labels, of, what)),
+            notes=notes,
             problems=tuple(problems),
         )
 
     @cached_property
-    def _annotated(self) -> list[ImageRecord]:
+    def _annotated(self) -> pa.Table:
         """What ``annotated`` lists, each image once; two images with one id are an error."""
-        out: dict[str, ImageRecord] = {}
-        for record in self.annotated():
-            if out.setdefault(record.sample_id, record) != record:
-                raise DatasetError(
-                    f"{self.info.title}: {record.path} and {out[record.sample_id].path} "
-                    f"have the same id {record.sample_id!r}; expected one image for an id"
-                )
-        return list(out.values())
+        return distinct_images(self.annotated_table(), self.info.title)
+
+    def _is_on_disk(self, images: pa.Table) -> NDArray[np.bool_]:
+        """Tell for each image [n] whether its file is there."""
+        there: NDArray[np.bool_] = pc.is_in(images["path"], value_set=self._on_disk).to_numpy()
+        return there
 
     @cached_property
-    def _on_disk(self) -> set[str]:
+    def _on_disk(self) -> pa.Array[Any]:
         """Paths of the image files in the folders that hold, or should hold, named images."""
-        folders = {PurePosixPath(record.path).parent for record in self._annotated}
-        paths: set[str] = set()
-        for folder in sorted(folders):
-            where = safe_relative(self.root, folder.as_posix()) if folder.parts else self.root
+        paths: list[str] = []
+        for folder in sorted(folders_of(self._annotated["path"])):
+            where = safe_relative(self.root, folder) if folder else self.root
             if not where.is_dir():
                 continue
             with os.scandir(where) as entries:
                 for entry in entries:
-                    path = (folder / entry.name).as_posix()
-                    if is_image(entry.name) and entry.is_file():
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    if is_image(entry.name) and is_file(entry):
                         if entry.is_symlink():
                             safe_relative(self.root, path)
-                        paths.add(path)
-        return paths
+                        paths.append(path)
+        return pa.array(paths, pa.string())
 
-    def _split_annotations(self) -> list[Label]:
+    def _split_annotations(self) -> pa.Table:
         """What ``annotations`` lists, each label once; a contradiction is an error."""
-        labels = self.annotations()
+        labels = self.annotations_table()
         if (file := self.options.get("split_file")) is not None:
-            labels = resplit(labels, read_split_file(file), self.split_key)
-        out: dict[tuple[Any, ...], Label] = {}
-        for label in labels:
-            key = (label.sample_id, label.task, label.query, label.split, label.fold)
-            if out.setdefault(key, label) != label:
+            folds, key = read_split_file(file), self.split_key
+            new = resplit(labels, folds, key, self.info.title)
+            if labels.num_rows and not new.num_rows:
                 raise DatasetError(
-                    f"{self.info.title}: {label.sample_id!r} has the values {out[key].value:g} "
-                    f"and {label.value:g} for {label.query!r}; expected one"
+                    f"{file}: none of its ids is one of {self.info.title}'s: found "
+                    f"{next(iter(folds[0]), None)!r}, expected ids like "
+                    f"{key(str(labels['sample_id'][0]))!r}"
                 )
-        return list(out.values())
+            return distinct_labels(new, self.info.title)
+        if (own := self.own_folds(list(map(str, pc.unique(labels["sample_id"]))))) is not None:
+            labels = resplit(labels, own, str, self.info.title)
+        return distinct_labels(labels, self.info.title)
 
-    def _digests(self, paths: Iterable[str]) -> dict[str, str]:
+    def _digests(self, images: Iterable[ImageRecord]) -> dict[str, str]:
         out = {}
-        for path in paths:
-            with safe_relative(self.root, path).open("rb") as file:
-                out[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        for image in images:
+            with safe_relative(self.root, image.path).open("rb") as file:
+                out[image.sample_id] = hashlib.file_digest(file, "sha256").hexdigest()
         return out
 
     def _expected(self) -> str:

@@ -2,14 +2,17 @@
 
     featcache extract --dataset folder --root photos --out cache
 
-Images are found recursively by suffix (see ``IMAGE_SUFFIXES`` in ``base.py``), hidden files and
-folders are skipped, links to folders are not followed. The sample id is the path below the root,
-and images are sorted by it.
+Images are found recursively by suffix (see ``IMAGE_SUFFIXES`` in ``paths.py``), hidden files and
+folders are skipped, links to folders are not followed. What is skipped is counted, and told by
+kind. The sample id is the path below the root, and images are sorted by it.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Label, walk_images
+from featcache.datasets.paths import Skipped
 
 
 class Folder(Dataset):
@@ -28,8 +31,17 @@ class Folder(Dataset):
 
     def annotated(self) -> list[ImageRecord]:
         """List the images below the root, sorted by path."""
-        return [ImageRecord(path, path) for path in sorted(walk_images(self.root))]
+        return [ImageRecord(path, path) for path in self._walked[0]]
 
     def annotations(self) -> list[Label]:
         """Return nothing: a folder has no labels."""
         return []
+
+    def notes(self) -> list[str]:
+        """Tell what was skipped."""
+        return self._walked[1].lines()
+
+    @cached_property
+    def _walked(self) -> tuple[list[str], Skipped]:
+        skipped = Skipped()
+        return sorted(walk_images(self.root, skipped)), skipped

@@ -25,7 +25,7 @@ from featcache.datasets.base import (
     is_image,
 )
 from featcache.datasets.queries import DATE
-from featcache.datasets.splits import resplit, stratified_split
+from featcache.datasets.splits import Fold, stratified_split
 from featcache.errors import DatasetError
 
 DECADES = ("1930s", "1940s", "1950s", "1960s", "1970s")
@@ -84,8 +84,8 @@ class Hci(Dataset):
         ]
 
     def annotations(self) -> list[Label]:
-        """One label per photograph and split."""
-        labels = [
+        """One label per photograph."""
+        return [
             Label(
                 record.sample_id,
                 "decade",
@@ -95,17 +95,17 @@ class Hci(Dataset):
             )
             for record in self.annotated()
         ]
-        if self.options["split_file"] is not None:
-            return labels
-        strata = {label.sample_id: DECADES[int(label.value)] for label in labels}
+
+    def own_folds(self, samples: list[str]) -> list[Fold]:
+        """Give the seeded splits of each decade."""
+        strata = {sample: sample.split("/")[0] for sample in samples}
         parts = {part: self.options[part] for part in ("train", "val", "test")}
         if min(parts.values()) < 0 or self.options["folds"] < 1:
             raise DatasetError(f"found {parts} in {self.options['folds']} folds; expected counts")
-        folds = [
+        return [
             stratified_split(strata, parts, seed=self.options["seed"], fold=fold)
             for fold in range(self.options["folds"])
         ]
-        return resplit(labels, folds, str)
 
     def split_key(self, sample_id: str) -> str:
         """Return the file's stem, without the decade that L2RCLIP's copies begin with."""

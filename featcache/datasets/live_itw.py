@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from featcache.datasets.base import (
     SEEDED_OPTIONS,
@@ -22,6 +23,9 @@ from featcache.datasets.base import (
 )
 from featcache.datasets.queries import quality
 from featcache.errors import DatasetError
+
+if TYPE_CHECKING:
+    from featcache.datasets.splits import Fold
 
 TRAINING_IMAGES = 7
 
@@ -64,12 +68,15 @@ class LiveItw(Dataset):
         return [ImageRecord(PurePosixPath(name).stem, f"{folder}/{name}") for name in self._scores]
 
     def annotations(self) -> list[Label]:
-        """One mean opinion score per image and split."""
-        labels = [
+        """One mean opinion score per image."""
+        return [
             Label(PurePosixPath(name).stem, "quality", quality(), value, "all")
             for name, value in self._scores.items()
         ]
-        return self.seeded_splits(labels)
+
+    def own_folds(self, samples: list[str]) -> list[Fold]:
+        """Give the seeded splits."""
+        return self.seeded_folds(samples)
 
     @cached_property
     def _scores(self) -> dict[str, float]:

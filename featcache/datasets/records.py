@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test", "all")
 
+# Squares and sums of labels must be finite in float64, and nobody's unit is as small as this asks.
+LARGEST_VALUE = 1e30
+
 # 100 patch tokens x 768 channels x 2 bytes: ConvNeXt-L at 320 px in float16.
 BYTES_PER_VIEW = 153_600
 

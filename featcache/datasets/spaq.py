@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from featcache.datasets.base import (
     SEEDED_OPTIONS,
@@ -22,6 +23,9 @@ from featcache.datasets.base import (
 )
 from featcache.datasets.queries import quality
 from featcache.datasets.rows import Row, number, read_rows
+
+if TYPE_CHECKING:
+    from featcache.datasets.splits import Fold
 
 ATTRIBUTES = ("Brightness", "Colorfulness", "Contrast", "Noisiness", "Sharpness")
 _NAME = "Image name"
@@ -60,7 +64,7 @@ class Spaq(Dataset):
         return [ImageRecord(_sample(row), f"{folder}/{row[_NAME]}") for _, row in self._rows]
 
     def annotations(self) -> list[Label]:
-        """Six scores per photograph and split."""
+        """Six scores per photograph."""
         labels = []
         for where, row in self._rows:
             value = number(where, row, "MOS", 0, 100)
@@ -75,7 +79,11 @@ class Spaq(Dataset):
                 )
                 for name in ATTRIBUTES
             ]
-        return self.seeded_splits(labels)
+        return labels
+
+    def own_folds(self, samples: list[str]) -> list[Fold]:
+        """Give the seeded splits."""
+        return self.seeded_folds(samples)
 
     @cached_property
     def _rows(self) -> list[tuple[str, Row]]:

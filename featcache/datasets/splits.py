@@ -10,17 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
+from featcache.datasets.columns import (
+    LABELS_SCHEMA,
+    decode,
+    distinct_labels,
+    encode,
+    folds_of,
+    repeated,
+)
+from featcache.datasets.paths import composed
+from featcache.datasets.records import SPLITS
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Hashable, Iterable, Mapping
-
-    from featcache.datasets.records import Label
+    from collections.abc import Callable, Hashable, Mapping
 
 # From sample id to "train", "val" or "test"; a sample that is not in it is not used.
 Fold = dict[str, str]
@@ -142,48 +152,66 @@ def read_split_file(file: str | os.PathLike[str]) -> list[Fold]:
     return out
 
 
-def resplit(labels: Iterable[Label], folds: list[Fold], key: Callable[[str], str]) -> list[Label]:
+def resplit(labels: pa.Table, folds: list[Fold], key: Callable[[str], str], title: str) -> pa.Table:
     """Give labels the splits of a split file; ids that it does not name are left out.
+
+    Ids are compared in Unicode's composed form, as systems differ in how they spell file names.
 
     Args:
         labels: With the data set's own splits, which are forgotten.
-        folds: From ``read_split_file``; one fold holds for every fold (``fold`` None).
+        folds: From ``read_split_file``; one fold holds for every fold (``fold`` null).
         key: Function from a sample id to the id that the file uses.
+        title: Of the data set, for messages.
+
+    Raises:
+        DatasetError: Labels contradict each other.
     """
-    once = dict.fromkeys(replace(label, split="all", fold=None) for label in labels)
-    return [
-        replace(label, split=split, fold=number if len(folds) > 1 else None)
-        for number, fold in enumerate(folds)
-        for label in once
-        if (split := fold.get(key(label.sample_id)))
-    ]
+    count = labels.num_rows
+    labels = labels.set_column(4, LABELS_SCHEMA.field("split"), repeated("all", count))
+    labels = labels.set_column(5, LABELS_SCHEMA.field("fold"), pa.nulls(count, pa.int32()))
+    labels = distinct_labels(labels, title)
+    codes, ids = encode(labels["sample_id"])
+    keys = [composed(key(str(sample))) for sample in ids]
+    parts = []
+    for number, fold in enumerate(folds):
+        listed = {composed(sample): SPLITS.index(split) for sample, split in fold.items()}
+        split_of = np.array([listed.get(sample, -1) for sample in keys], int)
+        splits = split_of[codes]  # (n,)
+        chosen = labels.filter(pa.array(splits >= 0))
+        split = decode(splits[splits >= 0], pa.array(SPLITS))
+        fold_of = pa.repeat(pa.scalar(number if len(folds) > 1 else None, pa.int32()), len(split))
+        chosen = chosen.set_column(4, LABELS_SCHEMA.field("split"), split)
+        parts.append(chosen.set_column(5, LABELS_SCHEMA.field("fold"), fold_of))
+    return pa.concat_tables(parts)
 
 
-def find_leaks(labels: Iterable[Label], group_of: Mapping[str, str], what: str) -> list[str]:
+def find_leaks(labels: pa.Table, group_of: Mapping[str, str] | None, what: str) -> list[str]:
     """Describe groups that lie on two sides of one split, one line per fold and pair of sides.
 
     Args:
-        labels: Labels with splits and folds; a label with fold None counts in every fold.
-        group_of: From sample id to its group; samples without a group are passed over.
+        labels: Labels with splits and folds; a label without a fold counts in every fold.
+        group_of: From sample id to its group; samples without a group are passed over. None: each
+            sample is a group.
         what: What a group is, for the message.
     """
-    sides: dict[int | None, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for label in labels:
-        if label.split != "all" and (group := group_of.get(label.sample_id)) is not None:
-            sides[label.fold][label.split].add(group)
-    common = sides.pop(None, {})
+    group, names = encode(labels["sample_id"])  # (n,), names of the groups
+    if group_of is not None:
+        of = pa.array([group_of.get(str(sample), "") for sample in names], pa.string())
+        codes, names = encode(of)
+        group = codes[group]
+    grouped = np.array([str(name) != "" for name in names], bool)[group]
+    split_codes, splits = encode(labels["split"])
+    split = np.array([SPLITS.index(str(name)) for name in splits], int)[split_codes]
+    fold = folds_of(labels)
     out = []
-    numbers: list[int | None] = [*sorted(fold for fold in sides if fold is not None)]
-    for fold in numbers or [None]:
-        parts = {
-            split: set(common.get(split, ())) | sides.get(fold, {}).get(split, set())
-            for split in ("train", "val", "test")
-        }
-        for left, right in (("train", "test"), ("train", "val"), ("val", "test")):
-            if both := sorted(parts[left] & parts[right]):
-                where = "" if fold is None else f"fold {fold}: "
+    for number in np.unique(fold[fold >= 0]) if (fold >= 0).any() else [-1]:
+        here = ((fold == number) | (fold == -1)) & grouped
+        parts = [np.unique(group[here & (split == part)]) for part in range(3)]
+        for left, right in ((0, 2), (0, 1), (1, 2)):
+            if (both := np.intersect1d(parts[left], parts[right])).size:
+                where = "" if number == -1 else f"fold {number}: "
                 out.append(
-                    f"{where}{len(both):,} times the same {what} in {left} and {right}, "
-                    f"e.g. {both[0]}"
+                    f"{where}{both.size:,} times the same {what} in {SPLITS[left]} and "
+                    f"{SPLITS[right]}, e.g. {min(str(names[int(code)]) for code in both)}"
                 )
     return out

@@ -2,7 +2,7 @@
 
     featcache extract --dataset table --root photos --option table=labels.csv --out cache
 
-Columns, found by name in the first line; only ``path`` must be there, others are ignored:
+Columns, found by name in the first line; only ``path`` must be there:
 
 | column | meaning | when absent or empty |
 |---|---|---|
@@ -11,8 +11,15 @@ Columns, found by name in the first line; only ``path`` must be there, others ar
 | ``query`` | the prompt that the images are ranked by | the option ``query`` |
 | ``value`` | a finite number | the image has no label in this row |
 | ``task`` | name of a family of queries | the option ``task`` |
-| ``split`` | ``train``, ``val``, ``test`` or ``all`` | ``all`` |
+| ``split`` | ``train``, ``val``, ``test`` or ``all`` | ``train`` |
 | ``fold`` | number of the split, 0 or more | the row holds for every fold |
+
+Where one of them is not there, the names of others are read instead (``cells.ALIASES``):
+``filepath``, ``filename``, ``file``, ``image`` ... for ``path``, ``title`` or ``prompt`` for
+``query``, ``label`` or ``score`` for ``value``. Cells are separated by commas, semicolons or tabs;
+with the last two, numbers may have a decimal comma. Rows with nothing in them are left out. A
+Windows table's backslashes are read as slashes, and names in the other Unicode form than on the
+disk are found.
 
 Several rows for one image are several labels. Rows that say the same twice count once; rows that
 contradict each other are an error, as is any value that is not of its kind.
@@ -26,32 +33,33 @@ below the root by its file name alone with ``match=name``.
 
 from __future__ import annotations
 
-import csv
-import math
-import re
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from featcache.datasets.base import (
-    SPLIT_FILE,
-    Dataset,
-    DatasetInfo,
-    ImageRecord,
-    Label,
-    Option,
-    safe_relative,
-    walk_images,
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from featcache.datasets.base import SPLIT_FILE, Dataset, DatasetInfo, Option, walk_images
+from featcache.datasets.cells import SUFFIXES, Cells, read_cells
+from featcache.datasets.columns import (
+    IMAGES_SCHEMA,
+    LABELS_SCHEMA,
+    decode,
+    encode,
+    first_rows,
 )
+from featcache.datasets.paths import UnsafePathError, checked_paths, composed
 from featcache.datasets.records import SPLITS
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from numpy.typing import NDArray
 
-_SUFFIXES = (".csv", ".tsv", ".parquet")
-_ALIASES = {"filepath": "path", "title": "query"}  # the released code's names
-_COLUMNS = ("path", "sample_id", "query", "value", "task", "split", "fold")
+pc: Any = pyarrow.compute  # its stubs take no text for a scalar
+
+_SPLITS = f"{', '.join(SPLITS)} or nothing"
 
 
 class Table(Dataset):
@@ -88,21 +96,39 @@ class Table(Dataset):
         super().require()
         _ = self.table
 
-    def images(self) -> list[ImageRecord]:
-        """List all images of the table, on the disk or not.
+    def images_table(self) -> pa.Table:
+        """Return all images of the table, on the disk or not.
 
         An image that is missing is the user's to know about: extraction records it as failed.
         """
-        self.require()
-        return self._annotated
+        if type(self).images is Dataset.images:
+            self.require()
+            return self._content[0]
+        return super().images_table()
 
-    def annotated(self) -> list[ImageRecord]:
-        """List the images in the order of their first rows."""
+    def annotated_table(self) -> pa.Table:
+        """Return the images in the order of their first rows."""
         return self._content[0]
 
-    def annotations(self) -> list[Label]:
-        """List the labels in the order of the rows."""
+    def annotations_table(self) -> pa.Table:
+        """Return the labels in the order of the rows."""
         return self._content[1]
+
+    def notes(self) -> list[str]:
+        """Tell which columns and rows are not read as they may be meant."""
+        cells, out = self._cells, []
+        for ours, name in cells.header.renamed.items():
+            out.append(f"column {name!r} is read as {ours}")
+        if unread := cells.header.unread:
+            out.append(f"columns that are not read: {', '.join(unread[:10])}")
+        if cells.empty:
+            out.append(f"{cells.empty:,} empty rows are left out")
+        if cells.values is not None and (absent := np.flatnonzero(np.isnan(cells.values))).size:
+            out.append(
+                f"{absent.size:,} rows without a value are images without a label, the first in "
+                f"{cells.where(int(absent[0]))}"
+            )
+        return out
 
     @cached_property
     def table(self) -> Path:
@@ -116,7 +142,8 @@ class Table(Dataset):
                 if path.is_file():
                     return path
             raise DatasetNotFoundError(f"there is no table {given}, neither below {self.root}")
-        found = sorted(p for p in self.root.glob("*") if p.suffix.lower() in _SUFFIXES)
+        files = (p for p in self.root.glob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in files if not p.name.startswith("."))
         if len(found) != 1:
             listed = f": {', '.join(p.name for p in found)}" if found else ""
             raise DatasetNotFoundError(
@@ -126,157 +153,154 @@ class Table(Dataset):
         return found[0]
 
     @cached_property
-    def _content(self) -> tuple[list[ImageRecord], list[Label]]:
-        paths: dict[str, str] = {}  # sample id -> path
-        values: dict[tuple[str, str, str, str, int | None], float] = {}
-        for where, row in self._rows():
-            path = self._path(where, row)
-            sample = row.get("sample_id") or path
-            if paths.setdefault(sample, path) != path:
-                raise DatasetError(
-                    f"{where}, column sample_id: found {sample!r} for {path}, "
-                    f"expected it for {paths[sample]} only"
-                )
-            if not row.get("value"):
-                continue
-            key = (
-                sample,
-                row.get("task") or self.options["task"],
-                row.get("query") or self.options["query"],
-                _split(where, row.get("split", "")),
-                _fold(where, row.get("fold", "")),
-            )
-            value = _number(where, row["value"])
-            if values.setdefault(key, value) != value:
-                raise DatasetError(
-                    f"{where}, column value: found {value:g}, expected {values[key]:g} "
-                    f"as in another row for {path} and {key[2]!r}"
-                )
-        images = [ImageRecord(sample, path) for sample, path in paths.items()]
-        if not images:
+    def _cells(self) -> Cells:
+        return read_cells(self.table)
+
+    @cached_property
+    def _content(self) -> tuple[pa.Table, pa.Table]:
+        """The images and the labels of the table."""
+        cells = self._cells
+        if not len(cells.numbers):
             raise DatasetError(f"{self.table}: found no row below the header, expected one or more")
-        labels = [
-            Label(sample, task, query, value, split, fold)
-            for (sample, task, query, split, fold), value in values.items()
-        ]
-        return images, labels
+        paths = self._paths(cells)
+        path_codes, unique_paths = encode(paths)
+        samples, sample_codes, unique_samples = paths, path_codes, unique_paths
+        if "sample_id" in cells.columns:
+            given = cells.columns["sample_id"]
+            samples = pc.if_else(pc.equal(given, ""), paths, given)
+            sample_codes, unique_samples = encode(samples)
+        first = first_rows(sample_codes)
+        if (bad := np.flatnonzero(path_codes != path_codes[first])).size:
+            row, old = int(bad[0]), int(first[bad[0]])
+            cells.refuse(
+                row,
+                "sample_id",
+                f"found {samples[row].as_py()!r} for {paths[row]}, "
+                f"expected it for {paths[old]} only",
+            )
+        if len(unique_samples) == len(paths):
+            images = pa.table([samples, paths], schema=IMAGES_SCHEMA)
+        else:
+            rows = np.flatnonzero(first == np.arange(len(first)))
+            images = pa.table(
+                [unique_samples, paths.take(rows).combine_chunks()], schema=IMAGES_SCHEMA
+            )
+        return images, self._labels(cells, samples, sample_codes)
 
-    def _rows(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield where a row stands, and its cells as text; an empty cell is empty text."""
-        parquet = self.table.suffix.lower() == ".parquet"
-        for where, row in _read_parquet(self.table) if parquet else _read_text(self.table):
-            yield f"{self.table}, {where}", row
+    def _labels(
+        self, cells: Cells, samples: pa.ChunkedArray[Any], sample_codes: NDArray[np.int64]
+    ) -> pa.Table:
+        """Return the labels of the rows that have a value; the samples' codes are [n]."""
+        if cells.values is None:
+            return LABELS_SCHEMA.empty_table()
+        columns = {
+            "task": self._named(cells, "task", self.options["task"]),
+            "query": self._named(cells, "query", self.options["query"]),
+            "split": self._splits(cells),
+        }
+        folds = self._folds(cells)
+        values = cells.values
+        first = first_rows(
+            sample_codes,
+            *(codes for codes, _ in columns.values()),
+            pc.fill_null(folds, -1).to_numpy().astype(np.int64) + 1,
+            np.isnan(values).astype(np.int64),
+        )
+        if (bad := np.flatnonzero((values != values[first]) & ~np.isnan(values))).size:
+            row, old = int(bad[0]), int(first[bad[0]])
+            codes, names = columns["query"]
+            cells.refuse(
+                row,
+                "value",
+                f"found {values[row]:g}, expected {values[old]:g} as in another row for "
+                f"{samples[row]} and {names[int(codes[row])].as_py()!r}",
+            )
+        keep = (first == np.arange(len(first))) & ~np.isnan(values)
+        texts = {name: decode(codes[keep], names) for name, (codes, names) in columns.items()}
+        mask = pa.array(keep)
+        return pa.table(
+            [
+                samples if keep.all() else samples.filter(mask),
+                texts["task"],
+                texts["query"],
+                values[keep],
+                texts["split"],
+                folds.filter(mask),
+                pa.nulls(int(keep.sum()), LABELS_SCHEMA.field("distribution").type),
+            ],
+            schema=LABELS_SCHEMA,
+        )
 
-    def _path(self, where: str, row: dict[str, str]) -> str:
-        given = path = row["path"]
+    @staticmethod
+    def _named(cells: Cells, column: str, default: str) -> tuple[NDArray[np.int64], pa.Array[Any]]:
+        """Return a column as codes [n] and names, with a default for what is empty."""
+        if column not in cells.columns:
+            return np.zeros(len(cells.numbers), np.int64), pa.array([default], pa.string())
+        codes, names = encode(cells.columns[column])
+        # Two codes with one name would hide repetitions, so names are encoded again.
+        again, names = encode(pc.if_else(pc.equal(names, ""), default, names))
+        return again[codes], names
+
+    @staticmethod
+    def _splits(cells: Cells) -> tuple[NDArray[np.int64], pa.Array[Any]]:
+        """Return the splits as codes [n] and names; a split that is left out is for training."""
+        if "split" not in cells.columns:
+            return np.zeros(len(cells.numbers), np.int64), pa.array(["train"], pa.string())
+        codes, names = encode(cells.columns["split"])
+        lower = pc.utf8_lower(names)
+        good = pc.is_in(lower, value_set=pa.array([*SPLITS, ""]))
+        if not pc.all(good, min_count=0).as_py():
+            cells.require(pa.chunked_array([good.take(codes)]), "split", _SPLITS)
+        again, names = encode(pc.if_else(pc.equal(lower, ""), "train", lower))
+        return again[codes], names
+
+    @staticmethod
+    def _folds(cells: Cells) -> pa.Array[Any] | pa.ChunkedArray[Any]:
+        """Return the folds [n], null where a row holds for every fold."""
+        if "fold" not in cells.columns:
+            return pa.nulls(len(cells.numbers), pa.int32())
+        codes, names = encode(cells.columns["fold"])
+        empty = pc.equal(names, "")
+        good = pc.or_(empty, pc.match_substring_regex(names, "^[0-9]{1,9}$"))
+        if not pc.all(good, min_count=0).as_py():
+            cells.require(pa.chunked_array([good.take(codes)]), "fold", "0, 1, 2 ... or nothing")
+        folds: pa.Array[Any] = pc.if_else(empty, None, names).cast(pa.int32())
+        return folds.take(codes)
+
+    def _paths(self, cells: Cells) -> pa.ChunkedArray[Any]:
+        """Return the paths [n] below the root, as they are on the disk."""
+        paths = cells.columns["path"]
         if prefix := self.options["strip_prefix"]:
-            if not path.startswith(prefix):
-                raise DatasetError(
-                    f"{where}, column path: found {given!r}, expected it to begin with {prefix!r}"
-                )
-            path = path[len(prefix) :].lstrip("/")
+            begins = pc.starts_with(paths, prefix)
+            cells.require(begins, "path", f"it to begin with {prefix!r}")
+            paths = pc.utf8_ltrim(
+                pc.utf8_slice_codeunits(paths, len(prefix), None), characters="/\\"
+            )
         if self.options["match"] == "name":
-            name = PureWindowsPath(path).name  # splits at both kinds of slash
-            places = self._by_name.get(name, ())
-            if len(places) != 1:
-                found = f"{len(places)} files of that name" if places else "no file of that name"
-                raise DatasetError(
-                    f"{where}, column path: {given!r}: found {found} below {self.root}, "
-                    "expected one"
-                )
-            return places[0]
+            return self._matched(cells, paths)
         try:
-            safe_relative(self.root, path)
-        except DatasetError as error:
-            raise DatasetError(
-                f"{where}, column path: {error} (or use the option strip_prefix, or match=name)"
-            ) from error
-        return PurePosixPath(path).as_posix()
+            return checked_paths(self.root, paths)
+        except UnsafePathError as error:
+            cells.refuse(
+                error.row, "path", f"{error} (or use the option strip_prefix, or match=name)"
+            )
+            raise
+
+    def _matched(self, cells: Cells, paths: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
+        """Find each image by its file name alone."""
+        codes, names = encode(pc.replace_substring_regex(paths, r"^.*[/\\]", ""))
+        places = [self._by_name.get(composed(str(name)), ()) for name in names]
+        count = np.array([len(place) for place in places], int)[codes]
+        if (bad := np.flatnonzero(count != 1)).size:
+            row = int(bad[0])
+            found = f"{count[row]} files of that name" if count[row] else "no file of that name"
+            given = cells.columns["path"][row].as_py()
+            cells.refuse(row, "path", f"{given!r}: found {found} below {self.root}, expected one")
+        return decode(codes, pa.array([place[0] if place else "" for place in places], pa.string()))
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
         out: dict[str, list[str]] = {}
         for path in sorted(walk_images(self.root)):
-            out.setdefault(PurePosixPath(path).name, []).append(path)
+            out.setdefault(composed(PurePosixPath(path).name), []).append(path)
         return out
-
-
-def _header(file: Path, header: list[str]) -> list[str]:
-    """Translate column names; ``path`` must be among them, and none twice."""
-    columns = [_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in header]
-    if "path" not in columns:
-        raise DatasetError(f"{file}, line 1: found columns {', '.join(header)}; expected 'path'")
-    known = [name for name in columns if name in _COLUMNS]
-    if twice := {name for name in known if known.count(name) > 1}:
-        raise DatasetError(f"{file}, line 1: column {min(twice)!r} is there twice; expected once")
-    return columns
-
-
-def _read_text(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read CSV or TSV; a tab in the first line means tabs, whatever the file is called."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            tabs = "\t" in stream.readline()
-            stream.seek(0)
-            lines = csv.reader(stream, delimiter="\t" if tabs else ",", strict=True)
-            columns = _header(file, next(lines, []))
-            for cells in lines:
-                if not cells:
-                    continue
-                where = f"line {lines.line_num}"
-                if len(cells) != len(columns):
-                    raise DatasetError(
-                        f"{file}, {where}: found {len(cells)} cells, expected {len(columns)}"
-                    )
-                yield where, dict(zip(columns, map(str.strip, cells), strict=True))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file}: expected text in UTF-8: {error}") from error
-    except csv.Error as error:
-        raise DatasetError(f"{file}, line {lines.line_num}: {error}") from error
-
-
-def _read_parquet(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{file}: not a Parquet table: {error}") from error
-    columns = _header(file, table.column_names)
-    cells = [table.column(i).to_pylist() for i in range(table.num_columns)]
-    for number, row in enumerate(zip(*cells, strict=True)):
-        yield f"row {number}", dict(zip(columns, map(_text, row), strict=True))
-
-
-def _text(cell: Any) -> str:
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""  # pandas writes an absent number as NaN
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))  # and integers with absent ones among them as floats
-    return str(cell).strip()
-
-
-def _number(where: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DatasetError(f"{where}, column value: found {text!r}, expected a finite number")
-    return value
-
-
-def _split(where: str, text: str) -> str:
-    split = text.lower() or "all"
-    if split not in SPLITS:
-        raise DatasetError(
-            f"{where}, column split: found {text!r}, expected {', '.join(SPLITS)} or nothing"
-        )
-    return split
-
-
-def _fold(where: str, text: str) -> int | None:
-    if text and not re.fullmatch(r"[0-9]{1,9}", text):
-        raise DatasetError(f"{where}, column fold: found {text!r}, expected 0, 1, 2 ... or nothing")
-    return int(text) if text else None

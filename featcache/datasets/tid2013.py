@@ -10,6 +10,7 @@ reference on one side, 20 references for training and 5 for the test, by seed, t
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from featcache.datasets.base import (
     SEEDED_OPTIONS,
@@ -23,6 +24,9 @@ from featcache.datasets.base import (
 from featcache.datasets.queries import quality
 from featcache.datasets.rows import parse_number, read_lines
 from featcache.errors import DatasetError
+
+if TYPE_CHECKING:
+    from featcache.datasets.splits import Fold
 
 HIGHEST = 9.0
 
@@ -59,12 +63,15 @@ class Tid2013(Dataset):
         ]
 
     def annotations(self) -> list[Label]:
-        """One mean opinion score per image and split."""
-        labels = [
+        """One mean opinion score per image."""
+        return [
             Label(_sample(name), "quality", quality(), value, "all")
             for name, value in self._scores.items()
         ]
-        return self.seeded_splits(labels)
+
+    def own_folds(self, samples: list[str]) -> list[Fold]:
+        """Give the seeded splits."""
+        return self.seeded_folds(samples)
 
     def group(self, sample_id: str) -> str:
         """Return the reference image, e.g. ``i01``."""

@@ -1,7 +1,8 @@
 """UTKFace: faces with the age in the file name.
 
-``<age>_<gender>_<race>_<date and time>.jpg`` (in the wild) or ``....jpg.chip.jpg`` (aligned). Three
-aligned files lack the race; their age is read all the same. The archives unpack to ``UTKFace/``,
+``<age>_<gender>_<race>_<date and time>.jpg`` (in the wild) or ``....jpg.chip.jpg`` (aligned). Some
+names lack the gender or the race (``39_1_2017...``, ``53__0_2017...``); their age is read all the
+same. The archives unpack to ``UTKFace/``,
 ``crop_part1/`` (a part of the same faces again) or ``part1/`` ... ``part3/``: images are found
 anywhere below the root, and a face that is there twice counts once.
 
@@ -31,12 +32,13 @@ from featcache.datasets.base import (
     safe_relative,
     walk_images,
 )
+from featcache.datasets.paths import Skipped, is_hidden
 from featcache.datasets.queries import AGE
 from featcache.datasets.rows import read_rows
-from featcache.datasets.splits import Fold, resplit, stratified_split
+from featcache.datasets.splits import Fold, stratified_split
 from featcache.errors import DatasetError, DatasetNotFoundError
 
-_NAME = re.compile(r"(\d{1,3})_[01](?:_[0-4])?_(\d{8,})")
+_NAME = re.compile(r"\d{1,3}(?:_[0-4]?){1,2}_\d{8,}")
 _COMPLETE = re.compile(r"\d{1,3}_[01]_[0-4]_\d{8,}")
 _TABLE = re.compile(r"(?:^|[_-])(?:(train)|valid|val|test)(?:[_.-])")
 OLDEST = 116
@@ -80,16 +82,19 @@ class UtkFace(Dataset):
         return [ImageRecord(sample, path) for sample, path in self._faces.items()]
 
     def annotations(self) -> list[Label]:
-        """One age per face, with the split of the tables or the seeded one."""
-        labels = [Label(sample, "age", AGE, float(_age(sample)), "all") for sample in self._faces]
-        if self.options["split_file"] is not None:
-            return labels
-        fold = self._listed_split() or stratified_split(
-            {sample: _age(sample) for sample in self._faces},
-            {"test": 0.2, "train": 0.8},
-            seed=self.options["seed"],
-        )
-        return resplit(labels, [fold], str)
+        """One age per face."""
+        return [Label(sample, "age", AGE, float(_age(sample)), "all") for sample in self._faces]
+
+    def own_folds(self, samples: list[str]) -> list[Fold]:
+        """Give the split of the tables, or the seeded one."""
+        return [
+            self._listed_split()
+            or stratified_split(
+                {sample: _age(sample) for sample in samples},
+                {"test": 0.2, "train": 0.8},
+                seed=self.options["seed"],
+            )
+        ]
 
     def split_key(self, sample_id: str) -> str:
         """Return the name up to its first dot."""
@@ -109,8 +114,8 @@ class UtkFace(Dataset):
         if self._unread:
             out.append(f"{self._unread:,} images have no age in their name")
         if odd := sum(not _COMPLETE.match(sample) for sample in self._faces):
-            out.append(f"{odd:,} names lack the race; their age is used")
-        return out
+            out.append(f"{odd:,} names lack the gender or the race; their age is used")
+        return out + self._skipped.lines()
 
     @cached_property
     def _faces(self) -> dict[str, str]:
@@ -119,7 +124,8 @@ class UtkFace(Dataset):
         if not 0 <= low <= high <= OLDEST:
             raise DatasetError(f"found ages {low} ... {high}, expected a range in 0 ... {OLDEST}")
         out: dict[str, str] = {}
-        for path in sorted(walk_images(self.root)):
+        self._skipped = Skipped()
+        for path in sorted(walk_images(self.root, self._skipped)):
             sample = _sample(path)
             if not _NAME.match(sample) or _age(sample) > OLDEST:
                 self._unread += 1
@@ -131,8 +137,12 @@ class UtkFace(Dataset):
 
     def _tables(self) -> list[str]:
         """Paths of the tables that list a split."""
-        paths = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*.csv"))
-        return sorted(path for path in paths if _TABLE.search(PurePosixPath(path).name.lower()))
+        paths = (path.relative_to(self.root) for path in self.root.rglob("*.csv"))
+        return sorted(
+            path.as_posix()
+            for path in paths
+            if _TABLE.search(path.name.lower()) and not is_hidden(path)
+        )
 
     def _listed_split(self) -> Fold:
         out: Fold = {}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from featcache.datasets.columns import LABELS_SCHEMA
 from featcache.errors import CacheFormatError, FeatcacheError
 from featcache.storage.durable import file_digest
 from featcache.storage.history import read_history
@@ -27,7 +28,7 @@ from featcache.storage.layout import (
 )
 from featcache.storage.prompts import open_prompts
 from featcache.storage.shard import mismatches, open_shard_of
-from featcache.storage.tables import LABELS_SCHEMA, SAMPLES_SCHEMA, read_table
+from featcache.storage.tables import SAMPLES_SCHEMA, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

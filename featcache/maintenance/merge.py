@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache.datasets import reader
+from featcache.datasets.columns import LABELS_SCHEMA
 from featcache.errors import CacheFormatError, DatasetError, FeatcacheError
 from featcache.extraction.finish import finish
 from featcache.extraction.prompts import stored_prompts
@@ -31,7 +32,7 @@ from featcache.storage.lock import writing
 from featcache.storage.manifest import FileEntry, Manifest, new_identity
 from featcache.storage.prompts import write_prompts
 from featcache.storage.shard import mismatches, open_shard_of
-from featcache.storage.tables import LABELS_SCHEMA, labels_from, read_table
+from featcache.storage.tables import labels_from, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

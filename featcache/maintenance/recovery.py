@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from featcache.datasets import open_dataset
+from featcache.datasets.columns import LABELS_SCHEMA
 from featcache.datasets.records import ImageRecord
 from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatchError
 from featcache.extraction.backbone import load_backbone_of
@@ -33,7 +34,6 @@ from featcache.storage.shard import (
     write_shard,
 )
 from featcache.storage.tables import (
-    LABELS_SCHEMA,
     SAMPLES_SCHEMA,
     labels_from,
     labels_table,

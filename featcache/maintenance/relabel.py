@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from featcache.datasets.columns import LABELS_SCHEMA
 from featcache.errors import DatasetError
 from featcache.extraction.finish import complete
 from featcache.extraction.prompts import add_prompts
@@ -12,7 +13,6 @@ from featcache.storage.layout import LABELS, SAMPLES
 from featcache.storage.lock import writing
 from featcache.storage.manifest import Manifest
 from featcache.storage.tables import (
-    LABELS_SCHEMA,
     SAMPLES_SCHEMA,
     labels_table,
     measured_labels,

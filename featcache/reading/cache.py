@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featcache.datasets.columns import LABELS_SCHEMA
 from featcache.errors import CacheFormatError
 from featcache.reading.features import Features
 from featcache.reading.mapping import aligned_empty
@@ -30,7 +31,6 @@ from featcache.storage.manifest import Manifest
 from featcache.storage.prompts import Prompt, PromptIndex, open_prompts
 from featcache.storage.quantize import dequantize
 from featcache.storage.tables import (
-    LABELS_SCHEMA,
     SAMPLES_SCHEMA,
     content_digest,
     ok_samples,

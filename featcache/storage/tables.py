@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from featcache.datasets.columns import label_records, labels_of
+from featcache.datasets.paths import UNSAFE
 from featcache.datasets.records import Label
 from featcache.errors import CacheFormatError
 from featcache.storage.durable import write_bytes
@@ -37,18 +39,7 @@ _SAMPLES: list[pa.Field[Any]] = [
     pa.field("colourfulness", pa.float64()),
 ]
 
-_LABELS: list[pa.Field[Any]] = [
-    pa.field("sample_id", pa.string(), nullable=False),
-    pa.field("task", pa.string(), nullable=False),
-    pa.field("query", pa.string(), nullable=False),
-    pa.field("value", pa.float64(), nullable=False),
-    pa.field("split", pa.string(), nullable=False),
-    pa.field("fold", pa.int32()),
-    # "element" is Parquet's own name; with another one, a table would change by being read.
-    pa.field("distribution", pa.list_(pa.field("element", pa.float32()))),
-]
 SAMPLES_SCHEMA = pa.schema(_SAMPLES)
-LABELS_SCHEMA = pa.schema(_LABELS)
 
 
 def samples_table(shards: Iterable[tuple[int, Sequence[SampleRecord]]]) -> pa.Table:
@@ -70,17 +61,12 @@ def samples_table(shards: Iterable[tuple[int, Sequence[SampleRecord]]]) -> pa.Ta
 
 def labels_table(labels: Iterable[Label]) -> pa.Table:
     """Build the labels table."""
-    rows = list(labels)
-    columns = {name: [getattr(row, name) for row in rows] for name in LABELS_SCHEMA.names}
-    return pa.table(columns, schema=LABELS_SCHEMA)
+    return labels_of(labels)
 
 
 def labels_from(table: pa.Table) -> list[Label]:
     """Return the rows of a labels table."""
-    rows = table.to_pylist()
-    for row in rows:
-        row["distribution"] = row["distribution"] and tuple(row["distribution"])
-    return [Label(**row) for row in rows]
+    return list(label_records(table))
 
 
 def measured_labels(
@@ -189,15 +175,10 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
-# Absolute paths of any system, drives, a component "..", no file name at all, and NUL. The same
-# that `featcache.datasets.paths.safe_relative` refuses when an image is opened.
-_UNSAFE = r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|^\.?$|\x00"
-
-
 def _require_relative(path: Path, table: pa.Table) -> None:
     """Refuse paths that lead outside the data set's folder; failed images keep theirs as text."""
     paths = ok_samples(table)["path"]
-    unsafe = paths.filter(pc.match_substring_regex(paths, _UNSAFE))
+    unsafe = paths.filter(pc.match_substring_regex(paths, UNSAFE))
     if len(unsafe):
         raise CacheFormatError(
             f"{path}: {len(unsafe)} unsafe paths, the first {unsafe[0].as_py()!r}; "

@@ -4,9 +4,10 @@ import sys
 import pytest
 
 from featcache import datasets
+from featcache.datasets import splits
 from featcache.datasets.base import Dataset, Option, safe_relative
+from featcache.datasets.columns import labels_of
 from featcache.datasets.records import Label, cache_bytes
-from featcache.datasets.splits import find_leaks
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 PAPER = ("adience", "hci", "utkface", "koniq10k", "ava", "coco-rem", "coco", "clevr", "lvis")
@@ -85,7 +86,7 @@ def test_listing_imports_no_reader_and_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     code = (
         "import sys, featcache.datasets as d; [d.info(n) for n in d.names()]; "
-        "sys.exit(any(m in sys.modules for m in ('torch', 'scipy', 'pyarrow', 'PIL')))"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'scipy', 'PIL')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -119,9 +120,13 @@ def test_leaks():
     def label(sample, split, fold=None):
         return Label(sample, "t", "q.", 1.0, split, fold)
 
+    def find_leaks(labels, group_of, what):
+        return splits.find_leaks(labels_of(labels), group_of, what)
+
     labels = [label("a", "train", 0), label("b", "test", 0), label("a", "test", 1)]
     same = {"a": "a", "b": "b", "c": "c"}
     assert find_leaks(labels, same, "image") == []
+    assert find_leaks(labels, None, "image") == []
     assert find_leaks(labels, {"a": "eve", "b": "eve"}, "person") == [
         "fold 0: 1 times the same person in train and test, e.g. eve"
     ]

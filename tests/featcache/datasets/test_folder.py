@@ -75,3 +75,42 @@ def test_names_that_are_not_utf8_are_named(tmp_path):
         pytest.skip("this file system takes only UTF-8")
     with pytest.raises(DatasetError, match="is not UTF-8"):
         open_dataset("folder", tmp_path).images()
+
+
+def test_what_is_skipped_is_told_by_kind(tmp_path):
+    touch(tmp_path, "a.JPE", "b.jfif", "c.HEIC", "d.heic", "notes.txt", "plain", "._a.jpg")
+    touch(tmp_path, "__MACOSX/x.jpg", ".cache/y.jpg")
+    (tmp_path / "itself.jpg").symlink_to("itself.jpg")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "sub").symlink_to(tmp_path, target_is_directory=True)
+    folder = open_dataset("folder", tmp_path)
+    assert [image.path for image in folder.images()] == ["a.JPE", "b.jfif"]
+    pictures, others = folder.check().notes
+    assert pictures == (
+        "skipped pictures that cannot be read here: 2 .heic; save them as JPEG or PNG"
+    )
+    for part in ("3 broken links", "2 hidden folders", "1 .txt", "1 without a suffix", "1 hidden,"):
+        assert part in f"{others},"
+    assert "1 links to folders" in others
+
+
+def test_only_pictures_of_another_kind(tmp_path):
+    touch(tmp_path, "a.heic")
+    with pytest.raises(DatasetNotFoundError, match=r"none of 0 images.* 1 \.heic; save them"):
+        open_dataset("folder", tmp_path).images()
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "closed/b.jpg")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read every folder
+    folder = open_dataset("folder", tmp_path)
+    assert [image.path for image in folder.images()] == ["a.jpg"]
+    assert folder.notes() == [f"a folder could not be read: {tmp_path}/closed: Permission denied"]

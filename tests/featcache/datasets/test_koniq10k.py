@@ -25,7 +25,7 @@ def test_official_split(put, agree, folder):
         ("10007357496", 68.72, "test"),
         ("10007903636", 40.5, "val"),
     ]
-    assert labels[0].distribution == (0, 0, 0.25, 0.65, 0.1)
+    assert labels[0].distribution == pytest.approx((0, 0, 0.25, 0.65, 0.1))
     assert labels[0].query == "sort images by the image quality of mean opinion score."
     assert set(dataset.measured_queries) == {"brightness", "contrast", "colourfulness"}
     assert dataset.check().images_extra == 1, "the one without a score"

@@ -276,7 +276,7 @@ def test_para(put, agree, prefix):
         ("session2/iaa_pub1_", "aesthetics", 3.0, "test"),
         ("session2/iaa_pub1_", "quality", 1.5, "test"),
     ]
-    assert labels[0].distribution == (0, 0, 0, 0, 0.2, 0.8, 0, 0, 0)
+    assert labels[0].distribution == pytest.approx((0, 0, 0, 0, 0.2, 0.8, 0, 0, 0))
 
 
 def test_para_bad_row(put):

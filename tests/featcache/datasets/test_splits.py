@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featcache.datasets.columns import label_records, labels_of
 from featcache.datasets.records import Label
 from featcache.datasets.splits import read_split_file, repeated_split, resplit, stratified_split
 from featcache.errors import DatasetError, DatasetNotFoundError
@@ -74,8 +75,8 @@ def test_split_file_with_folds(tmp_path):
     fold = {"train_id": ["a"], "val_id": ["b"], "test_id": ["c"]}
     file.write_text(json.dumps([fold, {"train_id": ["b"], "test_id": ["a"]}]))
     labels = [Label(x, "t", "q.", 1.0, "train", old) for x in "abcd" for old in (0, 1)]
-    new = resplit(labels, read_split_file(file), str)
-    assert [(label.sample_id, label.split, label.fold) for label in new] == [
+    new = resplit(labels_of(labels), read_split_file(file), str, "Set")
+    assert [(label.sample_id, label.split, label.fold) for label in label_records(new)] == [
         ("a", "train", 0),
         ("b", "val", 0),
         ("c", "test", 0),

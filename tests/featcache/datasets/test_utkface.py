@@ -35,7 +35,7 @@ def test_ages_21_to_60_split_by_seed(root, agree):
     notes = dataset.check().notes
     assert "5 faces are there more than once" in notes
     assert "2 images have no age in their name" in notes
-    assert "1 names lack the race; their age is used" in notes
+    assert "1 names lack the gender or the race; their age is used" in notes
     assert "split: seed 0, one face in five of each age" in notes
 
 
@@ -104,3 +104,20 @@ def test_the_real_sample(agree):
     assert abs(test - 0.2 * 2401) < 60
     default = open_dataset("utkface", root).labels()
     assert len(default) == sum(21 <= age <= 60 for age in ages)
+
+
+def test_names_in_the_wild_that_lack_a_field(put):
+    names = ("53__0_20170116184028385", "39_1_20170116174525125", "44_3_20170109150557335")
+    root = put(*(f"{name}.jpg" for name in names), "30_2017011.jpg", "31_7_20170116.jpg")
+    dataset = open_dataset("utkface", root)
+    assert {label.sample_id: label.value for label in dataset.labels()} == dict(
+        zip(names, (53.0, 39.0, 44.0), strict=True)
+    )
+    assert "2 images have no age in their name" in dataset.check().notes
+
+
+def test_what_macos_packs_beside_the_tables_is_not_read(root):
+    (root / "utk_train.csv").write_text("file,age\n" + "\n".join(f"{n},0" for n in NAMES[1:]))
+    (root / "utk_test.csv").write_text(f"file,age\n{NAMES[0]},0\n")
+    (root / "._utk_test.csv").write_bytes(b"\x00\x05\x16\x07")
+    assert {label.split for label in open_dataset("utkface", root).labels()} == {"train", "test"}

@@ -1,0 +1,217 @@
+"""Images and labels in columns: the tables that data sets hand over, and the rules they obey.
+
+A reader may list records (``ImageRecord``, ``Label``) or build these tables; ten million rows
+are for tables only. Strings are compared as codes of a dictionary, so no row becomes a Python
+object.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from featcache.datasets.records import LARGEST_VALUE, SPLITS, ImageRecord, Label
+from featcache.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Column = pa.Array[Any] | pa.ChunkedArray[Any]
+
+pc: Any = pyarrow.compute  # its stubs take no text for a scalar
+
+_IMAGES: list[pa.Field[Any]] = [
+    pa.field("sample_id", pa.string(), nullable=False),
+    pa.field("path", pa.string(), nullable=False),
+]
+_LABELS: list[pa.Field[Any]] = [
+    pa.field("sample_id", pa.string(), nullable=False),
+    pa.field("task", pa.string(), nullable=False),
+    pa.field("query", pa.string(), nullable=False),
+    pa.field("value", pa.float64(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("fold", pa.int32()),
+    # "element" is Parquet's own name; with another one, a table would change by being read.
+    pa.field("distribution", pa.list_(pa.field("element", pa.float32()))),
+]
+IMAGES_SCHEMA = pa.schema(_IMAGES)
+LABELS_SCHEMA = pa.schema(_LABELS)
+
+CHUNK = 1 << 20  # rows of a chunk: far below the 2 GB of text that one array of strings can hold
+
+
+def images_of(records: Iterable[ImageRecord]) -> pa.Table:
+    """Build a table of images from records."""
+    return _table(records, IMAGES_SCHEMA)
+
+
+def labels_of(records: Iterable[Label]) -> pa.Table:
+    """Build a table of labels from records."""
+    return _table(records, LABELS_SCHEMA)
+
+
+def image_records(images: pa.Table) -> Iterator[ImageRecord]:
+    """Yield the rows of a table of images."""
+    for batch in images.to_batches(max_chunksize=CHUNK):
+        for row in batch.to_pylist():
+            yield ImageRecord(**row)
+
+
+def label_records(labels: pa.Table) -> Iterator[Label]:
+    """Yield the rows of a table of labels."""
+    for batch in labels.to_batches(max_chunksize=CHUNK):
+        for row in batch.to_pylist():
+            row["distribution"] = row["distribution"] and tuple(row["distribution"])
+            yield Label(**row)
+
+
+def encode(column: Column) -> tuple[NDArray[np.int64], pa.Array[Any]]:
+    """Return a column without nulls as codes int64 [n], in the order of appearance, and names.
+
+    A name is in the dictionary once, so equal codes are equal values.
+    """
+    encoded: Any = column.dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
+
+
+def decode(codes: NDArray[np.int64], names: pa.Array[Any]) -> pa.ChunkedArray[Any]:
+    """Return the names of codes [n]: the inverse of `encode`."""
+    chunks = [names.take(codes[n : n + CHUNK]) for n in range(0, len(codes), CHUNK)]
+    return pa.chunked_array(chunks, names.type)
+
+
+def repeated(value: str, count: int) -> pa.ChunkedArray[Any]:
+    """Return a column of one text."""
+    return decode(np.zeros(count, np.int64), pa.array([value], pa.string()))
+
+
+def first_rows(*codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Find, for every row, the first row that has the same codes.
+
+    Args:
+        codes: Integers of 0 and more, each [n].
+
+    Returns:
+        int64 [n]; a row that is its own first row is not a repetition.
+    """
+    key = combined(*codes)
+    order = np.argsort(key, kind="stable")
+    ranked = key[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]][: len(ranked)])
+    out = np.empty(len(key), np.int64)
+    out[order] = np.repeat(order[starts], np.diff(np.r_[starts, len(order)]))
+    return out
+
+
+def combined(*codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Combine codes of 0 and more, each [n], into one code that is equal where all are equal."""
+    key, size = codes[0], int(codes[0].max(initial=0)) + 1
+    for code in codes[1:]:
+        more = int(code.max(initial=0)) + 1
+        if size * more >= 1 << 62:
+            names, key = np.unique(key, return_inverse=True)
+            size = len(names)
+        key, size = key * more + code, size * more
+    return key
+
+
+def label_codes(labels: pa.Table) -> list[NDArray[np.int64]]:
+    """Return what makes two labels the same one: codes of sample, task, query, split and fold."""
+    texts = [encode(labels[name])[0] for name in ("sample_id", "task", "query", "split")]
+    return [*texts, folds_of(labels) + 1]
+
+
+def folds_of(labels: pa.Table) -> NDArray[np.int64]:
+    """Return the folds of labels int64 [n]; -1 holds for every fold."""
+    filled: NDArray[np.int64] = pc.fill_null(labels["fold"], -1).to_numpy().astype(np.int64)
+    return filled
+
+
+def distinct_images(images: pa.Table, title: str) -> pa.Table:
+    """Return each image once; raises DatasetError when two images have one id."""
+    ids, _ = encode(images["sample_id"])
+    paths, _ = encode(images["path"])
+    first = first_rows(ids)
+    if (bad := np.flatnonzero(paths != paths[first])).size:
+        here, there = images["path"][int(bad[0])], images["path"][int(first[bad[0]])]
+        raise DatasetError(
+            f"{title}: {here} and {there} have the same id "
+            f"{images['sample_id'][int(bad[0])].as_py()!r}; expected one image for an id"
+        )
+    return kept(images, first == np.arange(len(first)))
+
+
+def distinct_labels(labels: pa.Table, title: str) -> pa.Table:
+    """Return each label once.
+
+    Raises:
+        DatasetError: Two labels contradict each other, or one has a value or split that no label
+            can have.
+    """
+    check_labels(labels, title)
+    first = first_rows(*label_codes(labels))
+    again = np.flatnonzero(first != np.arange(len(first)))
+    if again.size and (bad := contradictions(labels, first, again)).size:
+        new, old = int(bad[0]), int(first[bad[0]])
+        raise DatasetError(
+            f"{title}: {labels['sample_id'][new].as_py()!r} has the values "
+            f"{labels['value'][old].as_py():g} and {labels['value'][new].as_py():g} for "
+            f"{labels['query'][new].as_py()!r}; expected one"
+        )
+    return kept(labels, first == np.arange(len(first)))
+
+
+def check_labels(labels: pa.Table, title: str) -> None:
+    """Raise DatasetError for a value that is not a usable number, or an unknown split."""
+    values = labels["value"].to_numpy()
+    if (bad := np.flatnonzero(~(np.abs(values) <= LARGEST_VALUE))).size:
+        row = int(bad[0])
+        raise DatasetError(
+            f"{title}: {labels['sample_id'][row].as_py()!r} has the value {values[row]:g} for "
+            f"{labels['query'][row].as_py()!r}; expected a number of at most {LARGEST_VALUE:g}"
+        )
+    if unknown := set(pc.unique(labels["split"]).to_pylist()) - set(SPLITS):
+        raise DatasetError(f"{title}: found split {min(unknown)!r}, expected {', '.join(SPLITS)}")
+
+
+def contradictions(
+    labels: pa.Table, first: NDArray[np.int64], again: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return those of the rows ``again`` whose value or distribution is not that of the first."""
+    values = labels["value"].to_numpy()
+    if (other := again[np.not_equal(values[again], values[first[again]])]).size:
+        return other
+    shares = labels["distribution"]
+    if shares.null_count == len(shares):
+        return other
+    new, old = shares.take(again), shares.take(first[again])
+    if new.equals(old):
+        return other
+    same = np.array([new[n].equals(old[n]) for n in range(len(again))], bool)
+    return again[~same]
+
+
+def kept(table: pa.Table, mask: NDArray[np.bool_]) -> pa.Table:
+    """Return the rows of a table that a mask [n] keeps; the table itself where it keeps all."""
+    return table if mask.all() else table.filter(pa.array(mask))
+
+
+def belonging(labels: pa.Table, images: pa.Table) -> pa.Table:
+    """Return the labels whose sample is among the images."""
+    return kept(
+        labels,
+        pc.is_in(labels["sample_id"], value_set=images["sample_id"]).to_numpy(),
+    )
+
+
+def _table(records: Iterable[ImageRecord | Label], schema: pa.Schema) -> pa.Table:
+    rows: Sequence[Any] = list(records)
+    columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
+    return pa.table(columns, schema=schema)
