@@ -185,17 +185,14 @@ def contradictions(
     labels: pa.Table, first: NDArray[np.int64], again: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return those of the rows ``again`` whose value or distribution is not that of the first."""
-    values = labels["value"].to_numpy()
-    if (other := again[np.not_equal(values[again], values[first[again]])]).size:
-        return other
+    values: NDArray[np.float64] = labels["value"].to_numpy()
+    differ: NDArray[np.bool_] = values[again] != values[first[again]]
     shares = labels["distribution"]
-    if shares.null_count == len(shares):
-        return other
-    new, old = shares.take(again), shares.take(first[again])
-    if new.equals(old):
-        return other
-    same = np.array([new[n].equals(old[n]) for n in range(len(again))], bool)
-    return again[~same]
+    if not differ.any() and shares.null_count < len(shares):
+        new, old = shares.take(again), shares.take(first[again])
+        if not new.equals(old):
+            differ = np.array([not new[n].equals(old[n]) for n in range(len(again))], bool)
+    return again[differ]
 
 
 def kept(table: pa.Table, mask: NDArray[np.bool_]) -> pa.Table:
