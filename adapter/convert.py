@@ -31,11 +31,12 @@ from torch import Tensor
 from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from adapter.network.config import AdapterConfig
 from adapter.network.model import RankingAdapter
-from adapter.record import RUN_FILE, read_record, versions, write_record
+from adapter.record import PACKAGES, RUN_FILE, read_record, write_record
 from adapter.settings import TrainConfig
 from featcache.backbone.spec import DEFAULT_NAME, DEFAULT_PRETRAINED, BackboneSpec
 from featcache.errors import FingerprintMismatchError
 from featcache.storage.durable import write_bytes
+from featcache.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,7 +172,7 @@ def _record(
         },
         "shards": [],
         "scales": [],
-        "versions": versions(),
+        "versions": versions(*PACKAGES),
         "outcome": None,
     }
 

@@ -1,12 +1,18 @@
-"""Every error that adapter raises on purpose. One base class, as in featcache.errors."""
+"""Every error that adapter raises on purpose. One base class, as in featcache.errors.
+
+Errors of caches, devices and backbones come from featcache and stay what they are: a caller that
+wants them all catches ``(AdapterError, FeatcacheError)``.
+"""
+
+from featcache import errors as featcache_errors
 
 
 class AdapterError(Exception):
     """Base of all errors that adapter raises on purpose."""
 
 
-class ConfigError(AdapterError, ValueError):
-    """A setting has an impossible value, or two settings contradict each other."""
+class ConfigError(AdapterError, featcache_errors.ConfigError):
+    """A setting of the adapter has an impossible value, or two contradict each other."""
 
 
 class CheckpointError(AdapterError, ValueError):

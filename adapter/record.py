@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
+from adapter.settings import current_settings
 from featcache.storage.durable import write_json
 
 if TYPE_CHECKING:
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 RUN_FILE = "run.json"
 FORMAT = 1
+PACKAGES = ("featcache", "torch", "numpy", "safetensors")  # whose versions are written down
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read ``run.json``.
+    """Read ``run.json``; settings of older files are returned in today's form.
 
     Raises:
         CheckpointNotFoundError: There is none.
@@ -35,20 +36,11 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a run of format {FORMAT}")
+    if "settings" in record:
+        record["settings"] = current_settings(record["settings"])
     return record
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write ``run.json`` atomically and durably."""
     write_json(folder / RUN_FILE, {"format": FORMAT, **record})
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result may depend on."""
-    found = {}
-    for name in ("featcache", "torch", "numpy", "safetensors"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found

@@ -5,24 +5,24 @@ Nothing here imports torch, so that a command line can show the defaults at once
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from adapter.errors import ConfigError
+from featcache.configuration import Configuration
+from featcache.devices import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 SourceKind = Literal["auto", "disk", "ram", "device"]
 TargetScaling = Literal["standardize", "none"]
 Preset = Literal["released", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
+class SamplingConfig(Configuration):
     """How batches are drawn.
 
     Attributes:
@@ -45,6 +45,9 @@ class SamplingConfig:
         relevance_max: Largest reference count.
     """
 
+    _title: ClassVar[str] = "sampling settings"
+    _error: ClassVar[type[Exception]] = ConfigError
+
     batch_size: int = 64
     balance: Literal["values", "none"] = "values"
     value_bins: int = 32
@@ -58,28 +61,17 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}")
-        if self.value_bins < 1:
-            raise ConfigError(f"value_bins must be at least 1, not {self.value_bins}")
-        if self.balance not in ("values", "none"):
-            raise ConfigError(f"balance must be values or none, not {self.balance!r}")
+        super().__post_init__()
+        self._require_at_least(1, "batch_size", "value_bins")
+        self._require_at_least(0, "relevance_max")
         if not 0 <= self.negative_ratio < 1:
             raise ConfigError(f"negative_ratio must be in [0, 1), not {self.negative_ratio}")
-        if self.false_negatives not in ("excluded", "released"):
-            raise ConfigError(
-                f"false_negatives must be excluded or released, not {self.false_negatives!r}"
-            )
-        if any(not (math.isfinite(w) and w >= 0) for w in self.weights) or (
-            self.weights and sum(self.weights) == 0
-        ):
+        if min(self.weights, default=0) < 0 or (self.weights and sum(self.weights) == 0):
             raise ConfigError(f"weights must be positive numbers, not {self.weights}")
-        if self.relevance_max < 0:
-            raise ConfigError(f"relevance_max must not be negative, not {self.relevance_max}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimConfig:
+class OptimConfig(Configuration):
     """How weights are updated.
 
     Attributes:
@@ -97,6 +89,9 @@ class OptimConfig:
         clip_norm: Largest norm of the whole gradient; None leaves it (released).
     """
 
+    _title: ClassVar[str] = "optimizer settings"
+    _error: ClassVar[type[Exception]] = ConfigError
+
     lr: float = 2e-4
     weight_decay: float = 0.01
     decay: Literal["matrices", "released"] = "matrices"
@@ -109,26 +104,18 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        if not (math.isfinite(self.lr) and self.lr >= 0):
-            raise ConfigError(f"lr must be a number from 0 on, not {self.lr}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ConfigError(f"weight_decay must be a number from 0 on, not {self.weight_decay}")
-        if self.decay not in ("matrices", "released"):
-            raise ConfigError(f"decay must be matrices or released, not {self.decay!r}")
+        super().__post_init__()
+        self._require_at_least(0, "lr", "weight_decay", "warmup")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas must be in [0, 1), not {self.betas}")
         if self.eps <= 0:
             raise ConfigError(f"eps must be positive, not {self.eps}")
-        if self.warmup < 0:
-            raise ConfigError(f"warmup must not be negative, not {self.warmup}")
-        if self.schedule not in ("cosine", "constant"):
-            raise ConfigError(f"schedule must be cosine or constant, not {self.schedule!r}")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ConfigError(f"clip_norm must be positive, or none, not {self.clip_norm}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Configuration):
     """Everything about a run but the architecture and the losses.
 
     Attributes:
@@ -159,6 +146,9 @@ class TrainConfig:
         optim: How weights are updated.
     """
 
+    _title: ClassVar[str] = "training settings"
+    _error: ClassVar[type[Exception]] = ConfigError
+
     steps: int = 2000
     seed: int = 0
     device: str = "auto"
@@ -184,29 +174,34 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        for name in ("steps", "seed", "validate_every", "patience", "checkpoint_every"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
-        if self.log_every < 1:
-            raise ConfigError(f"log_every must be at least 1, not {self.log_every}")
+        super().__post_init__()
+        self._require_at_least(0, "steps", "seed", "validate_every", "patience", "checkpoint_every")
+        self._require_at_least(1, "log_every")
         if not 0 < self.hold_out < 1:
             raise ConfigError(f"hold_out must be between 0 and 1, not {self.hold_out}")
         if self.patience and not self.validate_every:
             raise ConfigError("patience needs validations; set validate_every")
-        for name, choices in {
-            "precision": ("auto", "fp32", "bf16", "fp16"),
-            "source": ("auto", "disk", "ram", "device"),
-            "target_scale": ("standardize", "none"),
-            "select_by": ("srcc", "plcc", "kendall", "pairwise", "mae"),
-        }.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
-                )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
+
+def current_settings(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a file, which may be older than this code, in today's form.
+
+    A respelled value gets its present name. A field that did not exist takes its default, which
+    therefore has to mean what was done before there was a choice.
+    """
+    train = _with_defaults(saved.get("train", {}), TrainConfig().to_dict())
+    if train["target_scale"] == "standardise":
+        train["target_scale"] = "standardize"
+    return {**saved, "train": train}
+
+
+def _with_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what is missing, in nested objects too."""
+    filled = {**defaults, **values}
+    for name, default in defaults.items():
+        if isinstance(default, dict):
+            filled[name] = _with_defaults(filled[name], default)
+    return filled
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,6 @@ import numpy as np
 import torch
 
 from adapter.data.feed import Feed, open_source
-from adapter.device import pick_device
 from adapter.network.config import AdapterConfig
 from adapter.network.losses import LossConfig
 from adapter.settings import SamplingConfig, TrainConfig
@@ -36,6 +35,7 @@ from adapter.training.environment import peak_memory
 from adapter.training.prepare import prepare
 from adapter.training.trainer import Trainer
 from featcache.datasets.base import Label
+from featcache.devices import pick_device
 from featcache.extraction.finish import complete
 from featcache.reading.cache import Cache
 from featcache.storage.fingerprint import Fingerprint

@@ -71,21 +71,12 @@ TextWeightsAgain = Annotated[
 ]
 
 
-def pick_device(device: str) -> str:
-    """Resolve ``auto``."""
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def load(spec: BackboneSpec, device: str, precision: Any) -> Backbone:
     """Load a backbone while a message says so."""
     from featcache.backbone import load_backbone
 
     with working(f"loading {spec.name} ({spec.pretrained or 'its own weights'})"):
-        return load_backbone(spec, device=pick_device(device), precision=precision)
+        return load_backbone(spec, device=device, precision=precision)
 
 
 def loader(
@@ -105,7 +96,7 @@ def loader(
         with working(f"loading {manifest.backbone['name']}"):
             return load_backbone_of(
                 manifest,
-                device=pick_device(device),
+                device=device,
                 precision=manifest.provenance["precision"] if same_precision else "auto",
                 pretrained=pretrained,
                 model_config=model_config,

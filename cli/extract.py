@@ -123,7 +123,7 @@ def extract(
     out = out or CACHES / dataset
     named = bool(backbone or pretrained or model_config)
     default = DefaultBackbone() if named else info(dataset).backbone
-    config = ExtractConfig(
+    config = ExtractConfig.build(
         views=tuple(view.strip() for view in views.split(",") if view.strip()) or default.views,
         dtype=dtype,
         batch_size=batch_size,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.backbone import Device, PrecisionOption, pick_device
+from cli.backbone import Device, PrecisionOption
 from cli.console import say, say_next
 from cli.evaluate import RunFolder, caches_of
 from cli.progress import working
@@ -65,7 +65,6 @@ def rank(
     if out is not None and out.suffix not in (".html", ".csv"):
         raise ConfigError(f"--out {out}: expected a name that ends in .html or .csv")
     trained = Run.load(run)
-    place = pick_device(device)
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
         if images is not None:
             with working(f"extracting {images}"):
@@ -74,7 +73,7 @@ def rank(
                     images,
                     keep or Path(temporary) / "cache",
                     query,
-                    device=place,
+                    device=device,
                     precision=precision,
                     pretrained=pretrained,
                     model_config=model_config,

@@ -50,10 +50,7 @@ def build(cls: Any, section: str, values: dict[str, Any], **defaults: Any) -> An
     for name, value in values.items():  # one name needs no brackets
         if isinstance(value, str) and str(cls.__dataclass_fields__[name].type).startswith("tuple"):
             values = {**values, name: (value,)}
-    try:
-        return cls(**{**defaults, **values})
-    except TypeError as error:
-        raise ConfigError(f"--set {section}: a value is of the wrong type: {error}") from error
+    return cls(**{**defaults, **values})
 
 
 def _value(text: str) -> Any:

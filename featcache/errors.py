@@ -10,6 +10,10 @@ class FeatcacheError(Exception):
     """Base of all errors that featcache raises on purpose."""
 
 
+class ConfigError(FeatcacheError, ValueError):
+    """A setting has an impossible value, or two settings contradict each other."""
+
+
 class CacheNotFoundError(FeatcacheError, FileNotFoundError):
     """No cache, or no complete cache, at the given path."""
 

@@ -20,11 +20,11 @@ from adapter.data.identity import cache_titles
 from adapter.data.labels import select_labels
 from adapter.data.pools import counting
 from adapter.data.sampling import relevant_labels
-from adapter.device import choose_precision, pick_device
 from adapter.errors import LabelsError
 from adapter.evaluation.metrics import average, measure
 from adapter.evaluation.predict import choose_rankings, predict_rankings
 from adapter.run import Run, open_caches
+from featcache.devices import choose_precision, pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from adapter.evaluation.predict import Array, By
     from adapter.network.comparison import Method
     from adapter.network.model import RankingAdapter
-    from adapter.settings import Precision
+    from featcache.devices import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from adapter.data.feed import to_compute
 from adapter.data.identity import cache_path
 from adapter.data.sampling import require_prompts
-from adapter.device import autocast_for, choose_precision, pick_device
 from adapter.errors import ConfigError
 from adapter.network.comparison import rank_by_comparison
 from adapter.network.model import Encoding
 from adapter.network.ranking import PairSummary
+from featcache.devices import autocast_for, choose_precision, pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from adapter.network.comparison import Method
     from adapter.network.model import RankingAdapter
     from adapter.run import Run
-    from adapter.settings import Precision
+    from featcache.devices import Precision
 
 By = Literal["score", "comparison"]
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ the fingerprint that the run holds, so a photo is seen exactly as the training i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,7 +144,7 @@ def extract_images(
     config = ExtractConfig(prompts=(query,))
     if run.fingerprint is not None:
         trained = run.fingerprint
-        config = replace(config, views=trained.views[:1], dtype=trained.dtype)
+        config = config.replace(views=trained.views[:1], dtype=trained.dtype)
     run.require_fingerprint(plan_manifest(dataset, backbone, config).fingerprint, "this backbone")
     extract(dataset, out, backbone, config)
     return Cache.open(out)

@@ -13,7 +13,8 @@ from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adapter.settings import Precision, TrainEvent
+    from adapter.settings import TrainEvent
+    from featcache.devices import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,13 @@ the text says). Each row of the paper's ablations is one of them with a field ch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from adapter.errors import ConfigError
-from adapter.fields import Configuration, is_number
+from featcache.configuration import Configuration
+
+if TYPE_CHECKING:
+    from adapter.network.losses import LossConfig
 
 PairHeadKind = Literal["relational", "product", "concat", "self", "subtract", "none"]
 PromptForm = Literal["vector", "scalar"]
@@ -61,6 +64,7 @@ class AdapterConfig(Configuration):
     """
 
     _title: ClassVar[str] = "adapter configuration"
+    _error: ClassVar[type[Exception]] = ConfigError
 
     image_dim: int = 768
     text_dim: int = 768
@@ -93,7 +97,7 @@ class AdapterConfig(Configuration):
         One thing differs: prompt tokens are vectors, because the released scalars cannot learn.
         ``prompt_form="scalar"`` gives exactly what a published checkpoint holds.
         """
-        return cls._build(image_dim=image_dim, text_dim=text_dim, width=width, **changes)
+        return cls.build(image_dim=image_dim, text_dim=text_dim, width=width, **changes)
 
     @classmethod
     def paper(
@@ -109,7 +113,7 @@ class AdapterConfig(Configuration):
             "score_pool": "mean",
         }
         dims = {"image_dim": image_dim, "text_dim": text_dim, "width": width}
-        return cls._build(**(dims | described | changes))
+        return cls.build(**(dims | described | changes))
 
     @property
     def maps_image(self) -> bool:
@@ -123,35 +127,16 @@ class AdapterConfig(Configuration):
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming the field."""
-        for name, least in {
-            "image_dim": 1,
-            "text_dim": 1,
-            "width": 1,
-            "heads": 1,
-            "relation_heads": 1,
-            "relation_tokens": 1,
-            "prompt_tokens": 0,
-            "blocks": 0,
-            "post_blocks": 0,
-            "pair_layers": 0,
-            "score_layers": 0,
-        }.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"{name} must be an integer of at least {least}, not {value!r}")
-        for name in ("project_inputs", "relation_projections", "score_head"):
-            if type(getattr(self, name)) is not bool:
-                raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        self._require_choices(
-            prompt_form=PromptForm,
-            prompt_position=PromptPosition,
-            pair_head=PairHeadKind,
-            relation_pool=Pool,
-            score_pool=Pool,
+        super().__post_init__()
+        self._require_at_least(
+            1, "image_dim", "text_dim", "width", "heads", "relation_heads", "relation_tokens"
         )
-        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
+        self._require_at_least(
+            0, "prompt_tokens", "blocks", "post_blocks", "pair_layers", "score_layers"
+        )
+        if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
-        if not is_number(self.mlp_ratio) or not self.mlp_ratio * self.width >= 1:
+        if not self.mlp_ratio * self.width >= 1:
             raise ConfigError(f"mlp_ratio must leave a hidden layer, not {self.mlp_ratio!r}")
         for name in ("heads", "relation_heads"):
             if self.width % getattr(self, name):
@@ -161,3 +146,24 @@ class AdapterConfig(Configuration):
                 )
         if self.pair_head == "none" and not self.score_head:
             raise ConfigError("pair_head none with score_head false leaves nothing to train")
+
+
+def match_heads(model: AdapterConfig, loss: LossConfig) -> tuple[AdapterConfig, LossConfig]:
+    """Switch off heads that no loss trains, and losses whose head is off.
+
+    Raises:
+        ConfigError: Nothing is left to train.
+    """
+    if model.pair_head == "none" and loss.needs_pairs:
+        if not loss.needs_scores:
+            raise ConfigError("the only loss is a ranking loss, and pair_head is none")
+        loss = loss.replace(ranking="none")
+    if not model.score_head and loss.needs_scores:
+        if not loss.needs_pairs:
+            raise ConfigError("the only loss is on scores, and score_head is off")
+        loss = loss.replace(regression="none", presence=False)
+    if not loss.needs_pairs and model.pair_head != "none":
+        model = model.replace(pair_head="none")
+    if not loss.needs_scores and model.score_head:
+        model = model.replace(score_head=False)
+    return model, loss

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from adapter.errors import ConfigError
-from adapter.fields import Configuration, is_number
+from featcache.configuration import Configuration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +55,7 @@ class LossConfig(Configuration):
     """
 
     _title: ClassVar[str] = "loss configuration"
+    _error: ClassVar[type[Exception]] = ConfigError
 
     ranking: RankingKind = "bce"
     hinge_pairs: HingePairs = "both"
@@ -69,7 +70,7 @@ class LossConfig(Configuration):
     @classmethod
     def released(cls, **changes: Any) -> Self:
         """Return the losses of the released code."""
-        return cls._build(**changes)
+        return cls.build(**changes)
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:
@@ -78,7 +79,7 @@ class LossConfig(Configuration):
         Each pair is seen in both orders (``hinge_pairs``), where equation 5 has only one.
         """
         described: dict[str, Any] = {"ranking": "hinge", "regression": "smooth_l1"}
-        return cls._build(**(described | changes))
+        return cls.build(**(described | changes))
 
     @property
     def needs_scores(self) -> bool:
@@ -97,20 +98,8 @@ class LossConfig(Configuration):
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming the field."""
-        self._require_choices(
-            ranking=RankingKind,
-            hinge_pairs=HingePairs,
-            ties=Ties,
-            reduction=Reduction,
-            regression=RegressionKind,
-        )
-        if type(self.presence) is not bool:
-            raise ConfigError(f"presence must be true or false, not {self.presence!r}")
-        for name in ("ranking_weight", "regression_weight", "presence_weight"):
-            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ConfigError(
-                    f"{name} must be finite and not negative, not {getattr(self, name)!r}"
-                )
+        super().__post_init__()
+        self._require_at_least(0, "ranking_weight", "regression_weight", "presence_weight")
         if not (self.needs_scores or self.needs_pairs):
             raise ConfigError("every loss is switched off; nothing would be trained")
 

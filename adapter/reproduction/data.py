@@ -118,7 +118,7 @@ class TaskData:
                 self.reader,
                 self.folder,
                 self._backbone,
-                ExtractConfig(views=recipe.views),
+                ExtractConfig.build(views=recipe.views),
                 on_event=lambda event: on_progress(event.done, event.total),
             )
             return

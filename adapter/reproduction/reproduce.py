@@ -141,7 +141,7 @@ class _Run:
         options: Options,
         on_event: Callable[[Event], None],
     ) -> None:
-        from adapter.device import pick_device
+        from featcache.devices import pick_device
 
         self.recipe, self.data, self.out, self.options = recipe, data, out, options
         self.device = str(pick_device(options.device))

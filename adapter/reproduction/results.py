@@ -11,7 +11,6 @@ import platform
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from adapter.evaluation.metrics import finite_or_none, mean_and_spread
 from adapter.reproduction.cells import describe
 from adapter.reproduction.recipe import METRICS
 from adapter.reproduction.statistics import FoldDifferences, compare
+from featcache.devices import device_name
+from featcache.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +109,7 @@ class Results:
             "reference": recipe.reference,
             "device": self.device,
             "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-            "versions": package_versions(),
+            "versions": {"python": platform.python_version(), **versions(*PACKAGES)},
             "notes": [*([self.note] if self.note else []), *self._warnings(), *recipe.notes],
             "tasks": [self._task(task) for task in recipe.tasks],
             "rows": [self._row(row) for row in recipe.rows],
@@ -246,23 +247,3 @@ def paired_differences(
         FoldDifferences(images=rows[fold], differences=np.mean(values, axis=0))
         for fold, values in sums.items()
     ]
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of what a number may depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
-
-
-def device_name(device: str) -> str:
-    """Name a device for people: the GPU's name, or the processor's architecture."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    return f"{device} ({platform.machine()})"

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from adapter.errors import CheckpointError
+from adapter.settings import current_settings
 from featcache.storage.durable import committed
 from featcache.storage.fingerprint import differences
 
@@ -108,7 +109,7 @@ def load_state(
         ) from error
     if header.get("version") != VERSION:
         raise CheckpointError(f"{path}: version {header.get('version')}, expected {VERSION}")
-    require_same_settings(header["settings"], settings, folder)
+    require_same_settings(current_settings(header["settings"]), settings, folder)
     try:
         model.load_state_dict(_part(tensors, "model/"))
         _restore_moments(model, optimizer, _part(tensors, "optimizer/"))

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from adapter.device import pick_device
+from featcache.devices import pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,11 +12,10 @@ from adapter.data.labels import LabelSelection, hold_out, select_labels
 from adapter.data.pools import counting
 from adapter.data.sampling import Sampler, relevant_labels, require_prompts
 from adapter.data.targets import TargetScales, fit_scales
-from adapter.device import choose_precision
 from adapter.errors import ConfigError
-from adapter.network.config import AdapterConfig
+from adapter.network.config import AdapterConfig, match_heads
 from adapter.run import open_caches
-from adapter.training.step import match_heads
+from featcache.devices import choose_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 
     from adapter.data.labels import FeatureCache
     from adapter.network.losses import LossConfig
-    from adapter.settings import Precision, TrainConfig
+    from adapter.settings import TrainConfig
+    from featcache.devices import Precision
 
 Preset = Literal["released", "paper"]
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from adapter.data.feed import part_of, to_compute
-from adapter.errors import ConfigError
 from adapter.network.losses import LossConfig, Losses, LossTerms, loss_terms, ordered_pairs
 from adapter.training.distributed import add_up, gather
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from adapter.network.config import AdapterConfig
     from adapter.network.model import RankingAdapter
     from adapter.network.ranking import PairSummary
     from adapter.training.distributed import World
@@ -92,24 +90,3 @@ def _pair_logits(
     share = part_of(len(pairs.first), world.rank, world.size)
     logits = model.ordered_pair_logits(everyone, pairs.first[share], pairs.second[share])
     return logits, pairs.weight[share]
-
-
-def match_heads(model: AdapterConfig, loss: LossConfig) -> tuple[AdapterConfig, LossConfig]:
-    """Switch off heads that no loss trains, and losses whose head is off.
-
-    Raises:
-        ConfigError: Nothing is left to train.
-    """
-    if model.pair_head == "none" and loss.needs_pairs:
-        if not loss.needs_scores:
-            raise ConfigError("the only loss is a ranking loss, and pair_head is none")
-        loss = loss.replace(ranking="none")
-    if not model.score_head and loss.needs_scores:
-        if not loss.needs_pairs:
-            raise ConfigError("the only loss is on scores, and score_head is off")
-        loss = loss.replace(regression="none", presence=False)
-    if not loss.needs_pairs and model.pair_head != "none":
-        model = model.replace(pair_head="none")
-    if not loss.needs_scores and model.score_head:
-        model = model.replace(score_head=False)
-    return model, loss

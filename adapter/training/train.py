@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from adapter.errors import ConfigError
-from adapter.record import RUN_FILE, read_record, versions, write_record
+from adapter.record import PACKAGES, RUN_FILE, read_record, write_record
 from adapter.settings import TrainConfig, TrainEvent, TrainSummary
 from adapter.training.checkpoint import require_same_settings
 from adapter.training.distributed import World, barrier, broadcast_object, processes
@@ -27,6 +27,7 @@ from adapter.training.environment import StopRequest, reproducible
 from adapter.training.log import RunLog
 from adapter.training.prepare import Preparation, Preset, prepare
 from adapter.training.trainer import End, Trainer
+from featcache.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ def _write_record(out: Path, run: Preparation, world: World, outcome: TrainSumma
             "scales": run.scales.to_list(),
             "precision": run.precision,
             "processes": world.size,
-            "versions": versions(),
+            "versions": versions(*PACKAGES),
             "outcome": None if outcome is None else outcome.to_dict(),
         },
     )

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from adapter.data.feed import Feed, open_source
-from adapter.device import autocast_for
 from adapter.errors import TrainingError
 from adapter.evaluation.evaluate import validation_value
 from adapter.network.model import RankingAdapter
@@ -24,6 +23,7 @@ from adapter.training.distributed import any_process, barrier, broadcast_object,
 from adapter.training.environment import peak_memory, step_seed
 from adapter.training.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
 from adapter.training.step import batch_losses
+from featcache.devices import autocast_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

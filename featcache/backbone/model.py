@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +14,13 @@ from featcache.backbone.loading import load_model
 from featcache.backbone.projection import check_token_pool, make_projection, pool_tokens
 from featcache.backbone.text import TextTower
 from featcache.backbone.towers import make_tower
+from featcache.devices import autocast_for, choose_precision, pick_device
 from featcache.errors import BackboneError
 from featcache.images.preprocess import Preprocessing
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from featcache.backbone.spec import BackboneSpec
-
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
+    from featcache.devices import Precision
 
 _PROMPT_BATCH = 64  # bounds memory; prompts are few
 
@@ -65,8 +62,8 @@ class Backbone:
         self, spec: BackboneSpec, *, device: str | torch.device, precision: Precision
     ) -> None:
         """Load everything; see `load_backbone`."""
-        self.device = _device(device)
-        self.precision = _resolve_precision(precision, self.device)
+        self.device = pick_device(device)
+        self.precision = choose_precision(precision, self.device)
         self.spec = spec
         model, config = load_model(spec)
         self._tower = make_tower(model.visual, spec.name)
@@ -117,7 +114,7 @@ class Backbone:
             raise BackboneError(
                 f"images of shape {list(images.shape)}, expected [B, 3, {size}, {size}]"
             )
-        with self._autocast():
+        with autocast_for(self.precision, self.device):
             locations, pooled = self._tower(images.to(self.device))  # [B, h * w, W], [B, E]
             tokens = self._project(locations)  # [B, h * w, C]
         height, width = self._tower.grid
@@ -161,12 +158,6 @@ class Backbone:
             return projected
         return locations if self.spec.projection == "none" else self._tower.project(locations)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "fp32":
-            return nullcontext()
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
-        return torch.autocast(self.device.type, dtype=dtype)
-
 
 def load_backbone(
     spec: BackboneSpec, *, device: str | torch.device = "cpu", precision: Precision = "fp32"
@@ -175,36 +166,15 @@ def load_backbone(
 
     Args:
         spec: Which one.
-        device: Where to run it, e.g. ``cpu``, ``cuda``, ``cuda:1``.
+        device: Where to run it: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
         precision: ``fp32``, ``bf16`` or ``fp16`` (mixed precision by autocast), or ``auto``:
             float32 on a CPU, bfloat16 on a GPU that has it, else float16.
 
     Raises:
         BackboneError: In one sentence, with what to do about it.
+        ConfigError: There is no such device or precision.
     """
     return Backbone(spec, device=device, precision=precision)
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise BackboneError(f"unknown device {device!r}: give cpu, cuda or cuda:N") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise BackboneError("device 'cuda': this machine has no usable CUDA GPU; give --device cpu")
-    return resolved
-
-
-def _resolve_precision(precision: Precision, device: torch.device) -> str:
-    if precision not in get_args(Precision):
-        raise BackboneError(
-            f"unknown precision {precision!r}: give {', '.join(get_args(Precision))}"
-        )
-    if precision != "auto":
-        return precision
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
 def _preprocessing(model: Any) -> Preprocessing:

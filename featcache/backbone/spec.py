@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from featcache.backbone import embedded
-from featcache.defaults import to_json
+from featcache.configuration import Configuration
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Projection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneSpec:
+class BackboneSpec(Configuration):
     """The choice of a backbone, as it stands in cache.json.
 
     Attributes:
@@ -69,6 +69,9 @@ class BackboneSpec:
             ``adapter convert``, or a whole released checkpoint.
     """
 
+    _title: ClassVar[str] = "backbone settings"
+    _error: ClassVar[type[Exception]] = BackboneError
+
     name: str = ""
     pretrained: str = ""
     model_config: str | None = None
@@ -78,6 +81,7 @@ class BackboneSpec:
 
     def __post_init__(self) -> None:
         """Fill in what follows from the other fields, and check all of them."""
+        super().__post_init__()
         if not self.name:
             stem = Path(self.model_config).stem if self.model_config else DEFAULT_NAME
             object.__setattr__(self, "name", stem)
@@ -116,17 +120,10 @@ class BackboneSpec:
         prefix, separator, argument = self.pretrained.partition(":")
         return parse_seed(argument) if separator and prefix == "seed" else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values; newer ones (`featcache.defaults`) where they differ."""
-        return to_json(self)
-
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BackboneSpec:
-        """Build from `to_dict`'s output; an unknown key is an error, not ignored."""
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise BackboneError(f"unknown backbone settings: {', '.join(unknown)}")
-        return cls(**values)
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from `to_dict`'s output; what an older cache does not have takes its default."""
+        return cls.build(**values)
 
 
 def parse_seed(text: str) -> int | None:

@@ -11,12 +11,13 @@ other features or images, and made again where it is damaged.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from featcache.configuration import Configuration
 from featcache.errors import (
     CacheFormatError,
+    ConfigError,
     DatasetError,
     FeatcacheError,
     FingerprintMismatchError,
@@ -24,15 +25,16 @@ from featcache.errors import (
 from featcache.storage.fingerprint import Fingerprint, require_same
 from featcache.storage.layout import (
     DEFAULT_SHARD_SIZE,
-    DTYPES,
-    VIEWS,
+    DType,
     Shapes,
+    View,
     folder_exists,
     shard_name,
     shard_numbers,
 )
 from featcache.storage.manifest import FileEntry, Manifest, Part
 from featcache.storage.shard import SampleRecord, ShardIndex, mismatches, open_shard_of
+from featcache.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractConfig:
+class ExtractConfig(Configuration):
     """How features are made and stored.
 
     Attributes:
@@ -60,8 +62,10 @@ class ExtractConfig:
         name: What the cache is called; None for the data set's name, or the one that it has.
     """
 
-    views: tuple[str, ...] = ("original",)
-    dtype: str = "float16"
+    _title: ClassVar[str] = "extraction settings"
+
+    views: tuple[View, ...] = ("original",)
+    dtype: DType = "float16"
     batch_size: int = 32
     workers: int = 0
     shard_size: int = DEFAULT_SHARD_SIZE
@@ -73,25 +77,17 @@ class ExtractConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
+        super().__post_init__()
+        self._require_at_least(1, "batch_size", "shard_size", "limit")
+        self._require_at_least(0, "workers")
         if not self.views or len(set(self.views)) < len(self.views):
-            raise FeatcacheError(f"views must be one or more different names, not {self.views}")
-        if unknown := [view for view in self.views if view not in VIEWS]:
-            raise FeatcacheError(f"unknown view {unknown[0]!r}; known are {', '.join(VIEWS)}")
-        if self.dtype not in DTYPES:
-            raise FeatcacheError(f"unknown dtype {self.dtype!r}; known are {', '.join(DTYPES)}")
-        for name in ("batch_size", "shard_size"):
-            if getattr(self, name) < 1:
-                raise FeatcacheError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.limit is not None and self.limit < 1:
-            raise FeatcacheError(f"limit must be at least 1, not {self.limit}")
+            raise ConfigError(f"views must be one or more different names, not {self.views}")
         if not 0 <= self.max_failures <= 1:
-            raise FeatcacheError(f"max_failures is a share from 0 to 1, not {self.max_failures}")
+            raise ConfigError(f"max_failures is a share from 0 to 1, not {self.max_failures}")
         if self.name is not None and not (self.name.strip() and self.name.isprintable()):
-            raise FeatcacheError(f"name must be printable text in one line, not {self.name!r}")
-        if self.workers < 0:
-            raise FeatcacheError(f"workers must not be negative, not {self.workers}")
+            raise ConfigError(f"name must be printable text in one line, not {self.name!r}")
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
-            raise FeatcacheError(
+            raise ConfigError(
                 f"part is I/N with I from 1 to N, not {'/'.join(map(str, self.part))}"
             )
 
@@ -131,10 +127,7 @@ def plan_manifest(
         shard_size=config.shard_size,
         backbone=backbone.spec.to_dict(),
         provenance={
-            "featcache": version("featcache"),
-            "torch": version("torch"),
-            "open_clip_torch": version("open_clip_torch"),
-            "pillow": version("pillow"),
+            **versions("featcache", "torch", "open_clip_torch", "pillow"),
             "precision": backbone.precision,
             "batch_size": config.batch_size,
         },

@@ -9,14 +9,15 @@ Steps 1 to 4 are those of ``decode.py``: identify, decode, convert to RGB, make 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from PIL import Image
 
-from featcache.defaults import to_json
+from featcache.configuration import Configuration
+from featcache.errors import ConfigError
 from featcache.images.decode import decode, read_file
 from featcache.images.measures import measure
 
@@ -31,7 +32,7 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing:
+class Preprocessing(Configuration):
     """What is done to an image before the backbone sees it; part of the fingerprint.
 
     Attributes:
@@ -47,6 +48,8 @@ class Preprocessing:
         max_pixels: Refuse images with more pixels (width times height, from the header).
     """
 
+    _title: ClassVar[str] = "preprocessing"
+
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -57,44 +60,18 @@ class Preprocessing:
     max_pixels: int = 178_956_970
 
     def __post_init__(self) -> None:
-        """Check every field; JSON lists become tuples, so that equal values compare equal."""
-        if self.size < 1:
-            raise ValueError(f"preprocessing: size must be 1 or more, found {self.size}")
-        for name in ("mean", "std"):
-            values = tuple(float(v) for v in getattr(self, name))
-            if len(values) != 3 or not all(np.isfinite(values)):
-                raise ValueError(f"preprocessing: {name} must be 3 numbers, found {values}")
-            object.__setattr__(self, name, values)
+        """Check every field."""
+        super().__post_init__()
+        self._require_at_least(1, "size", "max_pixels")
+        for name in ("mean", "std"):  # a model's config may say 0 and 1: one value, one digest
+            object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
         if min(self.std) <= 0:
-            raise ValueError(f"preprocessing: std must be positive, found {self.std}")
-        choices = {
-            "interpolation": tuple(_FILTERS),
-            "resize": ("squash",),
-            "orientation": ("exif", "stored"),
-            "truncated": ("refuse", "pad"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"preprocessing: {name} must be one of {', '.join(allowed)}, "
-                    f"found {getattr(self, name)!r}"
-                )
-        if self.max_pixels < 1:
-            raise ValueError(
-                f"preprocessing: max_pixels must be 1 or more, found {self.max_pixels}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values; newer ones (`featcache.defaults`) where they differ."""
-        return to_json(self)
+            raise ConfigError(f"std must be positive, not {self.std}")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """Build from `to_dict`'s output; an unknown key is an error, not ignored."""
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ValueError(f"preprocessing: unknown settings {', '.join(unknown)}")
-        return cls(**values)
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from `to_dict`'s output; what an older cache does not have takes its default."""
+        return cls.build(**values)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ history.jsonl      one line per run that wrote to the cache: when, where, how lo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,10 @@ HISTORY = "history.jsonl"
 LOCK = ".lock"
 SHARDS = "shards"
 
-VIEWS = ("original", "hflip")
-DTYPES = ("float16", "float32", "int8")
+View = Literal["original", "hflip"]
+VIEWS = get_args(View)
+DType = Literal["float16", "float32", "int8"]
+DTYPES = get_args(DType)
 DEFAULT_SHARD_SIZE = 512  # images: 79 MB per view at 100 x 768 float16
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
-from adapter.record import RUN_FILE, read_record, versions, write_record
+from adapter.record import RUN_FILE, read_record, write_record
+from adapter.settings import OptimConfig, TrainConfig
 
 
 def test_survives_the_disk(tmp_path):
@@ -33,9 +34,9 @@ def test_other_documents(tmp_path, content):
         read_record(tmp_path)
 
 
-def test_versions_are_those_that_are_installed():
-    import torch
-
-    found = versions()
-    assert found["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-    assert set(found) == {"featcache", "torch", "numpy", "safetensors"}
+def test_settings_of_an_older_file_are_read_in_todays_form(tmp_path):
+    train = {"target_scale": "standardise", "steps": 3, "optim": {"lr": 0.1}}
+    write_record(tmp_path, {"settings": {"model": {}, "train": train}})
+    read = read_record(tmp_path)["settings"]
+    assert TrainConfig.from_dict(read["train"]) == TrainConfig(steps=3, optim=OptimConfig(lr=0.1))
+    assert json.loads((tmp_path / RUN_FILE).read_text())["settings"]["train"] == train

@@ -28,7 +28,7 @@ def test_values_are_json_where_they_are_json() -> None:
         ("lr=1", "expected SECTION.FIELD=VALUE"),
         ("optimizer.lr=1", "expected SECTION.FIELD=VALUE"),
         ("optim.rate=1", "no such field; there are"),
-        ("optim.lr=fast", "a value is of the wrong type"),
+        ("optim.lr=fast", "lr must be a finite number, not 'fast'"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, message: str) -> None:

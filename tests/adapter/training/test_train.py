@@ -11,14 +11,13 @@ import torch
 from adapter.data.labels import select_labels
 from adapter.data.targets import TargetScales, fit_scales
 from adapter.errors import ConfigError, LabelsError, TrainingError
-from adapter.network.config import AdapterConfig
+from adapter.network.config import AdapterConfig, match_heads
 from adapter.network.losses import LossConfig
 from adapter.network.model import RankingAdapter, read_settings
 from adapter.run import Run
 from adapter.settings import OptimConfig, TrainConfig
 from adapter.training.log import RunLog, read_log
 from adapter.training.optim import build_optimizer, gradient_norm, learning_rate, parameter_groups
-from adapter.training.step import match_heads
 from adapter.training.train import train
 from featcache.errors import FingerprintMismatchError
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from adapter.device import autocast_for, choose_precision, pick_device
-from adapter.errors import ConfigError
+from featcache.devices import autocast_for, choose_precision, pick_device
+from featcache.errors import ConfigError
 
 CPU = torch.device("cpu")
 
@@ -15,7 +15,7 @@ def test_devices():
     with pytest.raises(ConfigError, match="unknown device 'abacus'"):
         pick_device("abacus")
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="finds no CUDA"):
+        with pytest.raises(ConfigError, match="finds no usable CUDA"):
             pick_device("cuda")
 
 
