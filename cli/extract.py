@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +101,7 @@ def extract(
     shard_size: Annotated[int, typer.Option(help="Images per shard.")] = 512,
     limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
     max_failures: Annotated[
-        float, typer.Option(help="Share of unreadable images above which the run stops.")
+        float, typer.Option(help="Share of all images that may fail; above it the run stops.")
     ] = 0.25,
     prompt: Annotated[
         list[str] | None, typer.Option(help="A prompt to keep tokens of, beside the labels'.")
@@ -119,6 +118,7 @@ def extract(
     from featcache.datasets import info
     from featcache.datasets.records import DefaultBackbone
     from featcache.extraction.plan import ExtractConfig
+    from featcache.storage.durable import require_writable
 
     out = out or CACHES / dataset
     named = bool(backbone or pretrained or model_config)
@@ -144,7 +144,8 @@ def extract(
         text_weights=text_weights,
     )
     reader = find_dataset(dataset, root, options(option or [], "--option"))
-    reader.require()  # a wrong folder is told before the backbone is loaded
+    reader.require()  # a folder that is wrong is told before the backbone is loaded
+    require_writable(out)
     with working("listing images"):
         total = len(reader.images()[:limit])
     model = load(spec, device, precision)
@@ -155,27 +156,21 @@ def extract(
 def announce(
     dataset: Dataset, backbone: Backbone, config: ExtractConfig, out: Path, total: int
 ) -> None:
-    """Say what will be done, and refuse what does not fit on the disk."""
-    from featcache.errors import DiskSpaceError
+    """Say what will be done, and how much of the disk it takes."""
+    from featcache.extraction.checks import free_bytes
     from featcache.storage.layout import Shapes, bytes_per_image
 
     shapes = Shapes.of(backbone)
     each = bytes_per_image(shapes, views=len(config.views), dtype=config.dtype)
     needed = each * total // (config.part[1] if config.part else 1)
-    place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(place).free
     there = sum(file.stat().st_size for file in out.rglob("*.h5")) if out.exists() else 0
     say(
         f"{dataset.info.title}: {total:,} images, {len(config.views)} view(s) of "
         f"{shapes.num_tokens} x {shapes.token_dim} {config.dtype}\n"
         f"backbone {backbone.spec.name} on {backbone.device} ({backbone.precision})\n"
-        f"needs {size(needed)} in {out} ({size(there)} there already), {size(free)} free"
+        f"needs {size(needed)} in {out} ({size(there)} there already), "
+        f"{size(free_bytes(out))} free"
     )
-    if needed - there > free:
-        raise DiskSpaceError(
-            f"{out} needs {size(needed - there)} more, but only {size(free)} are free: "
-            "choose another --out, fewer --views, --dtype int8, or a larger --token-pool"
-        )
 
 
 def with_progress(

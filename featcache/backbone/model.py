@@ -19,6 +19,8 @@ from featcache.errors import BackboneError
 from featcache.images.preprocess import Preprocessing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from featcache.backbone.spec import BackboneSpec
     from featcache.devices import Precision
 
@@ -150,6 +152,11 @@ class Backbone:
             )
         tokens, pooled = zip(*batches, strict=True)
         return PromptFeatures(torch.cat(tokens).float(), torch.cat(pooled).float())
+
+    def check_prompts(self, prompts: Iterable[str]) -> None:
+        """Raise BackboneError where a prompt is longer than the text tower reads."""
+        if different := sorted(set(prompts)):  # without any, the tokenizer is not needed
+            self._text.tokenize(different)
 
     def _project(self, locations: Tensor) -> Tensor:
         """Apply the chosen token projection: [B, P, W] -> [B, P, C]."""

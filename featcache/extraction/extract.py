@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from featcache.errors import TooManyFailuresError
+from featcache.extraction.checks import named, require_readable, require_room
 from featcache.extraction.finish import finish
 from featcache.extraction.pipeline import make_shards
 from featcache.extraction.plan import (
@@ -40,16 +41,14 @@ if TYPE_CHECKING:
     from featcache.storage.manifest import FileEntry
     from featcache.storage.shard import SampleRecord
 
-EARLY = 100  # images after which the share of failures is judged for the first time
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractEvent:
     """Something that a caller may want to show.
 
     Attributes:
-        kind: ``start``, ``image`` (one more decoded or failed), ``shard`` (one more committed),
-            ``finish`` (tables and prompts are being written).
+        kind: ``start``, ``image`` (one more has features or has failed), ``shard`` (one more
+            committed), ``finish`` (tables and prompts are being written).
         done: Images done, those of finished shards included.
         failed: Images failed so far.
         total: Images planned.
@@ -110,7 +109,10 @@ def extract(
         FingerprintMismatchError: ``out`` holds features of other settings.
         CacheLockedError: Another process writes to ``out``.
         DatasetError: ``out`` holds shards of other images, or the data set is unreadable.
-        TooManyFailuresError: More than ``max_failures`` of the images were unreadable.
+        BackboneError: A prompt is longer than the text tower reads.
+        DiskSpaceError, WriteError: The features do not fit on the disk, or cannot be written.
+        TooManyFailuresError: More than ``max_failures`` of all images have failed, or none of a
+            few that are drawn at the start can be read.
     """
     config = config or ExtractConfig()
     out = Path(out)
@@ -118,6 +120,8 @@ def extract(
     images = checked_images(dataset.images()[: config.limit])
     planned = {image.sample_id for image in images}
     labels = [label for label in dataset.labels() if label.sample_id in planned]
+    texts = {label.query for label in labels} | {*config.prompts}
+    backbone.check_prompts(texts | set(dataset.measured_queries.values()))
     manifest = plan_manifest(dataset, backbone, config, len(images))
     make_folders(out / SHARDS)
     with writing(out), stopped_by_sigterm():
@@ -129,11 +133,15 @@ def extract(
         chunks = split_chunks(images, manifest.shard_size, manifest.part)
         kept = finished_shards(out, manifest, chunks)
         missing = {number: chunk for number, chunk in chunks.items() if number not in kept}
+        run = _Run(out, config, on_event, sum(map(len, chunks.values())))
+        run.keep(kept)
+        to_do = [image for chunk in missing.values() for image in chunk]
+        require_room(out, manifest, len(to_do))
+        require_readable(dataset.root, to_do, backbone.preprocessing, allowed=run.failures_left)
         if missing or not manifest.files:
             manifest = manifest.unfinished()
             manifest.write(out)
-        run = _Run(config, on_event, sum(map(len, chunks.values())))
-        run.keep(kept)
+        run.report("start")
         make_shards(
             missing,
             root=dataset.root,
@@ -201,16 +209,23 @@ class _Run:
 
     def __init__(
         self,
+        out: Path,
         config: ExtractConfig,
         on_event: Callable[[ExtractEvent], None] | None,
         total: int,
     ) -> None:
+        self.out = out
         self.config = config
         self.on_event = on_event
         self.total = total
-        self.done = self.failed = self.resumed = 0
-        self.reasons: list[str] = []
+        self.done = self.resumed = 0
+        self.failures: list[tuple[str, str]] = []  # path and reason
         self.entries: dict[int, FileEntry] = {}
+
+    @property
+    def failures_left(self) -> float:
+        """How many images may fail yet."""
+        return self.config.max_failures * self.total - len(self.failures)
 
     def report(self, kind: Literal["start", "image", "shard", "finish"]) -> None:
         """Tell the caller where the run is."""
@@ -219,7 +234,7 @@ class _Run:
                 ExtractEvent(
                     kind=kind,
                     done=self.done,
-                    failed=self.failed,
+                    failed=len(self.failures),
                     total=self.total,
                     resumed=self.resumed,
                 )
@@ -231,12 +246,11 @@ class _Run:
             self.entries[number] = entry
             self.resumed += len(records)
             for record in records:
-                self._count(record.error)
-        self.report("start")
+                self._count(record)
 
     def image(self, record: SampleRecord) -> None:
         """Count an image of this run."""
-        self._count(record.error)
+        self._count(record)
         self.report("image")
 
     def shard(self, number: int, entry: FileEntry) -> None:
@@ -244,17 +258,16 @@ class _Run:
         self.entries[number] = entry
         self.report("shard")
 
-    def _count(self, error: str | None) -> None:
+    def _count(self, record: SampleRecord) -> None:
         """Count an image; stop the run where too many have failed."""
         self.done += 1
-        if error is not None:
-            self.failed += 1
-            self.reasons.append(error)
-        enough = self.done >= min(EARLY, self.total)
-        if enough and self.failed > self.config.max_failures * self.done:
-            reasons = "; ".join(dict.fromkeys(self.reasons[-20:]))
+        if record.error is not None:
+            self.failures.append((record.path, record.error))
+        if self.failures_left < 0:
             raise TooManyFailuresError(
-                f"{self.failed} of the first {self.done} images are unreadable, more than the "
-                f"share of {self.config.max_failures:g} that --max-failures accepts. Reasons: "
-                f"{reasons}. Finished shards are kept."
+                f"{len(self.failures):,} of {self.total:,} images have failed, more than the share "
+                f"of {self.config.max_failures:g} that --max-failures accepts:"
+                f"{named(self.failures)}\nFinished shards are kept: mend the images or give a "
+                f"larger --max-failures, and the same command goes on. "
+                f"`featcache info {self.out} --failures` lists the failures in them"
             )

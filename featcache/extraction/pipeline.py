@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import ImageRecord
+    from featcache.images.preprocess import Preprocessing
     from featcache.storage.manifest import FileEntry, Manifest
 
 
@@ -54,7 +55,8 @@ def make_shards(
         manifest: What the cache is.
         batch_size: Images per forward pass.
         workers: Decoding threads; 0 for one per processor, 32 at most.
-        on_image: Called when an image was decoded or has failed; may raise, which ends the run.
+        on_image: Called when an image's features are known, or it has failed; may raise, which
+            ends the run.
         on_shard: Called when a shard is on the disk, with its number and its entry.
 
     Raises:
@@ -64,8 +66,8 @@ def make_shards(
     ahead = workers + 2 * batch_size
     settings = manifest.settings()
 
-    def read(image: ImageRecord) -> DecodedImage | str:
-        return _read(root, image, backbone)
+    def decode(image: ImageRecord) -> DecodedImage | str:
+        return read(root, image, backbone.preprocessing)
 
     def write(number: int, content: ShardContent) -> tuple[int, FileEntry]:
         digest = manifest.fingerprint.digest
@@ -84,7 +86,7 @@ def make_shards(
         ThreadPoolExecutor(workers, "decode") as pool,
         ThreadPoolExecutor(1, "write") as writer,
     ):
-        decoded = _ahead(pool, read, images, ahead)
+        decoded = _ahead(pool, decode, images, ahead)
         written: Future[tuple[int, FileEntry]] | None = None
         try:
             for number, chunk in chunks.items():
@@ -99,10 +101,10 @@ def make_shards(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(root: Path, image: ImageRecord, backbone: Backbone) -> DecodedImage | str:
+def read(root: Path, image: ImageRecord, preprocessing: Preprocessing) -> DecodedImage | str:
     """Decode an image, or return the reason why that is not possible."""
     try:
-        return read_image(safe_relative(root, image.path), backbone.preprocessing)
+        return read_image(safe_relative(root, image.path), preprocessing)
     except (ImageError, DatasetError) as error:
         return str(error)
 
@@ -118,19 +120,28 @@ def _shard(
     """Take the images of one shard through the backbone."""
     records: list[SampleRecord] = []
     rows = _Rows(manifest, backbone, len(chunk))
+
+    def settle(known: Mapping[int, str | None]) -> None:
+        for position, reason in known.items():
+            if reason is not None:
+                records[position] = _failure(chunk[position], reason)
+            on_image(records[position])
+
     batch: list[tuple[int, DecodedImage]] = []
     for position, image in enumerate(chunk):
         result = next(decoded)
-        records.append(_record(image, result))
-        if not isinstance(result, str):
+        if isinstance(result, str):
+            records.append(_failure(image, result))
+            on_image(records[-1])
+        else:
+            records.append(_record(image, result))
             batch.append((position, result))
-        on_image(records[-1])
         if len(batch) == batch_size:
-            rows.add(batch)
+            settle(rows.add(batch))
             batch = []
     if batch:
-        rows.add(batch)
-    rows.flush()
+        settle(rows.add(batch))
+    settle(rows.flush())
     return rows.content(records)
 
 
@@ -148,19 +159,23 @@ class _Rows:
         self.filled = 0
         self.positions: list[int] = []
         self.pending: tuple[list[int], list[torch.Tensor], list[torch.Tensor]] | None = None
-        self.broken: dict[int, str] = {}
 
-    def add(self, batch: Sequence[tuple[int, DecodedImage]]) -> None:
-        """Start the forward passes of a batch, then fetch the results of the one before."""
+    def add(self, batch: Sequence[tuple[int, DecodedImage]]) -> dict[int, str | None]:
+        """Start the forward passes of a batch, then `flush` the one before."""
         pixels = np.stack([image.pixels for _, image in batch])  # [B, 3, S, S]
         tokens, pooled = encode_views(self.backbone, pixels, self.views)
-        self.flush()
+        known = self.flush()
         self.pending = ([position for position, _ in batch], tokens, pooled)
+        return known
 
-    def flush(self) -> None:
-        """Fetch the results that are still on the device."""
+    def flush(self) -> dict[int, str | None]:
+        """Fetch the results that are still on the device.
+
+        Returns:
+            For each image, by its position in the shard: None, or why its features are no use.
+        """
         if self.pending is None:
-            return
+            return {}
         positions, tokens, pooled = self.pending
         self.pending = None
         values = np.stack([t.float().cpu().numpy() for t in tokens], axis=1)  # [B, V, P, C]
@@ -168,10 +183,12 @@ class _Rows:
         limit = np.finfo("float16" if self.dtype == "int8" else self.dtype).max
         largest = np.abs(values).max(axis=(1, 2, 3))  # [B]; NaN where any value is
         good = (largest <= limit) & np.isfinite(vectors).all(axis=(1, 2))
-        for n in np.flatnonzero(~good).tolist():
-            self.broken[positions[n]] = (
-                f"features are not finite in {self.dtype}: the largest is {largest[n]:g}"
-            )
+        known = {
+            position: None
+            if good[n]
+            else f"features are not finite in {self.dtype}: the largest is {largest[n]:g}"
+            for n, position in enumerate(positions)
+        }
         values, vectors = values[good], vectors[good]
         rows = slice(self.filled, self.filled + len(values))
         if self.scales is not None:
@@ -180,14 +197,10 @@ class _Rows:
             self.tokens[rows] = values
         self.pooled[rows] = vectors
         self.filled += len(values)
+        return known
 
     def content(self, records: list[SampleRecord]) -> ShardContent:
-        """Return the shard's content; images with unusable features become failures."""
-        for position, reason in self.broken.items():
-            image = records[position]
-            records[position] = SampleRecord(
-                sample_id=image.sample_id, path=image.path, status="failed", error=reason
-            )
+        """Return the shard's content."""
         return ShardContent(
             records=records,
             tokens=self.tokens[: self.filled],
@@ -218,11 +231,11 @@ def encode_views(
     return tokens, pooled
 
 
-def _record(image: ImageRecord, result: DecodedImage | str) -> SampleRecord:
-    if isinstance(result, str):
-        return SampleRecord(
-            sample_id=image.sample_id, path=image.path, status="failed", error=result
-        )
+def _failure(image: ImageRecord, reason: str) -> SampleRecord:
+    return SampleRecord(sample_id=image.sample_id, path=image.path, status="failed", error=reason)
+
+
+def _record(image: ImageRecord, result: DecodedImage) -> SampleRecord:
     return SampleRecord(
         sample_id=image.sample_id,
         path=image.path,

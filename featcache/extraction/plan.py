@@ -54,7 +54,7 @@ class ExtractConfig(Configuration):
         workers: Decoding threads; 0 for one per processor, 32 at most.
         shard_size: Planned images per shard.
         limit: Only the first images of the data set; None for all.
-        max_failures: Share of unreadable images, from 0 to 1, above which the run stops.
+        max_failures: Share of all images, from 0 to 1, that may fail; above it the run stops.
         prompts: Prompts to encode beside those of the labels.
         part: (i, n) with i from 1 to n: make only every n-th shard, from the i-th. The parts of n
             machines, each in a folder of its own, are put together by
@@ -204,7 +204,8 @@ def finished_shards(
         found = [(record.sample_id, record.path) for record in records]
         planned = [(image.sample_id, image.path) for image in chunks.get(number, ())]
         if found == planned:
-            if entry or not shard.damaged_rows():
+            # Where no image at all was readable, they are tried again: nothing is lost by it.
+            if shard.num_rows and (entry or not shard.damaged_rows()):
                 kept[number] = Kept(records, entry or FileEntry.of(shard.path, shard.num_rows))
         elif found != planned[: len(found)] or number != present[-1]:
             first = next((f for f, p in zip(found, planned, strict=False) if f != p), found[-1:])

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TEMPORARY = ".tmp"  # the ending of every file that is not committed yet
 _TEMPORARY_NAME = re.compile(r".+\.[0-9]+\.tmp")  # name, pid, ending: ours and nobody else's
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# What is not the disk's fault: permissions, and files where folders should be.
+_ELSEWHERE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 # Bytes that are written before the disk is told to begin with them. Parts end at its multiples, so
 # that Linux keeps them in large pages, from which a mapping is read up to 1.7 times as fast.
 PART = 1 << 22
@@ -46,12 +48,40 @@ def fsync_path(path: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and its parents; each new entry is durable before the next is made."""
-    if folder.is_dir():
-        return
-    make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
-    fsync_path(folder.parent)
+    """Make a folder and its parents; each new entry is durable before the next is made.
+
+    Raises:
+        DiskSpaceError, WriteError: A folder cannot be made.
+    """
+    try:
+        if folder.is_dir():
+            return
+        make_folders(folder.parent)
+        folder.mkdir(exist_ok=True)
+        fsync_path(folder.parent)
+    except OSError as error:
+        if isinstance(error, FeatcacheError):
+            raise
+        raise _write_error(folder, error) from error
+
+
+def require_writable(path: Path) -> None:
+    """Make sure that a file or folder can be written, before there is work to lose; makes nothing.
+
+    Raises:
+        WriteError: It cannot, as far as permissions tell.
+    """
+    parents = path.absolute().parents
+    try:
+        place = next(place for place in (path, *parents) if place.exists())
+        if place != path and not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        # A file is replaced, not written into: what counts is its folder.
+        folder = place if place.is_dir() else parents[0]
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"no permission to write in {folder}")
+    except OSError as error:
+        raise _write_error(path, error) from error
 
 
 @contextmanager
@@ -177,9 +207,15 @@ def file_digest(
 def _write_error(path: Path, error: OSError) -> FeatcacheError:
     """Say in one sentence what could not be written, why, and what to do."""
     full = error.errno in _FULL
+    if full:
+        advice = "free some space, then run the same command again"
+    elif error.errno in _ELSEWHERE:
+        advice = "see to the folder, or choose another one"
+    else:
+        advice = "see to the disk, then run the same command again"
     raised = (DiskSpaceError if full else WriteError)(
         f"{path} could not be written: {error.strerror or error}. What was finished before is "
-        f"kept; {'free some space' if full else 'see to the disk'}, then run the same command again"
+        f"kept; {advice}"
     )
     raised.errno = error.errno
     return raised

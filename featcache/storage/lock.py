@@ -13,7 +13,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from featcache.errors import CacheLockedError, WriteError
+from featcache.errors import CacheLockedError, CacheNotFoundError, WriteError
 from featcache.storage.layout import LOCK
 
 if TYPE_CHECKING:
@@ -26,11 +26,20 @@ def writing(cache: Path) -> Iterator[None]:
     """Hold the cache's lock.
 
     Raises:
+        CacheNotFoundError: There is no such folder.
         CacheLockedError: Another process holds it; the message names its pid and host.
-        WriteError: The file system has no locks.
+        WriteError: The folder cannot be written to, or its file system has no locks.
     """
-    # Never removed: a lock on a file that was unlinked would not keep anyone out.
-    descriptor = os.open(cache / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        # Never removed: a lock on a file that was unlinked would not keep anyone out.
+        descriptor = os.open(cache / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CacheNotFoundError(f"{cache}: there is no such folder") from error
+    except OSError as error:
+        raise WriteError(
+            f"{cache} cannot be written to: {error.strerror}; see to its permissions, or choose "
+            "another folder"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,20 +2,25 @@
 
 import errno
 import os
+import re
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
 from featcache.datasets import open_dataset
 from featcache.errors import (
+    BackboneError,
     CacheLockedError,
     DatasetError,
     DiskSpaceError,
     TooManyFailuresError,
+    WriteError,
 )
 from featcache.extraction import pipeline
 from featcache.extraction.extract import extract, stopped_by_sigterm
@@ -187,5 +192,90 @@ def test_odd_names_are_stored(tmp_path, tiny_backbone):
 
 
 def test_too_many_failures(tmp_path, make_small_cache):
-    with pytest.raises(TooManyFailuresError, match=r"2 of the first 10.*not an image"):
+    with pytest.raises(TooManyFailuresError) as raised:
         make_small_cache(tmp_path / "c", max_failures=0.1)
+    message = str(raised.value)
+    assert message.startswith("2 of 10 images have failed, more than the share of 0.1")
+    for name in ("image_02.png", "image_07.png"):
+        assert re.search(rf"\n  {name}: .*not an image", message)
+    assert f"featcache info {tmp_path / 'c'} --failures" in message
+
+
+@pytest.fixture
+def broken_folder(tmp_path):
+    """Forty images, of which the first eight are empty files."""
+    root = tmp_path / "images"
+    root.mkdir()
+    for n in range(40):
+        if n < 8:
+            (root / f"{n:02d}.png").touch()
+        else:
+            Image.new("L", (9, 9), 6 * n).save(root / f"{n:02d}.png")
+    return open_dataset("folder", root)
+
+
+def test_the_share_of_failures_is_of_all_images(tmp_path, broken_folder, tiny_backbone):
+    """The first eight fail; they are a fifth of all."""
+    config = ExtractConfig(max_failures=0.2, shard_size=5, batch_size=5, workers=1)
+    assert extract(broken_folder, tmp_path / "c", tiny_backbone, config).failed == 8
+    config = replace(config, max_failures=0.19)
+    with pytest.raises(TooManyFailuresError, match=r"(?s)8 of 40 .*00\.png.*04\.png.*3 more"):
+        extract(broken_folder, tmp_path / "d", tiny_backbone, config)
+
+
+def test_failures_of_an_earlier_run_count(tmp_path, broken_folder, tiny_backbone):
+    config = ExtractConfig(max_failures=0.5, shard_size=20, batch_size=5, workers=1, limit=20)
+    extract(broken_folder, tmp_path / "c", tiny_backbone, config)
+    config = replace(config, max_failures=0.1, limit=None)
+    with pytest.raises(TooManyFailuresError, match="5 of 40 images have failed"):
+        extract(broken_folder, tmp_path / "c", tiny_backbone, config)
+
+
+def test_images_of_a_shard_without_any_are_tried_again(tmp_path, tiny_backbone, broken_folder):
+    """Where a disk was away for a while, whole shards failed."""
+    config = ExtractConfig(max_failures=0.2, shard_size=8, batch_size=8, workers=1)
+    extract(broken_folder, tmp_path / "c", tiny_backbone, config)
+    for n in range(8):
+        Image.new("L", (9, 9), 6 * n).save(broken_folder.root / f"{n:02d}.png")
+    summary = extract(broken_folder, tmp_path / "c", tiny_backbone, config)
+    assert (summary.failed, summary.images, summary.reused) == (0, 40, 32)
+    assert verify_cache(tmp_path / "c").ok
+
+
+@pytest.mark.parametrize("max_failures", [0.5, 1.0])
+def test_features_that_are_not_finite_are_failures(
+    tmp_path, image_dataset, tiny_backbone, monkeypatch, max_failures
+):
+    real = tiny_backbone.encode_images
+
+    def encode(images):
+        features = real(images)
+        tokens = features.tokens.clone()
+        tokens[0, 0, 0] = float("inf")  # the first image of each batch
+        return features._replace(tokens=tokens)
+
+    monkeypatch.setattr(tiny_backbone, "encode_images", encode)
+    config = ExtractConfig(**{**CONFIG, "max_failures": max_failures})
+    seen = []
+    if max_failures == 1:
+        extract(image_dataset, tmp_path / "c", tiny_backbone, config, seen.append)
+        failed = pc.field("status") == "failed"
+        assert Cache.open(tmp_path / "c").samples.filter(failed).num_rows == 7  # 2 unreadable
+        assert seen[-1].failed == 7
+        assert seen[-1].done == seen[-1].total == 10
+    else:
+        with pytest.raises(TooManyFailuresError, match=r"(?s)6 of 10 .*not finite in float16"):
+            extract(image_dataset, tmp_path / "c", tiny_backbone, config)
+
+
+def test_a_prompt_that_is_too_long_is_found_first(tmp_path, image_dataset, tiny_backbone):
+    config = ExtractConfig(**CONFIG, prompts=("cat " * 20,))
+    with pytest.raises(BackboneError, match="has 22 tokens"):
+        extract(image_dataset, tmp_path / "c", tiny_backbone, config)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_found_first(tmp_path, make_small_cache):
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="choose another one"):
+        make_small_cache(tmp_path / "file" / "cache")

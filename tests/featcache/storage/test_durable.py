@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -145,6 +146,32 @@ def test_new_folders_are_synced_into_their_parents(tmp_path, monkeypatch):
     assert synced == [tmp_path, tmp_path / "a", tmp_path / "a/b"]
     durable.make_folders(tmp_path / "a/b/c")
     assert len(synced) == 3
+
+
+def test_folders_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match=r"file.* could not be written.*choose another one"):
+        durable.make_folders(tmp_path / "file/folder")
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(_full()))
+    with pytest.raises(DiskSpaceError, match="free some space"):
+        durable.make_folders(tmp_path / "folder")
+
+
+def _full():
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for name in ("", "file", "new", "new/folder/file"):
+        durable.require_writable(tmp_path / name)
+    assert names(tmp_path) == ["file"]
+    with pytest.raises(WriteError, match=r"file/new could not be written: Not a directory"):
+        durable.require_writable(tmp_path / "file/new")
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place) != tmp_path)
+    for name in ("", "file", "new/folder"):
+        with pytest.raises(WriteError, match="no permission to write in"):
+            durable.require_writable(tmp_path / name)
 
 
 def test_json(tmp_path):

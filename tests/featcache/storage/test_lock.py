@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import re
@@ -5,7 +6,7 @@ import socket
 
 import pytest
 
-from featcache.errors import CacheLockedError, WriteError
+from featcache.errors import CacheLockedError, CacheNotFoundError, WriteError
 from featcache.storage.lock import reading, writing
 
 
@@ -51,6 +52,16 @@ def test_readers_share_and_keep_writers_out(tmp_path):
     with reading(tmp_path), reading(tmp_path), refused, writing(tmp_path):
         pass
     with writing(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    with pytest.raises(CacheNotFoundError, match="no such folder"), writing(tmp_path / "none"):
+        pass
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(denied))
+    refused = pytest.raises(WriteError, match="cannot be written to: Permission denied")
+    with refused, writing(tmp_path):
         pass
 
 
