@@ -51,6 +51,10 @@ PrecisionOption = Annotated[
     str, typer.Option(help="fp32, bf16, fp16, or auto: mixed precision on a GPU, fp32 on a CPU.")
 ]
 
+MaxFailures = Annotated[
+    float, typer.Option(help="Share of all images that may fail; above it the extraction stops.")
+]
+
 
 # For commands that load the backbone of a cache again: where its parts are now.
 PretrainedAgain = Annotated[

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from featcache.reading.cache import Cache
+    from featcache.storage.manifest import Manifest
 
 CacheFolder = Annotated[Path, typer.Argument(help="The cache's folder.", metavar="CACHE")]
 
@@ -34,19 +35,30 @@ def info(
 ) -> None:
     """Say what a cache holds: features, labels, prompts, failures, fingerprint.
 
+    Of a cache that is still being made, it says how far the extraction is.
+
     **Examples**
+
+    `featcache info cache/ava --failures`
 
     `featcache info cache/ava`
 
     `featcache info cache/ava --json | jq .fingerprint_digest`
     """
     from featcache.reading.cache import Cache
+    from featcache.storage.manifest import Manifest
 
-    opened = Cache.open(cache)
+    manifest = Manifest.read(cache)
+    if manifest.complete:
+        opened = Cache.open(cache)
+        facts, failed = describe(opened), _failures(opened)
+    else:
+        facts, failed = describe_unfinished(cache, manifest)
     if as_json:
-        print(json.dumps(describe(opened), indent=2, ensure_ascii=False))
+        if failures:
+            facts["failures"] = [{"path": path, "reason": reason} for path, reason in failed]
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    facts = describe(opened)
     backbone = facts["fingerprint"]["backbone"]
     shapes = facts["shapes"]
     table(
@@ -56,6 +68,7 @@ def info(
             ("name", facts["name"]),
             ("identity", facts["identity"]),
             ("data set", facts["dataset"]["name"]),
+            *([] if facts["complete"] else [("state", _state(manifest))]),
             ("images", f"{facts['images']:,}, {facts['failed']:,} failed"),
             (
                 "patch tokens",
@@ -73,18 +86,17 @@ def info(
             ("token pool", backbone["token_pool"]),
             ("preprocessing", _in_words(facts["fingerprint"]["preprocessing"])),
             ("fingerprint", facts["fingerprint_digest"]),
-            ("prompts", f"{facts['prompts']:,}"),
-            ("labels", f"{facts['labels']:,}"),
+            *((name, f"{facts[name]:,}") for name in ("prompts", "labels") if name in facts),
         ],
     )
-    if facts["queries"]:
+    if facts.get("queries"):
         table(
             "labels",
             ["task", "query", "split", "images", "least", "largest", "folds"],
             [tuple(query.values()) for query in facts["queries"]],
         )
     if failures:
-        table("failed images", ["path", "reason"], _failures(opened))
+        table("failed images", ["path", "reason"], failed)
     elif facts["failed"]:
         listing = command("featcache", "info", cache, "--failures")
         say(f"{facts['failed']:,} images failed; listed by: {listing}")
@@ -117,23 +129,59 @@ def describe(cache: Cache) -> dict[str, Any]:
     """Return what `info` tells, as JSON values."""
     manifest = cache.manifest
     return {
-        "path": str(cache.path),
-        "name": cache.name,
-        "identity": cache.identity,
-        "dataset": dict(manifest.dataset),
+        **_settings(cache.path, manifest),
         "images": len(cache),
         "failed": cache.samples.num_rows - len(cache),
         "shards": len(manifest.shards()),
         "bytes": sum(entry.bytes for entry in manifest.files.values()),
-        "shapes": manifest.shapes.to_dict(),
-        "fingerprint_digest": cache.fingerprint.digest,
-        "fingerprint": cache.fingerprint.to_dict(),
-        "backbone": dict(manifest.backbone),
-        "provenance": dict(manifest.provenance),
         "prompts": len(cache.prompts),
         "labels": cache.labels.num_rows,
         "queries": _queries(cache),
     }
+
+
+def describe_unfinished(
+    path: Path, manifest: Manifest
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return the same of a cache that is being made, or of a part, and the failures so far."""
+    from featcache.reading.unfinished import read_so_far
+
+    so_far = read_so_far(path, manifest)
+    facts = {
+        **_settings(path, manifest),
+        "part": manifest.part.to_dict() if manifest.part else None,
+        "images": so_far.images,
+        "failed": len(so_far.failures),
+        "shards": so_far.shards,
+        "bytes": so_far.bytes,
+    }
+    return facts, [(record.path, record.error or "") for record in so_far.failures]
+
+
+def _settings(path: Path, manifest: Manifest) -> dict[str, Any]:
+    """Return what was decided before the first image."""
+    return {
+        "path": str(path),
+        "name": manifest.name,
+        "identity": manifest.identity,
+        "complete": manifest.complete,
+        "dataset": dict(manifest.dataset),
+        "shapes": manifest.shapes.to_dict(),
+        "fingerprint_digest": manifest.fingerprint.digest,
+        "fingerprint": manifest.fingerprint.to_dict(),
+        "backbone": dict(manifest.backbone),
+        "provenance": dict(manifest.provenance),
+    }
+
+
+def _state(manifest: Manifest) -> str:
+    """Say why this is not a cache that can be read."""
+    what = "not finished: the same `featcache extract` goes on"
+    if manifest.part is None:
+        return what
+    if manifest.files:
+        what = "finished; `featcache merge` puts the parts together"
+    return f"part {manifest.part}, {what}"
 
 
 def _queries(cache: Cache) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import typer
 from cli.backbone import (
     BackboneName,
     Device,
+    MaxFailures,
     ModelConfig,
     PrecisionOption,
     Pretrained,
@@ -100,9 +101,7 @@ def extract(
     precision: PrecisionOption = "auto",
     shard_size: Annotated[int, typer.Option(help="Images per shard.")] = 512,
     limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
-    max_failures: Annotated[
-        float, typer.Option(help="Share of all images that may fail; above it the run stops.")
-    ] = 0.25,
+    max_failures: MaxFailures = 0.25,
     prompt: Annotated[
         list[str] | None, typer.Option(help="A prompt to keep tokens of, beside the labels'.")
     ] = None,

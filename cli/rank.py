@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.backbone import Device, PrecisionOption
+from cli.backbone import Device, MaxFailures, PrecisionOption
 from cli.console import say, say_next
 from cli.evaluate import RunFolder, caches_of
 from cli.progress import working
@@ -37,6 +37,7 @@ def rank(
     by: Annotated[str, typer.Option(help="score or comparison.")] = "score",
     device: Device = "auto",
     precision: PrecisionOption = "auto",
+    max_failures: MaxFailures = 0.25,
     pretrained: Annotated[
         str | None, typer.Option(help="Where the backbone's weights are now.")
     ] = None,
@@ -75,6 +76,7 @@ def rank(
                     query,
                     device=device,
                     precision=precision,
+                    max_failures=max_failures,
                     pretrained=pretrained,
                     model_config=model_config,
                 )

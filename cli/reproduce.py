@@ -10,6 +10,7 @@ import typer
 from cli.backbone import (
     BackboneName,
     Device,
+    MaxFailures,
     ModelConfig,
     PrecisionOption,
     Pretrained,
@@ -87,6 +88,7 @@ def reproduce(
     model_config: ModelConfig = None,
     projection: ProjectionOption = "clip",
     token_pool: TokenPool = 1,
+    max_failures: MaxFailures = 0.25,
 ) -> None:
     """See EXAMPLES."""
     from adapter.recipes import load_recipe
@@ -112,6 +114,7 @@ def reproduce(
         keep_runs=keep_runs,
         note=note,
         cache=cache,
+        max_failures=max_failures,
     )
     spec = BackboneSpec(
         name=backbone,

@@ -114,6 +114,7 @@ def extract_images(
     *,
     device: str = "cpu",
     precision: str = "auto",
+    max_failures: float = 0.25,
     **changes: str | None,
 ) -> Cache:
     """Extract a folder of images with the run's own backbone, into a cache.
@@ -125,10 +126,12 @@ def extract_images(
         query: The prompt to keep tokens of.
         device: Where the backbone runs.
         precision: Of the forward pass.
+        max_failures: Share of the images that may fail.
         **changes: As `backbone_of`.
 
     Raises:
         FingerprintMismatchError: The backbone is not the run's.
+        TooManyFailuresError: More than ``max_failures`` of the images failed.
     """
     from typing import Any, cast
 
@@ -141,7 +144,7 @@ def extract_images(
     dataset.require()
     spec = backbone_of(run, **changes)
     backbone = load_backbone(spec, device=device, precision=cast("Any", precision))
-    config = ExtractConfig(prompts=(query,))
+    config = ExtractConfig(prompts=(query,), max_failures=max_failures)
     if run.fingerprint is not None:
         trained = run.fingerprint
         config = config.replace(views=trained.views[:1], dtype=trained.dtype)

@@ -73,11 +73,13 @@ class BackboneChoice:
         spec: The backbone.
         device: Where to run it.
         precision: As ``featcache.backbone.load_backbone``.
+        max_failures: Share of a data set's images that may fail.
     """
 
     spec: BackboneSpec
     device: str = "cpu"
     precision: Any = "auto"
+    max_failures: float = 0.25
 
 
 class TaskData:
@@ -118,7 +120,7 @@ class TaskData:
                 self.reader,
                 self.folder,
                 self._backbone,
-                ExtractConfig.build(views=recipe.views),
+                ExtractConfig.build(views=recipe.views, max_failures=choice.max_failures),
                 on_event=lambda event: on_progress(event.done, event.total),
             )
             return

@@ -86,6 +86,7 @@ class Options:
         keep_runs: Keep the trained adapters beside their cells.
         note: Said below the table, such as what the backbone is.
         cache: Folder of the caches; ``out``/cache when None.
+        max_failures: Share of a data set's images that may fail.
     """
 
     device: str = "auto"
@@ -95,6 +96,7 @@ class Options:
     keep_runs: bool = False
     note: str = ""
     cache: Path | None = None
+    max_failures: float = 0.25
 
 
 def reproduce(
@@ -145,7 +147,12 @@ class _Run:
 
         self.recipe, self.data, self.out, self.options = recipe, data, out, options
         self.device = str(pick_device(options.device))
-        self.choice = BackboneChoice(spec=backbone, device=self.device, precision=options.precision)
+        self.choice = BackboneChoice(
+            spec=backbone,
+            device=self.device,
+            precision=options.precision,
+            max_failures=options.max_failures,
+        )
         self.emit = on_event
         self.results = Results(recipe, device=self.device, note=options.note)
         self.running: frozenset[str] = frozenset()

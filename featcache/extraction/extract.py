@@ -123,6 +123,9 @@ def extract(
     texts = {label.query for label in labels} | {*config.prompts}
     backbone.check_prompts(texts | set(dataset.measured_queries.values()))
     manifest = plan_manifest(dataset, backbone, config, len(images))
+    if not out.exists():  # else what is there needs no room
+        chunks = split_chunks(images, manifest.shard_size, manifest.part)
+        require_room(out, manifest, sum(map(len, chunks.values())))
     make_folders(out / SHARDS)
     with writing(out), stopped_by_sigterm():
         manifest = resumed_manifest(out, manifest)

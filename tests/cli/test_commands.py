@@ -109,14 +109,14 @@ def test_bad_input_gets_one_message(featcache, arguments, message, tmp_path, mon
 
 def test_extract_refuses_what_does_not_fit(featcache, demo, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("cli.extract.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("featcache.extraction.checks.shutil.disk_usage", lambda _: usage)
     code, _, err = featcache(
         *("extract", "--dataset", "demo", "--root", demo / "images", "--out", tmp_path / "c"),
         *BACKBONE,
     )
     assert code == 1
     assert "needs" in err
-    assert "1.0 kB are free" in err
+    assert "1.0 kB free" in err
     assert not (tmp_path / "c").exists()
 
 

@@ -106,3 +106,40 @@ def test_an_unknown_format(made, tmp_path, featcache):
     assert code == 2
     assert "pickle" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_info_on_what_is_not_finished(made, cache, featcache):
+    """How far it is, also while shards are being made, and which images failed so far."""
+    from featcache.storage.manifest import Manifest
+
+    Manifest.read(cache).unfinished().write(cache)
+    (cache / "shards/00002.h5").unlink()
+    code, out, _ = featcache("info", cache, "--failures")
+    assert code == 0
+    assert "not finished" in out
+    assert "4, 0 failed" in out
+    facts = json.loads(featcache("info", cache, "--json")[1])
+    assert (facts["complete"], facts["images"], facts["shards"]) == (False, 4, 2)
+    code, out, _ = featcache("info", made / "part1")
+    assert code == 0
+    assert "part 1/2, finished; `featcache merge`" in out
+
+
+def test_failures_of_a_run_that_stopped_are_listed(made, tmp_path, featcache):
+    images = shutil.copytree(made / "images", tmp_path / "images")
+    (images / "1.png").write_bytes(b"")
+    (images / "4.png").write_bytes(b"")
+    command = (
+        *("extract", "--dataset", "folder", "--root", images, "--out", tmp_path / "cache"),
+        *("--model-config", made / "tiny.json", "--pretrained", "seed:0", "--shard-size", 2),
+    )
+    code, _, err = featcache(*command)
+    assert code == 1
+    assert "1.png: empty" in err
+    assert "4.png: empty" in err
+    code, out, _ = featcache("info", tmp_path / "cache", "--failures")
+    assert code == 0
+    assert "1.png" in out
+    facts = json.loads(featcache("info", tmp_path / "cache", "--failures", "--json")[1])
+    assert [failure["path"] for failure in facts["failures"]] == ["1.png"]
+    assert featcache(*command, "--max-failures", 0.4)[0] == 0

@@ -19,7 +19,7 @@ from adapter.settings import SamplingConfig, TrainConfig
 from adapter.training.train import train
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.datasets import open_dataset
-from featcache.errors import FingerprintMismatchError
+from featcache.errors import FingerprintMismatchError, TooManyFailuresError
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
 from featcache.reading.cache import Cache
@@ -89,3 +89,15 @@ def test_a_run_that_does_not_say_needs_its_cache(made: Path, tmp_path: Path) -> 
     write_record(tmp_path / "run", {k: v for k, v in record.items() if k != "format"})
     with pytest.raises(CheckpointError, match="does not say how its backbone is loaded"):
         backbone_of(Run.load(tmp_path / "run"))
+
+
+def test_the_share_of_failures_is_a_choice(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "images", tmp_path / "images")
+    for n in range(10):
+        (tmp_path / "images" / f"bad_{n}.jpg").touch()
+    run = Run.load(made / "run")
+    with pytest.raises(TooManyFailuresError, match="--max-failures"):
+        extract_images(run, tmp_path / "images", tmp_path / "cache", QUERY)
+    cache = extract_images(run, tmp_path / "images", tmp_path / "cache", QUERY, max_failures=0.5)
+    assert len(cache) == 12
+    assert len(rank_cache(run, cache, QUERY, device="cpu").failed) == 10

@@ -35,7 +35,10 @@ def test_extraction_looks_for_room(tmp_path, make_small_cache, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100, 0, 100))
     with pytest.raises(DiskSpaceError, match="for 10 images"):
         make_small_cache(tmp_path / "c")
-    assert not list((tmp_path / "c/shards").iterdir())
+    assert not (tmp_path / "c").exists()
+    (tmp_path / "c").mkdir()
+    with pytest.raises(DiskSpaceError, match="for 10 images"):
+        make_small_cache(tmp_path / "c")
 
 
 def test_what_is_there_needs_no_room(cache_copy, make_small_cache, monkeypatch):
