@@ -1,20 +1,23 @@
-"""The pages: a run's report, and a ranked gallery. Plain HTML and CSS, nothing from outside."""
+"""The pages: a run's report, and a ranked gallery. Plain HTML and CSS, nothing from outside.
+
+What stands on a page is chosen here; how it stands there is in ``templates``.
+"""
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter.pages.render import render
 from adapter.pages.scatter import scatter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from markupsafe import Markup
     from numpy.typing import NDArray
 
     from adapter.evaluation.metrics import Metrics
@@ -59,6 +62,45 @@ class QueryReport:
     metrics: Mapping[str, Metrics]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A number in a table, and whether it is the best of its column or row."""
+
+    text: str
+    best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Names of columns, and rows of numbers: of a method, or of a query."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[Any, Sequence[Cell]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What a report shows of a query.
+
+    Attributes:
+        id: Where links lead.
+        query: The query.
+        metrics: Its metrics, a row per method.
+        plot: Predicted over true values.
+        first: The method whose predictions are shown.
+        few: Numbers of the images shown at once, highest prediction first.
+        long: Those of the list that can be opened.
+    """
+
+    id: str
+    query: QueryReport
+    metrics: Table
+    plot: Markup
+    first: str
+    few: Sequence[int]
+    long: Sequence[int]
+
+
 def report_page(
     title: str,
     lead: str,
@@ -79,17 +121,17 @@ def report_page(
         thumbnails: Pictures of the images.
         max_images: Images per query in the long list, spread evenly over the ranking.
     """
-    parts = [
-        f"<h1>{html.escape(title)}</h1><p class='lead'>{html.escape(lead)}</p>",
-        f"<h2>Mean of {len(queries)} queries</h2>",
-        metrics_table(means),
-        "<h2>SRCC per query</h2>",
-        _overview(queries),
-        *(_section(number, query, thumbnails, max_images) for number, query in enumerate(queries)),
-        "<h2>What made this</h2>",
-        facts(made_of),
-    ]
-    return page(title, "\n".join(parts), thumbnails.style)
+    sections = [_section(number, query, max_images) for number, query in enumerate(queries)]
+    return render(
+        "report.html.j2",
+        title=title,
+        lead=lead,
+        means=metrics_table(means),
+        overview=_overview(sections),
+        sections=sections,
+        made_of=made_of,
+        thumbnails=thumbnails,
+    )
 
 
 def gallery_page(
@@ -100,103 +142,51 @@ def gallery_page(
     thumbnails: Thumbnails,
 ) -> str:
     """Return a gallery of images in the order of their scores, highest first."""
-    order = np.argsort(-scores, kind="stable")
-    tiles = "".join(
-        f"<figure>{thumbnails.picture(paths[n])}<figcaption><b>{place}</b> "
-        f"<span>{scores[n]:.3g}</span></figcaption></figure>"
-        for place, n in enumerate(order.tolist(), start=1)
-    )
-    body = (
-        f"<h1>{html.escape(query)}</h1><p class='lead'>{len(paths):,} images, highest first: place "
-        f"and score</p><div class='strip'>{tiles}</div><h2>What made this</h2>{facts(made_of)}"
-    )
-    return page(query, body, thumbnails.style)
-
-
-def page(title: str, body: str, style: str = "") -> str:
-    """Return a whole document with this project's style."""
-    base = files("adapter.pages").joinpath("style.css").read_text("utf-8")
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{html.escape(title)}</title><style>\n{base}\n{style}\n</style></head>"
-        f"<body>\n{body}\n</body></html>\n"
+    return render(
+        "gallery.html.j2",
+        title=query,
+        order=np.argsort(-scores, kind="stable").tolist(),
+        paths=paths,
+        scores=scores,
+        made_of=made_of,
+        thumbnails=thumbnails,
     )
 
 
-def metrics_table(methods: Mapping[str, Metrics]) -> str:
-    """Return a table of methods and metrics; the best of each column is bold."""
-    best = {}
-    for name in COLUMNS:
-        values = [getattr(m, name) for m in methods.values()]
-        known = [v for v in values if not math.isnan(v)]
-        best[name] = (min if name == "mae" else max)(known, default=math.nan)
-    rows = "".join(
-        f"<tr><td>{html.escape(method)}</td>"
-        + "".join(_number(getattr(m, name), best=best[name]) for name in COLUMNS)
-        + "</tr>"
-        for method, m in methods.items()
-    )
-    head = "".join(f"<th>{name}</th>" for name in COLUMNS.values())
-    return (
-        f"<div class='wide'><table><thead><tr><th>method</th>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
+def metrics_table(methods: Mapping[str, Metrics]) -> Table:
+    """Return a table of methods and metrics; the best of each column is marked."""
+    columns = [
+        _cells([getattr(m, name) for m in methods.values()], least=name == "mae")
+        for name in COLUMNS
+    ]
+    return Table(
+        columns=list(COLUMNS.values()),
+        rows=[(method, [column[n] for column in columns]) for n, method in enumerate(methods)],
     )
 
 
-def facts(values: Mapping[str, str]) -> str:
-    """Return a list of names and values."""
-    items = "".join(
-        f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>"
-        for name, value in values.items()
-    )
-    return f"<dl>{items}</dl>"
+def _overview(sections: Sequence[Section]) -> Table:
+    """Return a table of queries and methods: SRCC, the best of each query marked."""
+    methods = list(dict.fromkeys(name for section in sections for name in section.query.metrics))
+    rows = []
+    for section in sections:
+        metrics = section.query.metrics
+        values = [metrics[m].srcc if m in metrics else math.nan for m in methods]
+        rows.append((section, _cells(values)))
+    return Table(columns=methods, rows=rows)
 
 
-def _overview(queries: Sequence[QueryReport]) -> str:
-    methods = list(dict.fromkeys(name for query in queries for name in query.metrics))
-    rows = ""
-    for number, query in enumerate(queries):
-        found = [query.metrics[m].srcc if m in query.metrics else math.nan for m in methods]
-        best = max((v for v in found if not math.isnan(v)), default=math.nan)
-        rows += (
-            f"<tr><td><a href='#q{number}'>{html.escape(query.query)}</a></td>"
-            f"<td class='text'>{html.escape(query.dataset)} / {html.escape(query.task)}</td>"
-            f"<td>{len(query.values)}</td>"
-            + "".join(_number(value, best=best) for value in found)
-            + "</tr>"
-        )
-    head = "".join(f"<th>{html.escape(method)}</th>" for method in methods)
-    return (
-        "<div class='wide'><table class='queries'><thead><tr><th>query</th>"
-        "<th>data set / task</th><th>n</th>"
-        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _section(number: int, query: QueryReport, pictures: Thumbnails, most: int) -> str:
+def _section(number: int, query: QueryReport, most: int) -> Section:
     order = np.argsort(-query.scores, kind="stable")
-    first = next(iter(query.metrics))
-    plot = scatter(query.values, query.scores, same_unit=query.same_unit)
-    return (
-        f"<h2 id='q{number}'>{html.escape(query.query)}</h2><div class='query'><div>{plot}"
-        f"</div><div>{metrics_table(query.metrics)}<p class='soft'>{SHOWN} of "
-        f"{len(order)} images, evenly spread over the order that {html.escape(first)} gives, "
-        "highest first: <b>predicted</b> (true)</p>"
-        f"{_strip(query, _spread(order, SHOWN), pictures)}"
-        f"<details><summary>{'all' if len(order) <= most else most} images in predicted order"
-        f"</summary>{_strip(query, _spread(order, most), pictures)}</details></div></div>"
+    return Section(
+        id=f"q{number}",
+        query=query,
+        metrics=metrics_table(query.metrics),
+        plot=scatter(query.values, query.scores, same_unit=query.same_unit),
+        first=next(iter(query.metrics)),
+        few=_spread(order, SHOWN).tolist(),
+        long=_spread(order, most).tolist(),
     )
-
-
-def _strip(query: QueryReport, order: NDArray[np.int64], pictures: Thumbnails) -> str:
-    tiles = "".join(
-        f"<figure>{pictures.picture(query.paths[n], query.folder)}"
-        f"<figcaption><b>{query.scores[n]:.3g}</b> "
-        f"<span>({query.values[n]:.3g})</span></figcaption></figure>"
-        for n in order.tolist()
-    )
-    return f"<div class='strip'>{tiles}</div>"
 
 
 def _spread(order: NDArray[np.int64], number: int) -> NDArray[np.int64]:
@@ -206,8 +196,7 @@ def _spread(order: NDArray[np.int64], number: int) -> NDArray[np.int64]:
     return order[np.linspace(0, len(order) - 1, number).round().astype(np.int64)]
 
 
-def _number(value: float, *, best: float) -> str:
-    if math.isnan(value):
-        return "<td>–</td>"
-    mark = " class='best'" if value == best else ""
-    return f"<td{mark}>{value:.3f}</td>"
+def _cells(values: Sequence[float], *, least: bool = False) -> list[Cell]:
+    """Write numbers; the largest, or the least, is the best."""
+    best = (min if least else max)((v for v in values if not math.isnan(v)), default=math.nan)
+    return [Cell(text="–" if math.isnan(v) else f"{v:.3f}", best=v == best) for v in values]

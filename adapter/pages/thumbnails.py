@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -16,7 +15,7 @@ from featcache.errors import DatasetError, ImageError
 from featcache.images.preprocess import Preprocessing, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 SIDE = 96  # pixels; shown at up to this size
@@ -30,21 +29,13 @@ class Thumbnails:
     """Pictures for a page.
 
     Attributes:
-        style: CSS rules, one per picture.
         classes: Folder number and path of an image to its CSS class; an image that cannot be
             read is missing.
+        jpegs: CSS class to the picture, JPEG in base64.
     """
 
-    style: str
-    classes: dict[tuple[int, str], str]
-
-    def picture(self, path: str, folder: int = 0) -> str:
-        """Return an element that shows an image, or its name where there is no picture."""
-        name = html.escape(path)
-        if (folder, path) in self.classes:
-            kind = self.classes[folder, path]
-            return f'<span class="pic {kind}" role="img" title="{name}"></span>'
-        return f'<span class="pic none" title="{name}">{name}</span>'
+    classes: Mapping[tuple[int, str], str] = field(default_factory=dict)
+    jpegs: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_thumbnails(
@@ -75,8 +66,6 @@ def make_thumbnails(
     with ThreadPoolExecutor(workers) as pool:
         encoded = dict(zip(wanted, pool.map(encode, wanted), strict=True))
     classes = {image: f"i{n}" for n, image in enumerate(wanted) if encoded[image]}
-    style = "\n".join(
-        f".{name}{{background-image:url(data:image/jpeg;base64,{encoded[image]})}}"
-        for image, name in classes.items()
+    return Thumbnails(
+        classes=classes, jpegs={name: encoded[image] or "" for image, name in classes.items()}
     )
-    return Thumbnails(style=style, classes=classes)

@@ -1,4 +1,7 @@
+import dataclasses
 import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -28,9 +31,9 @@ def query():
 
 def test_report_shows_images_in_predicted_order_with_both_values(query):
     means = dict(query.metrics)
-    nothing = Thumbnails(style="", classes={})
+    nothing = Thumbnails()
     page = report_page("Title", "Lead", [query], means, {"made of": "<data>"}, nothing)
-    section = page[page.index("id='q0'") :]
+    section = page[page.index('id="q0"') :]
     captions = ["<b>4</b> <span>(5)", "<b>2.5</b> <span>(3)", "<b>1.5</b> <span>(1)"]
     places = [section.index(caption) for caption in captions]
     assert places == sorted(places)
@@ -40,7 +43,7 @@ def test_report_shows_images_in_predicted_order_with_both_values(query):
 
 
 def test_report_limits_long_lists_and_keeps_both_ends(query):
-    page = report_page("T", "L", [query], {}, {}, Thumbnails(style="", classes={}), max_images=2)
+    page = report_page("T", "L", [query], {}, {}, Thumbnails(), max_images=2)
     long_list = page[page.index("<details>") :]
     assert "2 images in predicted order" in long_list
     assert long_list.count("<figure>") == 2
@@ -50,16 +53,15 @@ def test_report_limits_long_lists_and_keeps_both_ends(query):
 
 def test_metrics_table_marks_the_best_of_each_column(query):
     table = metrics_table(query.metrics)
-    adapter, ridge = table.split("<tr>")[2:4]
-    assert "class='best'>1.000" in ridge  # its SRCC
-    assert "class='best'>0.000" in ridge  # its MAE: less is better
-    assert "best" not in adapter
+    (_, adapter), (_, ridge) = table.rows
+    shown = dict(zip(table.columns, ridge, strict=True))
+    assert (shown["SRCC"].text, shown["SRCC"].best) == ("1.000", True)
+    assert (shown["MAE"].text, shown["MAE"].best) == ("0.000", True)  # less is better
+    assert not any(cell.best for cell in adapter)
 
 
 def test_gallery_is_in_the_order_of_scores():
-    page = gallery_page(
-        "query", ["low.png", "high.png"], np.array([0.1, 0.9]), {}, Thumbnails(style="", classes={})
-    )
+    page = gallery_page("query", ["low.png", "high.png"], np.array([0.1, 0.9]), {}, Thumbnails())
     assert page.index("high.png") < page.index("low.png")
 
 
@@ -86,7 +88,51 @@ def test_thumbnails_leave_out_what_cannot_be_read(tmp_path):
     names = ["good.png", "bad.png", "../outside.png", "good.png"]
     pictures = make_thumbnails([tmp_path], [(0, name) for name in names])
     assert set(pictures.classes) == {(0, "good.png")}
-    assert pictures.style.count("data:image/jpeg;base64,") == 1
-    assert "role" in pictures.picture("good.png")
-    assert "bad.png" in pictures.picture("bad.png")
+    assert list(pictures.jpegs) == ["i0"]
+    page = gallery_page("query", names[:2], np.array([1.0, 2.0]), {}, pictures)
+    assert page.count("data:image/jpeg;base64,") == 1
+    assert '<span class="pic i0" role="img" title="good.png"></span>' in page
+    assert '<span class="pic none" title="bad.png">bad.png</span>' in page
     assert make_thumbnails([], [(0, "good.png")]).classes == {}
+
+
+def test_text_of_users_is_never_markup(query):
+    """Everywhere: title, lead, queries, tasks, methods, paths, facts."""
+    evil = "<i title='x\">&amp;"
+    odd = dataclasses.replace(
+        query,
+        query=evil,
+        dataset=evil,
+        task=evil,
+        paths=[evil] * 4,
+        metrics={evil: query.metrics["adapter"]},
+    )
+    report = report_page(evil, evil, [odd], odd.metrics, {evil: evil}, Thumbnails())
+    gallery = gallery_page(evil, [evil], np.array([0.0]), {evil: evil}, Thumbnails())
+    for page in (report, gallery):
+        assert "<i " not in page
+        assert "&lt;i title=&#39;x&#34;&gt;&amp;amp;" in page
+
+
+def test_pages_are_well_formed(query):
+    class Checker(HTMLParser):
+        open: ClassVar[list[str]] = []
+
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "circle", "path", "line"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag):
+            if tag not in ("circle", "path", "line"):
+                assert self.open.pop() == tag
+
+    pages = [
+        report_page("T", "L", [query, query], query.metrics, {"a": "b"}, Thumbnails()),
+        gallery_page("T", ["a", "b"], np.array([0.0, 1.0]), {"a": "b"}, Thumbnails()),
+    ]
+    for page in pages:
+        checker = Checker()
+        checker.feed(page)
+        checker.close()
+        assert checker.open == []
+        assert page.startswith("<!doctype html>")

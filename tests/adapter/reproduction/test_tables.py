@@ -7,15 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from adapter.reproduction.tables import (
-    QUICK,
-    better,
-    signed,
-    spread,
-    to_html,
-    to_markdown,
-    write_tables,
-)
+from adapter.reproduction.tables import to_html, to_markdown, write_tables
+from adapter.reproduction.wording import QUICK, better, signed, spread
 
 ACCURACY = {
     "key": "accuracy",
