@@ -199,4 +199,8 @@ def _spread(order: NDArray[np.int64], number: int) -> NDArray[np.int64]:
 def _cells(values: Sequence[float], *, least: bool = False) -> list[Cell]:
     """Write numbers; the largest, or the least, is the best."""
     best = (min if least else max)((v for v in values if not math.isnan(v)), default=math.nan)
-    return [Cell(text="–" if math.isnan(v) else f"{v:.3f}", best=v == best) for v in values]
+    return [Cell(text=_number(v), best=v == best) for v in values]
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}".replace("-", "−")

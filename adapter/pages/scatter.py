@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIZE = 260
-LEFT, RIGHT, TOP, BOTTOM = 38, SIZE - 8, 8, SIZE - 38  # of the plot inside the picture
+LEFT, RIGHT, TOP, BOTTOM = 46, SIZE - 8, 8, SIZE - 38  # of the plot inside the picture
 
 
 def scatter(
