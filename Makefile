@@ -11,7 +11,7 @@ DATA   ?=
 OUT    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint format demo bench-read bench-head bench-step reproduce-table1 clean
+.PHONY: help setup test test-slow lint format demo bench-read bench-head bench-step model-card reproduce-table1 clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench-read: setup  ## reading and writing the cache beside its peers
 
 bench-head: setup  ## the ranking head at linear cost beside the concatenated form
 	$(BIN)/python benchmarks/ranking_head.py
+
+model-card: setup  ## what the embedded CLIP knows, measured on unseen scenes
+	$(BIN)/python -m featcache.backbone.embedded.card
 
 bench-step: setup  ## a training step from the cache beside one from memory
 	$(BIN)/python benchmarks/train_step.py

@@ -7,7 +7,6 @@ single fact and does not hold: a hard negative.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,7 +19,15 @@ from featcache.backbone.embedded.facts import (
     SINGLE,
     Fact,
 )
-from featcache.datasets.scenes import COLORS, DECADES, MATERIALS, MAX_OBJECTS
+from featcache.backbone.embedded.words import (
+    DECADE_WORDS,
+    NOUNS,
+    NUMBERS,
+    QUANTITIES,
+    SCALES,
+    WORDS,
+)
+from featcache.datasets.scenes import COLORS, DECADES, MATERIALS, MAX_OBJECTS, SHAPES
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -28,96 +35,9 @@ if TYPE_CHECKING:
 
     from featcache.backbone.embedded.facts import Category
 
-NUMBERS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "eleven", "twelve",
-)  # fmt: skip
 MAX_FACTS = 4
 _INFINITY = float("inf")
 _T = TypeVar("_T")
-
-# Other words for the attribute values; the first is the value itself.
-WORDS = {
-    "gray": ("gray", "grey"),
-    "large": ("large", "big"),
-    "small": ("small", "little"),
-    "metal": ("metal", "metallic", "shiny"),
-    "rubber": ("rubber", "matte"),
-    "cube": ("cube", "cube", "box"),
-    "sphere": ("sphere", "sphere", "ball"),
-    "cylinder": ("cylinder",),
-}
-_NOUNS = ("object", "object", "object", "thing", "solid")
-_SHAPES = frozenset(("cube", "sphere", "cylinder"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """A feature that is high or low, with adjectives for both ends."""
-
-    high: tuple[str, ...]
-    low: tuple[str, ...]
-    above: float
-    below: float
-    margin: float
-
-
-# Thresholds are near the upper and lower third of the training scenes, or zero for what is absent.
-SCALES = {
-    "brightness": Scale(
-        high=("bright", "light"), low=("dark", "dim"), above=0.52, below=0.32, margin=0.06
-    ),
-    "contrast": Scale(
-        high=("high contrast", "strong contrast"),
-        low=("low contrast", "flat", "weak contrast"),
-        above=0.21,
-        below=0.13,
-        margin=0.03,
-    ),
-    "colorfulness": Scale(
-        high=("colorful", "vivid", "colourful"),
-        low=("dull", "pale", "colorless"),
-        above=52,
-        below=26,
-        margin=7,
-    ),
-    "blur": Scale(
-        high=("blurry", "blurred", "unsharp", "out of focus"),
-        low=("sharp", "crisp", "in focus"),
-        above=0.008,
-        below=0.001,
-        margin=0.003,
-    ),
-    "noise": Scale(
-        high=("noisy", "grainy"), low=("clean", "noise free"), above=0.06, below=0.01, margin=0.02
-    ),
-    "blocks": Scale(
-        high=("compressed", "blocky"), low=("uncompressed",), above=0.12, below=0.01, margin=0.05
-    ),
-    "quality": Scale(
-        high=("good", "high quality", "nice", "excellent"),
-        low=("bad", "low quality", "poor", "awful"),
-        above=-0.1,
-        below=-1.2,
-        margin=0.4,
-    ),
-    "year": Scale(
-        high=("recent", "modern", "new"),
-        low=("old", "vintage", "historic"),
-        above=2000,
-        below=1949,
-        margin=10,
-    ),
-}
-_QUANTITIES = Scale(high=("many", "lots of"), low=("few", "only a few"), above=8, below=4, margin=1)
-_DECADE_WORDS = dict(
-    zip(
-        DECADES,
-        ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties",
-         "nineties", "2000s", "2010s"),
-        strict=True,
-    )
-)  # fmt: skip
 
 
 def describe(rng: Generator, row: NDArray[np.float32], facts: int | None = None) -> list[Fact]:
@@ -175,8 +95,8 @@ def _object_fact(rng: Generator, row: NDArray[np.float32]) -> Fact | None:
     chance = rng.random()
     if chance < 0.08:
         total = row[INDEX[()]]
-        if total >= _QUANTITIES.above or total <= _QUANTITIES.below:
-            return quantity_fact(rng, bool(total >= _QUANTITIES.above))
+        if total >= QUANTITIES.above or total <= QUANTITIES.below:
+            return quantity_fact(rng, bool(total >= QUANTITIES.above))
     pool = ((),) if chance < 0.2 else SINGLE if chance < 0.65 else CATEGORIES
     category = _choose(rng, pool)
     if row[INDEX[category]] == 0 and rng.random() < 0.7:  # mostly of what is there
@@ -238,14 +158,14 @@ def presence_fact(rng: Generator, category: Category) -> Fact:
 
 def quantity_fact(rng: Generator, high: bool) -> Fact:
     """Many objects, or few."""
-    words = _choose(rng, _QUANTITIES.high if high else _QUANTITIES.low)
+    words = _choose(rng, QUANTITIES.high if high else QUANTITIES.low)
     return Fact(
         text=f"{words} {noun(rng, (), plural=True)}",
         role="object",
         feature=INDEX[()],
-        low=_QUANTITIES.above if high else 0,
-        high=MAX_OBJECTS if high else _QUANTITIES.below,
-        margin=_QUANTITIES.margin,
+        low=QUANTITIES.above if high else 0,
+        high=MAX_OBJECTS if high else QUANTITIES.below,
+        margin=QUANTITIES.margin,
         source=("quantity", None, high),
     )
 
@@ -280,7 +200,7 @@ def gray_fact(rng: Generator, gray: bool) -> Fact:
 
 def decade_fact(rng: Generator, decade: int) -> Fact:
     """The decade of the film."""
-    when = _DECADE_WORDS[decade] if rng.random() < 0.25 else f"{decade}s"
+    when = DECADE_WORDS[decade] if rng.random() < 0.25 else f"{decade}s"
     return Fact(
         text=f"{_choose(rng, ('taken in', 'taken in', 'from', 'of'))} the {when}",
         role="time",
@@ -320,9 +240,9 @@ def noun(rng: Generator, category: Category, *, plural: bool) -> str:
             "in" if value in COLORS else "made of" if value in MATERIALS else "in the shape of a"
         )
         return f"{'objects' if plural else 'object'} {after} {value}"
-    shape = next((v for v in category if v in _SHAPES), None)
+    shape = next((v for v in category if v in SHAPES), None)
     words = [_choose(rng, WORDS.get(v, (v,))) for v in category if v != shape]
-    name = _choose(rng, WORDS[shape]) if shape else _choose(rng, _NOUNS)
+    name = _choose(rng, WORDS[shape]) if shape else _choose(rng, NOUNS)
     name += ("es" if name.endswith("x") else "s") if plural else ""
     return " ".join((*words, name))
 

@@ -80,6 +80,7 @@ def write_card(
         f"- machine: {training['machine']}; {training['hours']} hours, ended {training['date']}",
         f"- {config['steps']:,} steps of {config['batch']} images, {images:,} in all",
         f"- losses at the end: {losses}",
+        *([f"- {training['note']}"] if training["note"] else []),
         "",
         "## What it knows",
         "",

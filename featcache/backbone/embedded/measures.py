@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from featcache.backbone.embedded.captions import NUMBERS, describe, render
+from featcache.backbone.embedded.captions import describe, render
 from featcache.backbone.embedded.facts import ATTRIBUTES, INDEX, SCALES
 from featcache.backbone.embedded.pool import draw
+from featcache.backbone.embedded.words import NUMBERS
 from featcache.datasets.scenes import MAX_OBJECTS
 from featcache.images.preprocess import normalize
 
@@ -119,17 +120,35 @@ def _antonyms(similarity: Similarity, truth: Array) -> list[Figure]:
     pairs["number of objects"] = ("Many objects.", "Few objects.", 1, INDEX[()])
     for name, (high, low, sign, feature) in pairs.items():
         scores = similarity([high, low])
-        value = spearmanr(scores[:, 0] - scores[:, 1], sign * truth[:, feature]).statistic
-        figures.append(
-            Figure(
-                group="zero-shot ranking",
-                name=f"{name}: {high} / {low}",
-                measure="SRCC",
-                value=float(value),
-                chance=0.0,
+        score, value = scores[:, 0] - scores[:, 1], sign * truth[:, feature]
+        for measure, found, chance in (
+            ("SRCC", float(spearmanr(score, value).statistic), 0.0),
+            ("pairs in order", pairs_in_order(score, value), 0.5),
+        ):
+            figures.append(
+                Figure(
+                    group="zero-shot ranking",
+                    name=f"{name}: {high} / {low}",
+                    measure=measure,
+                    value=found,
+                    chance=chance,
+                )
             )
-        )
     return figures
+
+
+def pairs_in_order(score: Array, value: Array) -> float:
+    """Share of the pairs with two values that the scores put in the same order.
+
+    Unlike the SRCC it reaches 1 however many values are equal: most scenes have no blur at all.
+
+    Args:
+        score: [n].
+        value: [n].
+    """
+    score_rises = np.sign(score[:, None] - score[None, :])  # [n, n]
+    rises = np.sign(value[:, None] - value[None, :])
+    return float((score_rises * rises)[rises != 0].mean() / 2 + 0.5)
 
 
 def _counts(similarity: Similarity, truth: Array) -> list[Figure]:

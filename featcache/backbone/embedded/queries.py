@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-from featcache.backbone.embedded.captions import SCALES
 from featcache.backbone.embedded.facts import CATEGORIES, INDEX
+from featcache.backbone.embedded.words import SCALES
 from featcache.datasets import queries
 from featcache.datasets.scenes import COLORS, MATERIALS, SHAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,56 +27,66 @@ class Query:
     sign: int = 1
 
 
-_NOUNS = {
-    "brightness": ("brightness", "lightness"),
-    "contrast": ("contrast",),
-    "colorfulness": ("colorfulness", "color"),
-    "noise": ("noisiness", "noise"),
-    "year": ("age of the photo",),
-}
+# Words for a feature in "sort images by ...", and the direction; some count twice.
+_NOUNS = (
+    ("brightness", "brightness", 1),
+    ("lightness", "brightness", 1),
+    ("contrast", "contrast", 1),
+    ("colorfulness", "colorfulness", 1),
+    ("color", "colorfulness", 1),
+    ("noisiness", "noise", 1),
+    ("noise", "noise", 1),
+    ("age of the photo", "year", -1),
+    ("sharpness", "blur", -1),
+)
 _QUALITY = ("mean opinion score", "quality", "aesthetics")
 
 
 @cache
 def all_queries() -> tuple[Query, ...]:
-    """Return every query."""
-    out = []
+    """Return every query; those that this project asks for come several times."""
+    return (
+        *(q for q in _attributes() for _ in range(3)),
+        *_counts(),
+        *_levels(),
+        *_properties(),
+        *[Query(text=queries.DATE, feature=INDEX["year"])] * 4,
+    )
 
-    def add(text: str, feature: object, sign: int = 1) -> None:
-        out.append(Query(text=text, feature=INDEX[feature], sign=sign))  # type: ignore[index]
 
+def _attributes() -> Iterator[Query]:
     for kind, values in (("color", COLORS), ("material", MATERIALS), ("shape", SHAPES)):
         for value in values:
-            for _ in range(3):  # as often as the other wordings together
-                add(queries.count_attribute(kind, value), (value,))
+            yield Query(text=queries.count_attribute(kind, value), feature=INDEX[value,])
+
+
+def _counts() -> Iterator[Query]:
     for category in CATEGORIES:
-        shape = next((v for v in category if v in SHAPES), None)
-        thing = " ".join((*(v for v in category if v != shape), f"{shape or 'object'}s"))
-        add(queries.count(thing), category)
-        add(f"number of {thing}.", category)
-        add(f"many {thing}.", category)
-        add(f"few {thing}.", category, -1)
+        shape = next((v for v in category if v in SHAPES), "object")
+        thing = " ".join((*(v for v in category if v != shape), f"{shape}s"))
+        for text, sign in (
+            (queries.count(thing), 1),
+            (f"number of {thing}.", 1),
+            (f"many {thing}.", 1),
+            (f"few {thing}.", -1),
+        ):
+            yield Query(text=text, feature=INDEX[category], sign=sign)
+
+
+def _levels() -> Iterator[Query]:
     for name, scale in SCALES.items():
-        for word in scale.high:
-            for text in (f"{word} photo.", f"a {word} photo."):
-                add(text, name)
-        for word in scale.low:
-            for text in (f"{word} photo.", f"a {word} photo."):
-                add(text, name, -1)
-    for name, nouns in _NOUNS.items():
-        for word in nouns:
-            sign = -1 if name == "year" else 1
-            for text in (queries.quality(word), f"sort images by {word}.", f"{word}."):
-                add(text, name, sign)
-                add(text, name, sign)
-    for word in ("sharpness",):
+        for words, sign in ((scale.high, 1), (scale.low, -1)):
+            for word in words:
+                yield Query(text=f"{word} photo.", feature=INDEX[name], sign=sign)
+                yield Query(text=f"a {word} photo.", feature=INDEX[name], sign=sign)
+
+
+def _properties() -> Iterator[Query]:
+    for word, name, sign in _NOUNS:
         for text in (queries.quality(word), f"sort images by {word}.", f"{word}."):
-            add(text, "blur", -1)
-            add(text, "blur", -1)
+            for _ in range(2):
+                yield Query(text=text, feature=INDEX[name], sign=sign)
     for word in _QUALITY:
         for text in (queries.quality(word), f"sort images by {word}."):
-            add(text, "quality")
-            add(text, "quality")
-    for _ in range(4):
-        add(queries.DATE, "year")
-    return tuple(out)
+            for _ in range(2):
+                yield Query(text=text, feature=INDEX["quality"])

@@ -83,7 +83,7 @@ def train(
     config: TrainConfig,
     *,
     device: str = "cpu",
-    checkpoint_every: int = 200,
+    checkpoint_every: int = 50,
     log_every: int = 20,
     progress: Callable[[dict[str, float]], None] = lambda line: None,
 ) -> tuple[Student, dict[str, Any]]:
@@ -227,6 +227,7 @@ def main() -> None:
         parser.add_argument(
             f"--{name}", type=type(default), default=default, help=f"{help_text} [{default}]"
         )
+    parser.add_argument("--note", default="", help="a remark for the model card")
     parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
     options = parser.parse_args()
     if options.seed not in CLIP_TRAINING:
@@ -244,6 +245,7 @@ def main() -> None:
         "command": shlex.join(["python", "-m", "featcache.backbone.embedded.train", *sys.argv[1:]]),
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
+        "note": options.note,
         "hours": round(done["seconds"] / 3600, 2),
         "config": asdict(config),
         "losses": {k: v for k, v in done["last"].items() if k not in ("step", "seconds", "lr")},

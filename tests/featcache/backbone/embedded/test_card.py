@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -5,7 +6,7 @@ from safetensors.torch import save_file
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.backbone.embedded import NAME
 from featcache.backbone.embedded.card import training_of, write_card
-from featcache.backbone.embedded.measures import measure_backbone
+from featcache.backbone.embedded.measures import measure_backbone, pairs_in_order
 from featcache.datasets.scenes.seeds import CLIP_TEST
 from featcache.errors import BackboneError
 
@@ -14,6 +15,7 @@ TRAINING = {
     "machine": "2 cores of a machine",
     "date": "2026-11-28",
     "hours": 1.5,
+    "note": "on a rainy day",
     "config": {"steps": 1000, "batch": 64},
     "losses": {"contrastive": 1.25},
 }
@@ -39,6 +41,7 @@ def test_random_weights_know_nothing(figures):
 def test_the_card_says_what_made_the_weights_and_what_is_chance(figures):
     card = write_card(TRAINING, figures, figures, 200)
     assert "64,000 in all" in card
+    assert "- on a rainy day" in card
     assert "contrastive 1.250" in card
     assert "2 cores of a machine; 1.5 hours, ended 2026-11-28" in card
     row = next(line for line in card.splitlines() if "recall at 1" in line)
@@ -50,3 +53,10 @@ def test_weights_that_do_not_say_what_made_them_are_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(BackboneError, match="does not say what made it"):
         training_of(tmp_path / "w.safetensors")
+
+
+def test_pairs_in_order_leaves_out_equal_values():
+    value = np.array([0.0, 0.0, 0.0, 1.0, 2.0])
+    assert pairs_in_order(np.array([3.0, 1.0, 2.0, 5.0, 6.0]), value) == 1
+    assert pairs_in_order(np.array([3.0, 1.0, 2.0, 5.0, 4.0]), value) == pytest.approx(6 / 7)
+    assert pairs_in_order(np.zeros(5), value) == 0.5

@@ -79,7 +79,7 @@ def test_the_weights_load_through_openclip(trained, tmp_path):
     backbone = load_backbone(BackboneSpec(name=NAME, pretrained=str(path)))
     assert (backbone.num_tokens, backbone.token_dim, backbone.pooled_dim) == (16, 256, 256)
     tokens = backbone.encode_prompts(["sort images by the number of objects in red."]).tokens
-    assert tokens.shape == (1, 32, 64)
+    assert tokens.shape == (1, 40, 64)
 
 
 def test_texts_without_padding_are_encoded_as_with_it():
