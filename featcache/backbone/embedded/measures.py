@@ -6,7 +6,7 @@ Every figure has its chance level beside it: what a model would reach that knows
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -122,7 +122,7 @@ def _antonyms(similarity: Similarity, truth: Array) -> list[Figure]:
         scores = similarity([high, low])
         score, value = scores[:, 0] - scores[:, 1], sign * truth[:, feature]
         for measure, found, chance in (
-            ("SRCC", float(spearmanr(score, value).statistic), 0.0),
+            ("SRCC", _srcc(score, value), 0.0),
             ("pairs in order", pairs_in_order(score, value), 0.5),
         ):
             figures.append(
@@ -176,7 +176,7 @@ def _counts(similarity: Similarity, truth: Array) -> list[Figure]:
             group=group,
             name="all objects",
             measure="SRCC",
-            value=float(spearmanr(best, total).statistic),
+            value=_srcc(best, total),
             chance=0.0,
         ),
     ]
@@ -198,7 +198,7 @@ def _probes(features: Array, truth: Array) -> list[Figure]:
             mean = y[train].mean()
             gram = x[train].T @ x[train] + 0.1 * half * np.eye(x.shape[1])
             weights = np.linalg.solve(gram, x[train].T @ (y[train] - mean))
-            values.append(spearmanr(x[test] @ weights, y[test]).statistic)
+            values.append(_srcc(x[test] @ weights, y[test]))
         what = "brightness, contrast, colorfulness" if kind == "measures" else f"counts by {kind}"
         figures.append(
             Figure(
@@ -224,6 +224,13 @@ def _retrieval(similarity: Array) -> Figure:
         value=float(np.mean(hits)),
         chance=1 / GROUP,
     )
+
+
+def _srcc(predicted: NDArray[Any], truth: Array) -> float:
+    """Rank correlation; 0 where all predictions are equal, which is no order."""
+    if np.all(predicted == predicted[0]):
+        return 0.0
+    return float(spearmanr(predicted, truth).statistic)
 
 
 def _balanced(predicted: NDArray[np.bool_], there: NDArray[np.bool_]) -> float:
