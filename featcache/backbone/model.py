@@ -46,16 +46,18 @@ class Backbone:
 
     Attributes:
         spec: What was asked for.
-        preprocessing: The model's own size, mean and std, squashed bicubic.
+        preprocessing: The model's own size, mean and std, resized as the spec says, bicubic.
         identity: What determines the features, as JSON values: ``architecture``, its ``config``,
-            the digest of all ``weights``, ``projection``, ``token_pool``; and ``text_weights``,
-            the digest of the text tower's, where a file of its own was given for them.
+            the digest of all ``weights``, ``projection``, ``token_pool``; where they are not the
+            default, ``positions`` and ``tokens``; and ``text_weights``, the digest of the text
+            tower's, where a file of its own was given for them.
         model: The OpenCLIP module, in eval mode, without gradients.
         device: Where it is.
         precision: ``fp32``, or the dtype of mixed precision; weights stay float32.
-        num_tokens: P, after pooling.
-        token_dim: C.
+        num_tokens: P, after pooling; 0 where the spec asks for pooled embeddings alone.
+        token_dim: C; then 0 as well.
         pooled_dim: E.
+        min_side: Pixels that each side of an image must have, where images are not squashed.
         text_dim: D.
         context_length: T.
     """
@@ -68,7 +70,9 @@ class Backbone:
         self.precision = choose_precision(precision, self.device)
         self.spec = spec
         model, config = load_model(spec)
-        self._tower = make_tower(model.visual, spec.name)
+        self._tower = make_tower(model.visual, spec.name, spec.positions)
+        if spec.resize != "squash" and not self._tower.any_size:
+            raise BackboneError(f"--resize {spec.resize}: {spec.name} {self._tower.refusal}")
         self._text = TextTower(model, spec)
         check_token_pool(self._tower.grid, spec.token_pool)
         self.pooled_dim = int(config["embed_dim"])
@@ -80,18 +84,25 @@ class Backbone:
             "projection": projection,
             "token_pool": spec.token_pool,
         }
+        if spec.positions != "default":
+            self.identity["positions"] = spec.positions
+        if spec.tokens != "patch":
+            self.identity["tokens"] = spec.tokens
         if spec.text_weights is not None:
             # After the digest above, which so stays that of the public model.
             self.identity["text_weights"] = load_text_weights(model, Path(spec.text_weights))
-        self.preprocessing = _preprocessing(model)
+        self.preprocessing = _preprocessing(model, spec.resize)
         self.model: nn.Module = model.to(self.device)
         if self._linear is not None:
             self._linear.to(self.device)
-        height, width = self._tower.grid
-        self.num_tokens = height * width // spec.token_pool**2
-        with torch.inference_mode():
-            probe = torch.zeros(1, 1, self._tower.width, device=self.device)  # [1, 1, W]
-            self.token_dim = int(self._project(probe).shape[-1])
+        self.num_tokens = self.token_dim = 0
+        if spec.tokens == "patch":
+            height, width = self._tower.grid
+            self.num_tokens = height * width // spec.token_pool**2
+            with torch.inference_mode():
+                probe = torch.zeros(1, 1, self._tower.width, device=self.device)  # [1, 1, W]
+                self.token_dim = int(self._project(probe).shape[-1])
+        self.min_side = self._tower.stride
         self.text_dim = self._text.width
         self.context_length = self._text.context_length
 
@@ -100,35 +111,49 @@ class Backbone:
         """Encode normalized images in one forward pass.
 
         Args:
-            images: float32 [B, 3, S, S], from `featcache.images.preprocess.normalize`, on any
-                device.
+            images: float32 [B, 3, H, W], from `featcache.images.preprocess.normalize`, on any
+                device; H = W = S where the preprocessing squashes.
 
         Returns:
-            Patch tokens [B, P, C] and pooled embeddings [B, E] (OpenCLIP's `encode_image`),
-            float32 on the backbone's device, not L2-normalized.
+            Patch tokens [B, P, C] and pooled embeddings [B, E] (OpenCLIP's `encode_image`, but
+            for other positions), float32 on the backbone's device, not L2-normalized.
 
         Raises:
             BackboneError: If the images are not of the backbone's size, or the tower does not give
                 what its config says.
         """
         size = self.preprocessing.size
-        if images.ndim != 4 or images.shape[1:] != (3, size, size):
-            raise BackboneError(
-                f"images of shape {list(images.shape)}, expected [B, 3, {size}, {size}]"
+        if self.preprocessing.one_size:
+            fits = images.shape[1:] == (3, size, size)
+        else:
+            fits = images.shape[1:2] == (3,) and min(images.shape[2:]) >= self.min_side
+        if images.ndim != 4 or not fits:
+            wanted = (
+                f"{size}, {size}" if self.preprocessing.one_size else f"H, W >= {self.min_side}"
             )
+            raise BackboneError(f"images of shape {list(images.shape)}, expected [B, 3, {wanted}]")
         with autocast_for(self.precision, self.device):
             locations, pooled = self._tower(images.to(self.device))  # [B, h * w, W], [B, E]
+            if self.spec.tokens == "none":
+                self._require_width(pooled)
+                return ImageFeatures(locations.new_empty(len(pooled), 0, 0), pooled.float())
             tokens = self._project(locations)  # [B, h * w, C]
         height, width = self._tower.grid
-        expected = [height * width, self.pooled_dim]
-        if [tokens.shape[1], *pooled.shape[1:]] != expected:
+        if tokens.shape[1] != height * width:
             raise BackboneError(
-                f"{self.spec.name}: the tower gave tokens {list(tokens.shape)} and pooled "
-                f"{list(pooled.shape)}, its config says [B, {expected[0]}, C] and "
-                f"[B, {expected[1]}]"
+                f"{self.spec.name}: the tower gave tokens {list(tokens.shape)}, its config says "
+                f"[B, {height * width}, C]"
             )
+        self._require_width(pooled)
         tokens = pool_tokens(tokens.float(), self._tower.grid, self.spec.token_pool)  # [B, P, C]
         return ImageFeatures(tokens, pooled.float())
+
+    def _require_width(self, pooled: Tensor) -> None:
+        if pooled.shape[1:] != (self.pooled_dim,):
+            raise BackboneError(
+                f"{self.spec.name}: the tower gave pooled {list(pooled.shape)}, its config says "
+                f"[B, {self.pooled_dim}]"
+            )
 
     @torch.inference_mode()
     def encode_prompts(self, prompts: list[str]) -> PromptFeatures:
@@ -184,11 +209,12 @@ def load_backbone(
     return Backbone(spec, device=device, precision=precision)
 
 
-def _preprocessing(model: Any) -> Preprocessing:
-    """Take size, mean and std from the model; how to resize is this project's choice."""
+def _preprocessing(model: Any, resize: str) -> Preprocessing:
+    """Take size, mean and std from the model; how to resize is the spec's choice."""
     config = model.visual.preprocess_cfg
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
     if height != width:
         raise BackboneError(f"towers for images of {height} x {width} are not supported: no square")
-    return Preprocessing(size=int(height), mean=tuple(config["mean"]), std=tuple(config["std"]))
+    mean, std = tuple(config["mean"]), tuple(config["std"])
+    return Preprocessing(size=int(height), mean=mean, std=std, resize=resize)

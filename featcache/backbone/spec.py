@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from featcache.backbone import embedded
-from featcache.configuration import Configuration
+from featcache.configuration import Configuration, newer
 from featcache.errors import BackboneError
+from featcache.images.preprocess import short_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ DEMO_NAME = "demo-seeded-vit"
 # OpenCLIP's prefixes for names that bring their own weights.
 SCHEMAS = ("hf-hub:", "local-dir:")
 
+Positions = Literal["default", "none", "interpolated"]
 ProjectionKind = Literal["clip", "none", "random", "checkpoint"]
 
 
@@ -65,6 +67,10 @@ class BackboneSpec(Configuration):
         projection: ``clip``, ``random:SEED``, ``checkpoint:FILE`` or ``none``: what makes patch
             tokens of the tower's last map; see `featcache.backbone.projection`.
         token_pool: K: patch tokens are averages over K x K neighbors.
+        resize: ``squash``, ``native`` or ``short:N``: see `featcache.images.preprocess`.
+        positions: ``default``: the tower's own positional embedding; ``none`` or
+            ``interpolated``: see `featcache.backbone.positions`.
+        tokens: ``patch``, or ``none``: pooled embeddings alone.
         text_weights: A file with other weights for the text tower: ``text_tower.safetensors`` of
             ``adapter convert``, or a whole released checkpoint.
     """
@@ -78,6 +84,9 @@ class BackboneSpec(Configuration):
     projection: str = "clip"
     token_pool: int = 1
     text_weights: str | None = None
+    resize: str = newer("squash")
+    positions: Literal["default", "none", "interpolated"] = newer("default")
+    tokens: Literal["patch", "none"] = newer("patch")
 
     def __post_init__(self) -> None:
         """Fill in what follows from the other fields, and check all of them."""
@@ -107,7 +116,17 @@ class BackboneSpec(Configuration):
             )
         if self.token_pool < 1:
             raise BackboneError(f"--token-pool must be 1 or more, found {self.token_pool}")
-        Projection.parse(self.projection)
+        projection = Projection.parse(self.projection)
+        short_side(self.resize)
+        if self.tokens == "none" and (projection.kind != "clip" or self.token_pool > 1):
+            raise BackboneError(
+                "--tokens none stores no patch tokens: leave out --projection and --token-pool"
+            )
+        if self.resize != "squash" and self.tokens != "none":
+            raise BackboneError(
+                f"--resize {self.resize} gives images of different numbers of patch tokens, "
+                "which one cache cannot hold: give --tokens none as well"
+            )
 
     @property
     def has_schema(self) -> bool:

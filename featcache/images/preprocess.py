@@ -1,8 +1,9 @@
-"""Preprocessing as a value: from a file's bytes to the square of pixels a backbone reads.
+"""Preprocessing as a value: from a file's bytes to the pixels that a backbone reads.
 
 Steps 1 to 4 are those of ``decode.py``: identify, decode, convert to RGB, make upright. Then
 
-5. squash to ``size x size``, bicubic with antialiasing (Pillow's resize);
+5. resize, bicubic with antialiasing (Pillow's resize): to a square of ``size x size`` (squash), to
+   a shorter side of N pixels (short:N), or not at all (native);
 6. on the device, ``normalize``: ``(x / 255 - mean) / std``.
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from featcache.configuration import Configuration
-from featcache.errors import ConfigError
+from featcache.errors import ConfigError, ImageError
 from featcache.images.decode import decode, read_file
 from featcache.images.measures import measure
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+# What a backbone is given of an image that is not squashed: 33.5 megapixels. A ResNet-50 takes
+# about 9 GB for as many; see tests/featcache/backbone/test_memory.py.
+MOST_PIXELS = 1 << 25
+
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -36,11 +41,13 @@ class Preprocessing(Configuration):
     """What is done to an image before the backbone sees it; part of the fingerprint.
 
     Attributes:
-        size: Side S of the square, in pixels.
+        size: Side S of the square, in pixels; the model's own.
         mean: Per-channel mean (R, G, B), of pixels scaled to 0..1; the model's own.
         std: Per-channel standard deviation, likewise.
         interpolation: ``bicubic`` or ``bilinear``, both with antialiasing.
-        resize: ``squash``: both sides become S, the aspect ratio is not kept.
+        resize: ``squash``: both sides become S, the aspect ratio is not kept. ``native``: pixels
+            stay as they are. ``short:N``: the shorter side becomes N, the longer follows, its
+            fraction of a pixel dropped.
         orientation: ``exif`` makes the image upright; ``stored`` takes the pixels as stored
             (except TIFF, whose decoder orients by itself).
         truncated: ``refuse`` a file that ends early, or ``pad``: keep what was decoded, the rest
@@ -54,7 +61,7 @@ class Preprocessing(Configuration):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    resize: Literal["squash"] = "squash"
+    resize: str = "squash"
     orientation: Literal["exif", "stored"] = "exif"
     truncated: Literal["refuse", "pad"] = "refuse"
     max_pixels: int = 178_956_970
@@ -67,11 +74,52 @@ class Preprocessing(Configuration):
             object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
         if min(self.std) <= 0:
             raise ConfigError(f"std must be positive, not {self.std}")
+        short_side(self.resize)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from `to_dict`'s output; what an older cache does not have takes its default."""
         return cls.build(**values)
+
+    @property
+    def one_size(self) -> bool:
+        """Whether all images become equally large."""
+        return self.resize == "squash"
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of an image after resizing.
+
+        Raises:
+            ImageError: It stays too large for a backbone.
+        """
+        if self.one_size:
+            return self.size, self.size
+        short = short_side(self.resize)
+        if short is not None:
+            shorter = min(width, height)
+            width, height = short * width // shorter, short * height // shorter
+        if width * height > MOST_PIXELS:
+            raise ImageError(
+                f"too large for the backbone: {width} x {height} pixels with --resize "
+                f"{self.resize}, over the limit of {MOST_PIXELS:,}; give --resize short:N"
+            )
+        return width, height
+
+
+def short_side(resize: str) -> int | None:
+    """Return N of ``short:N``, or None for the other choices.
+
+    Raises:
+        ConfigError: It is none of the choices.
+    """
+    if resize in ("squash", "native"):
+        return None
+    kind, _, number = resize.partition(":")
+    if kind == "short" and number.isascii() and number.isdecimal() and 0 < int(number) < 1 << 16:
+        return int(number)
+    raise ConfigError(
+        f"resize must be squash, native or short:N with N from 1 to 65535, not {resize!r}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +127,7 @@ class DecodedImage:
     """One image, ready for `normalize`, and what is recorded about its file.
 
     Attributes:
-        pixels: uint8 array [3, S, S], RGB, contiguous.
+        pixels: uint8 array [3, H, W], RGB, contiguous; H = W = S where images are squashed.
         width: Of the upright original, in pixels.
         height: Likewise.
         sha256: Hex digest of the file's bytes.
@@ -105,7 +153,7 @@ def read_image(
         preprocessing: What to do to it.
 
     Returns:
-        The pixels uint8 [3, S, S] and the record of the file.
+        The pixels uint8 [3, H, W] and the record of the file.
 
     Raises:
         ImageError: With a one-line reason, the one that samples.parquet records.
@@ -118,10 +166,10 @@ def read_image(
         max_pixels=preprocessing.max_pixels,
     )
     original = np.asarray(rgb)  # [H, W, 3]
-    side = (preprocessing.size, preprocessing.size)
-    squashed = rgb.resize(side, _FILTERS[preprocessing.interpolation])
+    target = preprocessing.target(rgb.width, rgb.height)
+    resized = rgb.resize(target, _FILTERS[preprocessing.interpolation])
     # A copy of its own: contiguous, and writable, which torch.from_numpy asks for.
-    pixels = np.array(np.asarray(squashed).transpose(2, 0, 1), order="C")  # [3, S, S]
+    pixels = np.array(np.asarray(resized).transpose(2, 0, 1), order="C")  # [3, H, W]
     return DecodedImage(
         pixels=pixels,
         width=rgb.width,
@@ -136,11 +184,11 @@ def normalize(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     """Scale to 0..1, subtract the mean, divide by the standard deviation.
 
     Args:
-        pixels: uint8 [B, 3, S, S], on any device.
+        pixels: uint8 [B, 3, H, W], on any device.
         preprocessing: Whose mean and std are used.
 
     Returns:
-        float32 [B, 3, S, S] on the same device.
+        float32 [B, 3, H, W] on the same device.
     """
     import torch
 
