@@ -11,7 +11,8 @@ DATA   ?=
 OUT    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint format demo bench-read bench-head bench-step model-card reproduce-table1 clean
+.PHONY: help setup test test-slow test-oldest lint format demo bench-read bench-head bench-step model-card \
+  reproduce-table1 clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
@@ -29,6 +30,15 @@ test: setup  ## all tests but the slow ones
 
 test-slow: setup  ## the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+# Apart from .venv and from .ci/run, as it downloads several GB of its own.
+test-oldest:  ## the default tests with the oldest versions that pyproject.toml allows
+	test -d .venv-oldest || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python .ci/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
+	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt \
+	  --editable '.[test,tensorboard]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile
 
 lint: setup  ## ruff and strict mypy
 	$(BIN)/ruff check .

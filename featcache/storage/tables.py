@@ -162,7 +162,12 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         if not path.is_file() and path.exists():  # to open a pipe would wait for ever
             raise CacheFormatError(f"{path}: a folder, pipe or device, expected a file")
-        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+        table = pq.read_table(
+            path,
+            page_checksum_verification=True,
+            memory_map=False,
+            partitioning=None,  # a folder called lr=0.1 is a folder, no column
+        )
         found = _columns(table.schema)  # decodes names, which may be damaged
     except FileNotFoundError as error:
         raise CacheFormatError(f"{path}: missing; `featcache repair` rebuilds it") from error
