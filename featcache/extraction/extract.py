@@ -122,7 +122,7 @@ def extract(
     labels = [label for label in dataset.labels() if label.sample_id in planned]
     texts = {label.query for label in labels} | {*config.prompts}
     backbone.check_prompts(texts | set(dataset.measured_queries.values()))
-    manifest = plan_manifest(dataset, backbone, config, len(images))
+    manifest = plan = plan_manifest(dataset, backbone, config, len(images))
     if not out.exists():  # else what is there needs no room
         chunks = split_chunks(images, manifest.shard_size, manifest.part)
         require_room(out, manifest, sum(map(len, chunks.values())))
@@ -141,6 +141,8 @@ def extract(
         to_do = [image for chunk in missing.values() for image in chunk]
         require_room(out, manifest, len(to_do))
         require_readable(dataset.root, to_do, backbone.preprocessing, allowed=run.failures_left)
+        if missing:
+            manifest = replace(manifest, provenance=plan.provenance)
         if missing or not manifest.files:
             manifest = manifest.unfinished()
             manifest.write(out)

@@ -111,12 +111,19 @@ def checked_images(images: list[ImageRecord]) -> list[ImageRecord]:
     return images
 
 
+def source_of(dataset: Dataset) -> dict[str, Any]:
+    """Return a data set's name and the options that it was given, as JSON values."""
+    options = {k: str(v) if isinstance(v, Path) else v for k, v in dataset.options.items()}
+    given = {name: value for name, value in options.items() if value is not None}
+    return {"name": dataset.info.name, "options": given}
+
+
 def plan_manifest(
     dataset: Dataset, backbone: Backbone, config: ExtractConfig, images: int = 0
 ) -> Manifest:
     """Return the manifest of an extraction that has not begun, of so many planned images."""
     return Manifest(
-        dataset={"name": dataset.info.name, "options": _json_options(dataset.options)},
+        dataset=source_of(dataset),
         fingerprint=Fingerprint(
             backbone=backbone.identity,
             preprocessing=backbone.preprocessing.to_dict(),
@@ -139,7 +146,11 @@ def plan_manifest(
 
 
 def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:
-    """Return the manifest to go on with: that of the folder where it holds the same features."""
+    """Return the manifest to go on with: that of the folder where it holds the same features.
+
+    How the data set and the backbone were asked for is what was asked for last: labels come from
+    there, and paths may have changed.
+    """
     if not folder_exists(out):
         if numbers := shard_numbers(out):
             raise FeatcacheError(
@@ -165,7 +176,9 @@ def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:
             f"extraction makes {f'part {manifest.part}' if manifest.part else 'a whole cache'}; "
             "each part needs a folder of its own"
         )
-    return replace(there.current(), part=manifest.part)
+    return replace(
+        there.current(), part=manifest.part, dataset=manifest.dataset, backbone=manifest.backbone
+    )
 
 
 def split_chunks(
@@ -227,8 +240,3 @@ def _open_own(out: Path, manifest: Manifest, number: int) -> ShardIndex:
             "or extract into a new folder"
         )
     return shard
-
-
-def _json_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Keep the options that were given; paths are written as text."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if v is not None}

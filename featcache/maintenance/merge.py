@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from featcache.datasets import reader
 from featcache.datasets.columns import LABELS_SCHEMA
 from featcache.errors import CacheFormatError, DatasetError, FeatcacheError
@@ -27,12 +30,19 @@ from featcache.storage.durable import (
 )
 from featcache.storage.fingerprint import differences, require_same
 from featcache.storage.history import append_history
-from featcache.storage.layout import LABELS, SHARDS, folder_exists, shard_name, shard_number
+from featcache.storage.layout import (
+    LABELS,
+    SAMPLES,
+    SHARDS,
+    folder_exists,
+    shard_name,
+    shard_number,
+)
 from featcache.storage.lock import writing
 from featcache.storage.manifest import FileEntry, Manifest, new_identity
 from featcache.storage.prompts import write_prompts
 from featcache.storage.shard import mismatches, open_shard_of
-from featcache.storage.tables import labels_from, read_table
+from featcache.storage.tables import SAMPLES_SCHEMA, labels_from, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,6 +93,7 @@ def merge_caches(
     whole = _require_same_whole(folders, manifests)
     sources = _sources(folders, manifests)
     labels = _labels(folders)
+    _require_one_data_set(folders, manifests)
     if measured_queries is None:
         measured_queries = reader(whole.dataset["name"]).measured_queries
     make_folders(out / SHARDS)
@@ -132,7 +143,11 @@ def _finished_part(folder: Path) -> Manifest:
 
 
 def _require_same_whole(folders: Sequence[Path], manifests: Sequence[Manifest]) -> Manifest:
-    """Refuse parts of different caches, and missing ones; returns the whole, unfinished."""
+    """Refuse parts of different caches, and missing ones; returns the whole, unfinished.
+
+    Options of the data set are not compared: files lie elsewhere on each machine. What was read
+    from them is, in `_labels` and `_require_one_data_set`.
+    """
     if not folders:
         raise FeatcacheError("no parts were given")
     first, part = manifests[0], manifests[0].part
@@ -141,7 +156,12 @@ def _require_same_whole(folders: Sequence[Path], manifests: Sequence[Manifest]) 
         require_same(first.fingerprint, manifest.fingerprint, str(folders[0]), str(folder))
         assert manifest.part is not None
         one, other = (
-            {"dataset": m.dataset, "shard_size": m.shard_size, "parts": p.count, "images": p.images}
+            {
+                "dataset": m.dataset["name"],
+                "shard_size": m.shard_size,
+                "parts": p.count,
+                "images": p.images,
+            }
             for m, p in ((first, part), (manifest, manifest.part))
         )
         if found := list(differences(one, other)):
@@ -187,6 +207,33 @@ def _labels(folders: Sequence[Path]) -> list[Label]:
                 "labels; run `featcache extract` again for the parts with the old ones"
             )
     return labels_from(first)
+
+
+def _require_one_data_set(folders: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+    """Refuse parts whose images cannot be those of one data set: in two parts, or in none."""
+    parts = {m.part.index: folder for folder, m in zip(folders, manifests, strict=True) if m.part}
+    samples = {
+        folder: read_table(folder / SAMPLES, SAMPLES_SCHEMA)["sample_id"]
+        for folder in parts.values()
+    }
+    ids = pa.chunked_array(
+        [chunk for column in samples.values() for chunk in column.chunks], pa.string()
+    )
+    counts = ids.value_counts()
+    repeated = counts.filter(pc.greater(counts.field("counts"), pa.scalar(1))).field("values")
+    if len(repeated):
+        name = repeated[0].as_py()
+        where = [str(folder) for folder, column in samples.items() if name in column.to_pylist()]
+        raise DatasetError(
+            f"{' and '.join(where)} both hold the image {name!r}: the machines listed different "
+            "images; extract all parts from the same data set"
+        )
+    labeled = read_table(folders[0] / LABELS, LABELS_SCHEMA)["sample_id"]
+    if len(unknown := labeled.filter(pc.invert(pc.is_in(labeled, value_set=ids)))):
+        raise DatasetError(
+            f"no part holds the image {unknown[0].as_py()!r}, which has labels: the machines "
+            "listed different images; extract all parts from the same data set"
+        )
 
 
 def _take(folder: Path, out: Path, number: int, entry: FileEntry, whole: Manifest) -> bool:

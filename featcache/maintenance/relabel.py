@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from featcache.datasets.columns import LABELS_SCHEMA
 from featcache.errors import DatasetError
 from featcache.extraction.finish import complete
+from featcache.extraction.plan import source_of
 from featcache.extraction.prompts import add_prompts
 from featcache.storage.layout import LABELS, SAMPLES
 from featcache.storage.lock import writing
@@ -76,6 +77,7 @@ def relabel(
 
             table = pa.concat_tables([read_table(folder / LABELS, LABELS_SCHEMA), table])
         write_table(folder / LABELS, table)
+        manifest = manifest.with_labels_of(source_of(dataset), append=append)
         complete(folder, manifest, manifest.shards())
     return table.num_rows, left_out
 

@@ -137,6 +137,8 @@ class Manifest:
                 raise ValueError(f"{name} must be an object")  # noqa: TRY004
         if not isinstance(self.dataset.get("name"), str):
             raise ValueError(f"dataset must have a name, not {self.dataset!r}")  # noqa: TRY004
+        if not all(_is_source(source) for source in self.label_sources()):
+            raise ValueError(f"labels must come from data sets, not {self.dataset!r}")
         if not _is_count(self.shard_size) or not self.shard_size:
             raise ValueError(f"shard_size must be a positive integer, not {self.shard_size!r}")
         if not isinstance(self.identity, str) or not _DIGEST.fullmatch(self.identity):
@@ -149,6 +151,22 @@ class Manifest:
             raise ValueError(f"there is no schema version {self.schema_version!r}")
         if not isinstance(self.complete, bool):
             raise ValueError(f"complete must be true or false, not {self.complete!r}")  # noqa: TRY004
+
+    def label_sources(self) -> list[Mapping[str, Any]]:
+        """Return the data sets, name and options, that the labels came from, the oldest first."""
+        images = {name: value for name, value in self.dataset.items() if name != "labels"}
+        return list(self.dataset.get("labels", [images]))
+
+    def with_labels_of(self, source: Mapping[str, Any], *, append: bool) -> Manifest:
+        """Return the manifest once labels were read with a data set's reader.
+
+        Args:
+            source: The data set's name and options.
+            append: Whether the labels that were there stay.
+        """
+        sources = self.label_sources() if append else []
+        sources += [source] if source not in sources else []
+        return replace(self, dataset={**self.dataset, "labels": sources})
 
     def shards(self) -> dict[str, FileEntry]:
         """Return the entries of the shards, in the order of rows."""
@@ -317,6 +335,15 @@ def _entry(name: str, value: Mapping[str, Any]) -> FileEntry:
 def _is_count(value: Any) -> bool:
     """Tell whether a value is an integer that fits where numbers of rows and bytes are summed."""
     return type(value) is int and 0 <= value < 1 << 48
+
+
+def _is_source(value: Any) -> bool:
+    """Tell whether a value names a data set, with the options of its reader."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("name"), str)
+        and isinstance(value.get("options", {}), Mapping)
+    )
 
 
 def _sorted(value: Any) -> Any:

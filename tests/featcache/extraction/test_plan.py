@@ -69,6 +69,26 @@ def test_other_data_is_refused(cache_copy, make_small_cache, image_folder, tmp_p
         make_small_cache(cache_copy)
 
 
+def test_provenance_is_that_of_the_last_extraction(
+    cache_copy, make_small_cache, image_folder, tmp_path, tiny_config
+):
+    """Where the labels came from, and how shards were made that had to be."""
+    before = Manifest.read(cache_copy)
+    table = shutil.copy(image_folder / "labels.csv", tmp_path / "other.csv")
+    config = shutil.copy(tiny_config, tmp_path / "tiny.json")
+    backbone = load_backbone(BackboneSpec(model_config=str(config), pretrained="seed:0"))
+    dataset = open_dataset("table", image_folder, table=str(table))
+    make_small_cache(cache_copy, dataset=dataset, backbone=backbone, batch_size=3)
+    after = Manifest.read(cache_copy)
+    assert after.dataset["options"]["table"] == str(table)
+    assert after.backbone["model_config"] == str(config)
+    assert after.provenance == before.provenance  # no shard was made
+    assert after.shards() == before.shards()
+    (cache_copy / "shards/00003.h5").unlink()
+    make_small_cache(cache_copy, dataset=dataset, backbone=backbone, batch_size=3)
+    assert Manifest.read(cache_copy).provenance == {**before.provenance, "batch_size": 3}
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_copied_shard_is_refused(cache_copy, make_small_cache, small_cache, finished, contents):
     if not finished:

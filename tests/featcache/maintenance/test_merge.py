@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from types import MappingProxyType
 
+import pyarrow.parquet as pq
 import pytest
 
 from featcache.datasets import open_dataset
@@ -23,6 +24,7 @@ from featcache.maintenance.repair import repair_cache
 from featcache.maintenance.verify import verify_cache
 from featcache.reading.cache import Cache
 from featcache.storage.manifest import Manifest
+from featcache.storage.tables import write_table
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,44 @@ def test_other_labels_are_refused(parts, copies, tmp_path, image_folder, make_sm
     other = make_small_cache(tmp_path / "other", part=(1, 3), dataset=open_dataset("table", root))
     with pytest.raises(DatasetError, match="differ: the machines read different labels"):
         merge_caches([other, *parts[1:]], tmp_path / "whole")
+
+
+def test_tables_may_lie_elsewhere_on_each_machine(tmp_path, image_folder, make_small_cache):
+    parts = []
+    for n in (1, 2):
+        table = tmp_path / f"machine{n}.csv"
+        shutil.copy(image_folder / "labels.csv", table)
+        dataset = open_dataset("table", image_folder, table=str(table))
+        parts.append(make_small_cache(tmp_path / str(n), dataset=dataset, part=(n, 2)))
+    merge_caches(parts, tmp_path / "merged")
+    assert len(Cache.open(tmp_path / "merged")) == 8
+    assert verify_cache(tmp_path / "merged").ok
+
+
+def test_parts_of_other_images_are_refused(parts, tmp_path, image_folder, make_small_cache):
+    """As many images, without labels, so that only the images themselves can tell."""
+    other = shutil.copytree(image_folder, tmp_path / "other")
+    (other / "image_09.png").rename(other / "a_new_first.png")
+    folders = [image_folder, other]
+    both = [
+        make_small_cache(
+            tmp_path / f"folder{n}", dataset=open_dataset("folder", folders[n - 1]), part=(n, 2)
+        )
+        for n in (1, 2)
+    ]
+    with pytest.raises(DatasetError, match=r"folder1 and .*folder2 both hold the image 'image"):
+        merge_caches(both, tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+
+
+def test_labels_of_images_that_no_part_holds(copies, tmp_path):
+    for copy in copies:
+        table = pq.read_table(copy / "labels.parquet")
+        ids = ["elsewhere.png", *table["sample_id"].to_pylist()[1:]]
+        table = table.set_column(0, table.schema.field(0), [ids])
+        write_table(copy / "labels.parquet", table)
+    with pytest.raises(DatasetError, match=r"no part holds the image 'elsewhere.png'"):
+        merge_caches(copies, tmp_path / "whole")
 
 
 def test_a_damaged_shard_is_refused(copies, tmp_path, monkeypatch):

@@ -165,3 +165,22 @@ def test_a_lost_manifest_keeps_identity_and_name(make_small_cache, tmp_path):
     (cache / "cache.json").unlink()
     repair_cache(cache)
     assert Manifest.read(cache) == before
+
+
+def test_where_labels_came_from(manifest, tmp_path):
+    own = {"name": "table", "options": dict(manifest.dataset["options"])}
+    other = {"name": "table", "options": {"table": "other.csv"}}
+    assert manifest.label_sources() == [own]
+    replaced = manifest.with_labels_of(other, append=False)
+    assert replaced.label_sources() == [other]
+    assert replaced.dataset["options"] == own["options"]  # the images are still those
+    both = manifest.with_labels_of(other, append=True).with_labels_of(other, append=True)
+    assert both.label_sources() == [own, other]
+    both.write(tmp_path)
+    assert Manifest.read(tmp_path).label_sources() == [own, other]
+
+
+@pytest.mark.parametrize("labels", [[1], [{"name": 1}], [{"name": "table", "options": 1}]])
+def test_impossible_sources_of_labels(manifest, labels):
+    with pytest.raises(ValueError, match="labels must come from data sets"):
+        replace(manifest, dataset={**manifest.dataset, "labels": labels})
