@@ -1,7 +1,8 @@
 """Drawn scenes: colored solids on a background, and what a camera may do to them.
 
 `drawing` composes a scene, `solids` and `backgrounds` draw its parts, `looks` degrades a picture
-(blur, noise, blocks, exposure, film by decade), `seeds` says whose scenes are whose.
+(blur, noise, blocks, exposure, film by decade), `faces` draws faces of an age, `seeds` says whose
+scenes are whose.
 
 All of it is frozen: the embedded CLIP was trained on these pixels, and tests pin their digests.
 Everything between the random numbers and the bytes is addition, multiplication, division, square
@@ -18,6 +19,7 @@ from featcache.datasets.scenes.drawing import (
     compose,
     draw_scene,
 )
+from featcache.datasets.scenes.faces import draw_face
 from featcache.datasets.scenes.looks import CLEAN, DECADES, Look, develop, random_look
 from featcache.datasets.scenes.solids import MATERIALS, SHAPES
 
@@ -34,6 +36,7 @@ __all__ = [
     "SceneObject",
     "compose",
     "develop",
+    "draw_face",
     "draw_scene",
     "random_look",
 ]
