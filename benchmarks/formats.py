@@ -17,16 +17,19 @@ import h5py
 import numpy as np
 
 from featcache import Cache
+from featcache.datasets.records import Label
 from featcache.storage.fingerprint import Fingerprint
-from featcache.storage.layout import Shapes, shard_name
-from featcache.storage.manifest import Manifest
+from featcache.storage.layout import LABELS, SAMPLES, Shapes, shard_name
+from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.quantize import quantize
 from featcache.storage.shard import SampleRecord, ShardContent, write_shard
+from featcache.storage.tables import labels_table, samples_table, write_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 P, C, E = 100, 768, 768
+QUERY = "sort images by number."
 BATCH = 64
 SHARD = 512
 ROW_BYTES = P * C * 2
@@ -100,13 +103,22 @@ def write_featcache(folder: Path, data: Array, dtype: str = "float16") -> None:
         views=("original",),
         dtype=dtype,
     )
-    files = {}
+    files, records = {}, []
     for number, start in enumerate(range(0, len(data), SHARD)):
         path = folder / shard_name(number)
         shard = content(data, dtype, start)
         files[shard_name(number)] = write_shard(
             path, shard, index=number, fingerprint=fingerprint.digest
         )
+        records.append((number, shard.records))
+    labels = [
+        Label(record.sample_id, "random", QUERY, float(row), "train")
+        for row, record in enumerate(record for _, part in records for record in part)
+    ]
+    tables = {SAMPLES: samples_table(records), LABELS: labels_table(labels)}
+    for name, table in tables.items():
+        write_table(folder / name, table)
+        files[name] = FileEntry.of(folder / name)
     shapes = Shapes(num_tokens=P, token_dim=C, pooled_dim=E, context_length=77, text_dim=768)
     Manifest(
         dataset={"name": "random"},
@@ -147,6 +159,21 @@ def read_featcache_numpy(folder: Path, count: int) -> Batches:
     cache, out = Cache.open(folder), target(16)  # as numpy.empty begins
     for rows in random_rows(count):
         yield cache.tokens(rows, out=out)
+
+
+def read_featcache_torch(folder: Path, count: int) -> Batches:
+    """`CacheDataset` in torch's own loader, in this process; it stacks the images once more."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    from featcache.torch import CacheDataset
+
+    data = CacheDataset(folder, query=QUERY)
+    generator = torch.Generator().manual_seed(1)
+    while True:
+        loader = DataLoader(data, BATCH, shuffle=True, drop_last=True, generator=generator)
+        for batch in loader:
+            yield batch["tokens"].numpy()
 
 
 def write_npy(folder: Path, data: Array) -> None:
@@ -316,6 +343,13 @@ def readers() -> list[Reader]:
         Reader("featcache", write_featcache, read_featcache),
         Reader(
             "featcache, into numpy.empty", write_featcache, read_featcache_numpy, share="featcache"
+        ),
+        Reader(
+            "featcache.torch in a DataLoader",
+            write_featcache,
+            read_featcache_torch,
+            "torch",
+            share="featcache",
         ),
         Reader("memcpy of 64 consecutive images", write_npy, read_memcpy),
         Reader(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from adapter import PairSummary
+    from adapter.network.ranking import PairSummary
 
 
 def project(

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from adapter import AdapterConfig, RankingAdapter, convert_checkpoint
-from adapter.convert import require_features
+from adapter import AdapterConfig, RankingAdapter
+from adapter.convert import convert_checkpoint, require_features
 from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from adapter.network.model import read_settings
 from adapter.record import write_record

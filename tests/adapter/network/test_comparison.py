@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from adapter import AdapterConfig, PairSummary, RankingAdapter, rank_by_comparison
+from adapter import AdapterConfig, RankingAdapter
 from adapter.errors import ConfigError
-from adapter.network.comparison import bradley_terry, mean_wins
+from adapter.network.comparison import bradley_terry, mean_wins, rank_by_comparison
+
+if TYPE_CHECKING:
+    from adapter.network.ranking import PairSummary
 
 WIDTH = 16
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from adapter import AdapterConfig, PairSummary, RankingAdapter
-from adapter.network.ranking import PairRelation, RelationalAttention, pair_relation
+from adapter import AdapterConfig, RankingAdapter
+from adapter.network.ranking import PairRelation, PairSummary, RelationalAttention, pair_relation
 
 WIDTH = 16
 

@@ -1,0 +1,137 @@
+"""The house: floors stand on lower ones, nothing runs in a circle, and the doors are labeled.
+
+`FLOORS` is the order of docs/architecture.md, from the ground up. A module may import those of
+its own floor and of lower ones, at run time, inside functions and for type checking alike.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import adapter
+import featcache
+
+ROOT = Path(__file__).parents[1]
+
+FLOORS = (
+    "featcache.errors",
+    "featcache.versions",
+    "featcache.configuration",
+    "featcache.devices",
+    "featcache.images",
+    "featcache.backbone",
+    "featcache.datasets",
+    "featcache.storage",
+    "featcache.backbone.embedded.",  # how the embedded weights were made; nothing imports it
+    "featcache.reading",
+    "featcache.extraction",
+    "featcache.maintenance",
+    "featcache.torch",
+    "featcache",
+    "adapter.errors",
+    "adapter.settings",
+    "adapter.record",
+    "adapter.network",
+    "adapter.data",
+    "adapter.convert",
+    "adapter.run",
+    "adapter.evaluation",
+    "adapter.training",
+    "adapter.methods",
+    "adapter.reproduction.recipe",
+    "adapter.recipes",
+    "adapter.reproduction",
+    "adapter.pages",
+    "adapter",
+    "cli",
+    "featcache.__main__",
+    "adapter.__main__",
+)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the three packages, by name."""
+    packages = ("featcache", "adapter", "cli")
+    files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
+    return {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in files
+    }
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """What a module imports of ours, wherever in the file the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(modules()[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if name in modules() else str(node.module))
+    return frozenset((found & modules().keys()) - {module})
+
+
+def floor(module: str) -> int:
+    """Number of the floor on which a module stands: that of the longest name it begins with.
+
+    A name that ends in a dot stands for what lies in a package, without its ``__init__``.
+    """
+    names = [n for n in FLOORS if module == n or module.startswith(f"{n.rstrip('.')}.")]
+    return FLOORS.index(max(names, key=len))
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_nothing_imports_upwards(module: str) -> None:
+    above = {other for other in imports(module) if floor(other) > floor(module)}
+    assert not above, f"{module} imports {', '.join(sorted(above))} of a higher floor"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # A package's __init__ may name what lies in it: lazily, or for type checking only.
+    graph = {m: {o for o in imports(m) if not o.startswith(f"{m}.")} for m in modules()}
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the circle
+
+
+def test_every_floor_is_there() -> None:
+    assert {name.rstrip(".") for name in FLOORS} <= modules().keys()
+
+
+@pytest.mark.parametrize("package", [featcache, adapter])
+def test_the_package_shows_its_public_names_and_no_others(package: object) -> None:
+    for name in package.__all__:  # type: ignore[attr-defined]
+        assert getattr(package, name) is not None
+    assert dir(package) == sorted(package.__all__)  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        package.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_public_names() -> None:
+    assert featcache.verify.__name__ == "verify_cache"
+    assert featcache.list_datasets()[0] == "adience"
+    assert adapter.train.__module__ == "adapter.training.train"
+    assert featcache.__version__ == adapter.__version__ != ""
+
+
+def test_importing_the_packages_is_quick() -> None:
+    heavy = "{'torch', 'numpy', 'pyarrow', 'h5py', 'scipy', 'PIL'}"
+    code = f"import sys, featcache, adapter; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("package", ["featcache", "adapter"])
+def test_a_package_runs_as_its_command(package: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", package, "--help"], check=True, capture_output=True, text=True
+    )
+    assert f"python -m {package} [OPTIONS] COMMAND" in done.stdout
