@@ -16,7 +16,7 @@ module; it draws its batches itself.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from torch.utils.data import Dataset
 
 from featcache.errors import ConfigError
 from featcache.reading.cache import Cache
+from featcache.storage.tables import ok_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,9 +102,8 @@ class CacheDataset(Dataset[Item]):
         self.left_out = int(np.count_nonzero(rows < 0))
         self.rows, values = _once(rows[rows >= 0], values[rows >= 0], f"{query!r}")
         self.values: NDArray[np.float32] = values.astype(np.float32)
-        samples = self.cache.samples
-        ok = samples.filter(pc.equal(samples["status"], "ok"))
-        self.paths: list[str] = ok["path"].take(self.rows).to_pylist()
+        paths = ok_samples(self.cache.samples)["path"].take(self.rows)
+        self.paths = [str(path) for path in paths.to_pylist()]
 
     def __len__(self) -> int:
         """Return the number of labeled images."""
@@ -149,10 +149,9 @@ def _choose(
         raise ConfigError(
             f"{cache.path}: there is no fold {fold}; there are {', '.join(map(str, folds))}"
         )
-    every: Any = pc.is_null(table["fold"])
-    return (
-        table if fold is None else table.filter(pc.or_kleene(every, pc.equal(table["fold"], fold)))
-    )
+    if fold is None:
+        return table
+    return table.filter(pc.field("fold").is_null() | (pc.field("fold") == fold))
 
 
 def _where(cache: Cache, table: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
@@ -164,7 +163,7 @@ def _where(cache: Cache, table: pa.Table, column: str, names: Sequence[str]) -> 
             raise ConfigError(
                 f"{cache.path}: no label has the {column} {name!r}; there are: {shown or 'none'}"
             )
-    return table.filter(pc.is_in(table[column], value_set=pa.array(names, pa.string())))
+    return table.filter(pc.field(column).isin(list(names)))
 
 
 def _names(table: pa.Table, column: str) -> list[str]:
