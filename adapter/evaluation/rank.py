@@ -139,9 +139,11 @@ def extract_images(
     from featcache.datasets import open_dataset
     from featcache.extraction.extract import extract
     from featcache.extraction.plan import ExtractConfig, plan_manifest
+    from featcache.storage.durable import require_writable
 
     dataset = open_dataset("folder", images)
     dataset.require()
+    require_writable(out)
     spec = backbone_of(run, **changes)
     backbone = load_backbone(spec, device=device, precision=cast("Any", precision))
     config = ExtractConfig(prompts=(query,), max_failures=max_failures)

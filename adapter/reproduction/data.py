@@ -107,12 +107,14 @@ class TaskData:
         from featcache.extraction.backbone import load_backbone_of
         from featcache.extraction.extract import extract
         from featcache.extraction.plan import ExtractConfig
+        from featcache.storage.durable import require_writable
         from featcache.storage.manifest import Manifest
 
         choice = self.choice
         try:
             Cache.open(self.folder)
         except CacheNotFoundError:
+            require_writable(self.folder)  # before a backbone is loaded
             self._backbone = load_backbone(
                 choice.spec, device=choice.device, precision=choice.precision
             )

@@ -53,16 +53,12 @@ def make_folders(folder: Path) -> None:
     Raises:
         DiskSpaceError, WriteError: A folder cannot be made.
     """
-    try:
+    with explained(folder):
         if folder.is_dir():
             return
         make_folders(folder.parent)
         folder.mkdir(exist_ok=True)
         fsync_path(folder.parent)
-    except OSError as error:
-        if isinstance(error, FeatcacheError):
-            raise
-        raise _write_error(folder, error) from error
 
 
 def require_writable(path: Path) -> None:
@@ -72,7 +68,7 @@ def require_writable(path: Path) -> None:
         WriteError: It cannot, as far as permissions tell.
     """
     parents = path.absolute().parents
-    try:
+    with explained(path):
         place = next(place for place in (path, *parents) if place.exists())
         if place != path and not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -80,7 +76,21 @@ def require_writable(path: Path) -> None:
         folder = place if place.is_dir() else parents[0]
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, f"no permission to write in {folder}")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Tell a failure to write a file or folder in one sentence, with what to do.
+
+    Raises:
+        DiskSpaceError: The disk, or the user's quota, is full.
+        WriteError: It cannot be written for another reason.
+    """
+    try:
+        yield
     except OSError as error:
+        if isinstance(error, FeatcacheError):
+            raise
         raise _write_error(path, error) from error
 
 
@@ -95,18 +105,17 @@ def committed(path: Path) -> Iterator[Path]:
         WriteError: The file cannot be written for another reason.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        temporary.unlink(missing_ok=True)  # of a killed process that had the same pid
-        yield temporary
-        fsync_path(temporary)
-        temporary.replace(path)
-        fsync_path(path.parent)
-    except BaseException as error:
-        with suppress(OSError):  # on a broken disk this may fail too; the first failure is told
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, FeatcacheError):
-            raise _write_error(path, error) from error
-        raise
+    with explained(path):
+        try:
+            temporary.unlink(missing_ok=True)  # of a killed process that had the same pid
+            yield temporary
+            fsync_path(temporary)
+            temporary.replace(path)
+            fsync_path(path.parent)
+        except BaseException:
+            with suppress(OSError):  # on a broken disk this fails too; the first failure is told
+                temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_pieces(path: Path, pieces: Iterable[Any]) -> tuple[int, str]:
@@ -171,7 +180,8 @@ def remove_temporaries(folder: Path) -> list[str]:
     removed = []
     for path in sorted(folder.iterdir()):
         if is_temporary(path):
-            path.unlink()
+            with explained(path):
+                path.unlink()
             removed.append(path.name)
     return removed
 

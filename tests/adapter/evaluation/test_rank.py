@@ -19,7 +19,7 @@ from adapter.settings import SamplingConfig, TrainConfig
 from adapter.training.train import train
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.datasets import open_dataset
-from featcache.errors import FingerprintMismatchError, TooManyFailuresError
+from featcache.errors import FingerprintMismatchError, TooManyFailuresError, WriteError
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
 from featcache.reading.cache import Cache
@@ -101,3 +101,12 @@ def test_the_share_of_failures_is_a_choice(made: Path, tmp_path: Path) -> None:
     cache = extract_images(run, tmp_path / "images", tmp_path / "cache", QUERY, max_failures=0.5)
     assert len(cache) == 12
     assert len(rank_cache(run, cache, QUERY, device="cpu").failed) == 10
+
+
+def test_a_place_that_cannot_be_written_is_told_first(made: Path, tmp_path: Path) -> None:
+    """Before the backbone is loaded: here there is none of that name."""
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="choose another one"):
+        extract_images(
+            Run.load(made / "run"), made / "images", tmp_path / "file/cache", QUERY, name="none"
+        )
