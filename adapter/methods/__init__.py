@@ -1,7 +1,12 @@
-"""Baselines on the same cached features as the adapter: none reads an image again.
+"""Methods that learn to rank from cached features: none reads an image again.
+
+    from adapter import methods
+    predictor = methods.get("ridge").fit(methods.fold_of(cache, query))
+    predictor.predict(methods.ImageVectors(cache), rows).values
 
 One file per method, each a frozen dataclass of its hyperparameters with
-``fit(data) -> Predictor``; see :mod:`adapter.methods.method`.
+``fit(data) -> Predictor``; see :mod:`adapter.methods.method` for what a method is given and
+:mod:`adapter.methods.registry` for their names.
 """
 
 from __future__ import annotations
@@ -12,43 +17,76 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adapter.methods.adapter import Adapter
     from adapter.methods.clip_iqa import ClipIqa, ClipIqaPlus
-    from adapter.methods.coop import CoOp
+    from adapter.methods.clip_tuned import ClipTuned
+    from adapter.methods.coop import CoOp, CoOpPrinted
+    from adapter.methods.fold import fold_of
+    from adapter.methods.l2rclip import L2RClip
     from adapter.methods.linear import LinearProbe
-    from adapter.methods.method import FoldData, Method, Part, Prediction, Predictor
+    from adapter.methods.method import FoldData, ImageVectors, Method, Part, Prediction
+    from adapter.methods.numclip import NumClip
     from adapter.methods.ordinal_clip import OrdinalClip
+    from adapter.methods.predictor import Predictor, load_predictor, save_predictor
+    from adapter.methods.registry import MethodInfo, get, info, names
     from adapter.methods.ridge import RidgeProbe
+    from adapter.methods.tmcr import Tmcr
     from adapter.methods.zero_shot import ZeroShot
 
 __all__ = [
     "Adapter",
     "ClipIqa",
     "ClipIqaPlus",
+    "ClipTuned",
     "CoOp",
+    "CoOpPrinted",
     "FoldData",
+    "ImageVectors",
+    "L2RClip",
     "LinearProbe",
     "Method",
+    "MethodInfo",
+    "NumClip",
     "OrdinalClip",
     "Part",
     "Prediction",
     "Predictor",
     "RidgeProbe",
+    "Tmcr",
     "ZeroShot",
+    "fold_of",
+    "get",
+    "info",
+    "load_predictor",
+    "names",
+    "save_predictor",
 ]
 
 _MODULE_OF = {
     "Adapter": "adapter",
     "ClipIqa": "clip_iqa",
     "ClipIqaPlus": "clip_iqa",
+    "ClipTuned": "clip_tuned",
     "CoOp": "coop",
+    "CoOpPrinted": "coop",
     "FoldData": "method",
+    "ImageVectors": "method",
+    "L2RClip": "l2rclip",
     "LinearProbe": "linear",
     "Method": "method",
+    "MethodInfo": "registry",
+    "NumClip": "numclip",
     "OrdinalClip": "ordinal_clip",
     "Part": "method",
     "Prediction": "method",
-    "Predictor": "method",
+    "Predictor": "predictor",
     "RidgeProbe": "ridge",
+    "Tmcr": "tmcr",
     "ZeroShot": "zero_shot",
+    "fold_of": "fold",
+    "get": "registry",
+    "info": "registry",
+    "load_predictor": "predictor",
+    "names": "registry",
+    "save_predictor": "predictor",
 }
 
 
@@ -61,4 +99,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """List the public names without importing them."""
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

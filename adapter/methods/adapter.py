@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapter.methods.method import FoldData, Prediction, Rows
+from adapter.methods.method import FoldData, ImageVectors, Prediction, Rows
 from adapter.network.config import AdapterConfig
 from adapter.network.losses import LossConfig
 from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from adapter.run import Run
     from adapter.settings import TrainEvent
     from featcache.devices import Precision
 
@@ -61,7 +62,13 @@ class Adapter:
         )
         if summary.interrupted:
             raise KeyboardInterrupt
-        return AdapterPredictor(data, folder, config)
+        return AdapterPredictor(
+            folder=str(folder),
+            query=data.query,
+            task=data.task,
+            device=data.device,
+            precision=config.precision,
+        )
 
     def quick(self) -> Adapter:
         """Return a small adapter with few steps, and few heads: narrow ones are slow on a CPU."""
@@ -84,31 +91,45 @@ class Adapter:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class AdapterPredictor:
-    """A trained run, read by its regression head."""
+    """A trained run, read by its regression head.
 
-    def __init__(self, data: FoldData, folder: Path, config: TrainConfig) -> None:
-        from adapter.run import Run
+    Attributes:
+        folder: The run's folder.
+        query: What it ranks by.
+        task: Whose unit its values are in.
+        device: Where to compute.
+        precision: Of the network.
+    """
 
-        self._run = Run.load(folder)
-        self._data, self._precision = data, config.precision
+    folder: str
+    query: str
+    task: str
+    device: str
+    precision: Precision
 
-    def __call__(self, rows: Rows) -> Prediction:
+    def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
         """Predict values."""
         from adapter.evaluation.predict import predict
 
-        data = self._data
         values = predict(
             self._run,
-            data.cache,
-            data.query,
+            vectors.cache,
+            self.query,
             rows,
-            task=data.task,
-            device=data.device,
-            precision=self._precision,
-            view=data.vectors.view,
+            task=self.task,
+            device=self.device,
+            precision=self.precision,
+            view=vectors.view,
         )
         return Prediction(values=values)
+
+    @cached_property
+    def _run(self) -> Run:
+        from adapter.run import Run
+
+        return Run.load(Path(self.folder))
 
 
 def settings(

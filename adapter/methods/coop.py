@@ -1,4 +1,4 @@
-"""CoOp: learnt context words in front of each class name."""
+"""CoOp: learnt context words in front of each class name; as its paper has it, and as printed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from adapter.methods.zero_shot import CosineClassifier
 if TYPE_CHECKING:
     import torch
 
+WARMUP_RATE = 1e-5  # CoOp's code, configs/trainers/CoOp/rn50.yaml: one epoch at this rate
+
 
 @dataclass(frozen=True, kw_only=True)
 class CoOp:
@@ -18,36 +20,44 @@ class CoOp:
 
     The prompt of class k is [V]_1 ... [V]_M [name of k]., with context vectors shared by all
     classes, and p(k | x) = softmax_k(exp(t) cos(f(x), g(prompt_k))). The cross-entropy is
-    minimized over the context alone. As in CoOp both towers stay frozen.
+    minimized over the context alone, by SGD with a first epoch at a small constant rate and a
+    cosine that changes once per epoch (``trainers/coop.py`` and its configs, MIT). Both towers
+    stay frozen, as in CoOp. Of its augmentation, flips are here, random crops are not.
 
     Attributes:
         context: M.
-        steps: Updates.
+        epochs: Passes over the training images.
+        steps: Updates; 0 takes ``epochs``.
         batch_size: Images per update.
-        lr: Of SGD, with cosine decay.
+        lr: Of SGD, with momentum 0.9 and weight decay 5e-4.
+        flips: Draw from every view of the cache.
     """
 
     context: int = 16
-    steps: int = 2000
-    batch_size: int = 64
+    epochs: int = 200
+    steps: int = 0
+    batch_size: int = 32
     lr: float = 0.002
+    flips: bool = True
     needs_text: bool = True
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        require(self.context > 0, f"context must be at least 1, not {self.context}")
-        require(self.steps > 0, f"steps must be at least 1, not {self.steps}")
+        _check(self)
 
     def fit(self, data: FoldData) -> CosineClassifier:
         """Learn the context."""
         import torch
 
+        from adapter.methods.loop import cosine, epochs_to_steps
         from adapter.methods.tuning import random_tokens, tune_prompts
 
         text = data.text()
         template = text.template(self.context, [name.rstrip(".") for name in data.class_names])
         context = random_tokens((self.context, text.width), data.seed, text.device)  # [M, D]
         classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
+        epoch = epochs_to_steps(1, len(classes), self.batch_size)
+        steps = self.steps or self.epochs * epoch
 
         def prompts() -> torch.Tensor:
             learnt = context[None].expand(len(data.class_names), -1, -1)  # [K, M, D]
@@ -56,20 +66,120 @@ class CoOp:
         def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.cross_entropy(logits, classes[batch])
 
+        def factor(step: int) -> float:
+            if steps >= 2 * epoch and step < epoch:
+                return WARMUP_RATE / self.lr
+            return cosine(step // epoch * epoch, steps)
+
         tuned = tune_prompts(
             data,
-            [context],
+            {"context": context},
             prompts,
             loss_of,
-            steps=self.steps,
+            torch.optim.SGD([context], lr=self.lr, momentum=0.9, weight_decay=5e-4),
+            steps=steps,
             batch_size=self.batch_size,
-            lr=self.lr,
-            optimizer="sgd",
+            factor=factor,
+            flips=self.flips,
         )
-        return CosineClassifier(data, tuned, text.logit_scale)
+        return CosineClassifier.of(data, tuned)
 
     def quick(self) -> CoOp:
         """Return the same with few steps and learnt vectors."""
-        return replace(
-            self, context=min(self.context, 4), steps=min(self.steps, 60), lr=10 * self.lr
+        return replace(self, context=min(self.context, 4), steps=60, lr=10 * self.lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoOpPrinted:
+    """The row "CoOp" of the ordinal papers, which is not CoOp's own training.
+
+    OrdinalCLIP's code (``configs/meta_cfgs/morph_compare.yaml``,
+    ``models/prompt_leaners/plain_prompt_learner.py``, MIT), whose numbers later papers print,
+    begins the context with words, trains the embeddings of the class names too, and adds the
+    divergence from text to image of :func:`adapter.methods.losses.text_image_kl` to the
+    cross-entropy, with RAdam. There the image tower is trained as well; here it stays frozen, so
+    expect less than the printed numbers.
+
+    Attributes:
+        init_words: What the context begins as.
+        epochs: Passes over the training images.
+        steps: Updates; 0 takes ``epochs``.
+        batch_size: Images per update.
+        lr: Of RAdam, with a cosine that changes once per epoch. The original's 1e-4 belongs to a
+            trained image tower; with prompts alone, more is needed.
+        weight_decay: Of RAdam.
+        kl_weight: Of the divergence beside the cross-entropy.
+        flips: Draw from every view of the cache.
+    """
+
+    init_words: str = "age estimation: the age of the person is"
+    epochs: int = 100
+    steps: int = 0
+    batch_size: int = 32
+    lr: float = 0.002
+    weight_decay: float = 5e-4
+    kl_weight: float = 1.0
+    flips: bool = True
+    needs_text: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        require(bool(self.init_words.strip()), "init_words must not be empty")
+        _check(self)
+
+    def fit(self, data: FoldData) -> CosineClassifier:
+        """Learn context and class names."""
+        import torch
+
+        from adapter.methods.loop import cosine, epochs_to_steps
+        from adapter.methods.losses import text_image_kl
+        from adapter.methods.tuning import tune_prompts
+
+        text = data.text()
+        names = [name.rstrip(".") for name in data.class_names]
+        ids = text.tokenize([f"{self.init_words} {name}." for name in names])  # [K, T]
+        first = text.embed(ids)  # [K, T, D]
+        size = int(text.word_mask(text.tokenize([self.init_words])).sum())  # words of the context
+        words = text.word_mask(ids)  # [K, T]
+        stop = words.sum(dim=1)  # [K], the position of the full stop
+        places = torch.arange(ids.shape[1], device=text.device)[None]
+        of_class = (words & (places > size) & (places < stop[:, None]))[..., None]  # [K, T, 1]
+        context = torch.nn.Parameter(first[0, 1 : 1 + size].clone())  # [M, D], shared
+        ranks = torch.nn.Parameter(first.clone())  # [K, T, D], read where of_class is true
+        classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
+        epoch = epochs_to_steps(1, len(classes), self.batch_size)
+        steps = self.steps or self.epochs * epoch
+
+        def prompts() -> torch.Tensor:
+            shared = context[None].expand(len(ids), -1, -1)  # [K, M, D]
+            begun = torch.cat([first[:, :1], shared, first[:, 1 + size :]], dim=1)  # [K, T, D]
+            return text.encode_embedded(ids, torch.where(of_class, ranks, begun))  # [K, E]
+
+        def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+            entropy = torch.nn.functional.cross_entropy(logits, classes[batch])
+            return entropy + self.kl_weight * text_image_kl(logits, classes[batch])
+
+        tuned = tune_prompts(
+            data,
+            {"context": context, "ranks": ranks},
+            prompts,
+            loss_of,
+            torch.optim.RAdam([context, ranks], lr=self.lr, weight_decay=self.weight_decay),
+            steps=steps,
+            batch_size=self.batch_size,
+            factor=lambda step: cosine(step // epoch * epoch, steps),
+            flips=self.flips,
         )
+        return CosineClassifier.of(data, tuned)
+
+    def quick(self) -> CoOpPrinted:
+        """Return the same with few steps."""
+        return replace(self, steps=60, lr=10 * self.lr)
+
+
+def _check(method: CoOp | CoOpPrinted) -> None:
+    if isinstance(method, CoOp):
+        require(method.context > 0, f"context must be at least 1, not {method.context}")
+    require(method.epochs > 0, f"epochs must be at least 1, not {method.epochs}")
+    require(method.steps >= 0, f"steps must not be negative, not {method.steps}")
+    require(method.batch_size > 0, f"batch_size must be at least 1, not {method.batch_size}")

@@ -13,6 +13,7 @@ from adapter.methods.method import (
     Array,
     Features,
     FoldData,
+    ImageVectors,
     Prediction,
     Rows,
     from_probabilities,
@@ -105,25 +106,39 @@ class LinearProbe:
             data.on_progress(number + 1, len(STRENGTHS) + 1)
         table = fit_softmax(x, classes, count, min(tried)[1], self.iterations)
         data.on_progress(len(STRENGTHS) + 1, len(STRENGTHS) + 1)
-        return LinearPredictor(data, self.features, mean, scale, table)
+        return LinearPredictor(
+            features=self.features,
+            mean=mean,
+            scale=scale,
+            table=table,
+            class_values=data.class_values,
+        )
 
     def quick(self) -> LinearProbe:
         """Return the same with few iterations."""
         return LinearProbe(features=self.features, iterations=min(self.iterations, 50))
 
 
+@dataclass(frozen=True, kw_only=True)
 class LinearPredictor:
-    """A fitted probe."""
+    """A fitted probe.
 
-    def __init__(
-        self, data: FoldData, features: Features, mean: Array, scale: Array, table: Array
-    ) -> None:
-        self._vectors, self._class_values = data.vectors, data.class_values
-        self._features: Features = features
-        self._mean, self._scale, self._table = mean, scale, table
+    Attributes:
+        features: Which features it reads.
+        mean: float64 [F], of the training part.
+        scale: float64 [F], its deviation.
+        table: float64 [F + 1, K], weights and then biases.
+        class_values: float64 [K].
+    """
 
-    def __call__(self, rows: Rows) -> Prediction:
+    features: Features
+    mean: Array
+    scale: Array
+    table: Array
+    class_values: Array
+
+    def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
         """Predict classes and their expected value."""
-        x = (self._vectors.of(self._features, rows) - self._mean) / self._scale
-        probabilities = softmax(x @ self._table[:-1] + self._table[-1])  # [n, K]
-        return from_probabilities(probabilities, self._class_values)
+        x = (vectors.of(self.features, rows) - self.mean) / self.scale
+        probabilities = softmax(x @ self.table[:-1] + self.table[-1])  # [n, K]
+        return from_probabilities(probabilities, self.class_values)

@@ -1,12 +1,12 @@
 """What every method is given, and what it hands back.
 
     predictor = RidgeProbe().fit(data)
-    prediction = predictor(data.test.rows)
+    prediction = predictor.predict(data.vectors, data.test.rows)
     prediction.values          float64 [n], in the labels' unit
     prediction.probabilities   float64 [n, K] over data.classes, from classifiers
 
 A method is a frozen dataclass of hyperparameters. It sees labels of the training part only; the
-rows of the test part are for :class:`Predictor`.
+rows of the test part are for :class:`adapter.methods.predictor.Predictor`, which is plain data.
 
 Nothing here imports torch, so that recipes can be listed at once.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from adapter.methods.predictor import Predictor
     from adapter.methods.text import SoftText
     from featcache.reading.cache import Cache
 
@@ -38,10 +39,18 @@ CHUNK = 256  # images whose tokens are in memory at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One part of a split: rows int64 [n] of the cache and values float64 [n]."""
+    """One part of a split.
+
+    Attributes:
+        rows: int64 [n], rows of the cache.
+        values: float64 [n].
+        distributions: float64 [n, L], how raters spread over L levels from the lowest to the
+            highest, rows sum to 1; None where the data set has none.
+    """
 
     rows: Rows
     values: Array
+    distributions: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +64,6 @@ class Prediction:
 
     values: Array
     probabilities: Array | None = None
-
-
-class Predictor(Protocol):
-    """A fitted method."""
-
-    def __call__(self, rows: Rows) -> Prediction:
-        """Predict for rows int64 [n] of the cache that it was fitted on."""
 
 
 class Method(Protocol):
@@ -88,6 +90,12 @@ class ImageVectors:
     def __init__(self, cache: Cache, view: str = "original") -> None:
         self.cache = cache
         self.view = view
+
+    @cached_property
+    def views(self) -> tuple[ImageVectors, ...]:
+        """The vectors of every view of the cache, this one first."""
+        others = (view for view in self.cache.views if view != self.view)
+        return (self, *(ImageVectors(self.cache, view) for view in others))
 
     @cached_property
     def pooled(self) -> NDArray[np.float32]:
@@ -130,10 +138,14 @@ class FoldData:
         train: What is learnt from.
         val: The data set's validation part; often empty.
         test: What is predicted; methods take no label from it.
-        class_values: float64 [K], the values that labels have, ascending.
+        class_values: float64 [K], the values that labels have, ascending; with ``binned``, the
+            centers of the bins that labels fall into.
         class_names: K short names, for prompts whose words are learnt.
         class_prompts: K whole prompts.
         antonyms: A prompt of the high end of the scale and one of the low end.
+        scale: Lowest and highest value that a label can have, as the data set declares it;
+            None takes the smallest and the largest class.
+        binned: Labels are any numbers; a label's class is the one whose value is nearest.
         device: Where to compute.
         folder: Where a method may keep its own state, to go on after a stop.
         on_progress: Told (steps done, steps in all).
@@ -155,11 +167,15 @@ class FoldData:
     antonyms: tuple[str, str]
     device: str
     folder: Path
+    scale: tuple[float, float] | None = None
+    binned: bool = False
     on_progress: Callable[[int, int], None] = lambda done, steps: None
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Smallest and largest class."""
+        """Lowest and highest value of the scale of the labels."""
+        if self.scale is not None:
+            return self.scale
         return float(self.class_values[0]), float(self.class_values[-1])
 
     def classes_of(self, part: Part) -> Rows:
@@ -168,6 +184,9 @@ class FoldData:
         Raises:
             LabelsError: A value is not that of a class.
         """
+        if self.binned:
+            edges = (self.class_values[1:] + self.class_values[:-1]) / 2  # [K - 1]
+            return np.searchsorted(edges, part.values, side="right").astype(np.int64)
         numbers = np.searchsorted(self.class_values, part.values)
         numbers = numbers.clip(max=len(self.class_values) - 1)
         unknown = self.class_values[numbers] != part.values

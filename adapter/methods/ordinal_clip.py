@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -13,22 +13,28 @@ from adapter.methods.zero_shot import CosineClassifier
 if TYPE_CHECKING:
     import torch
 
-Interpolation = Literal["linear", "inverse"]
+Interpolation = Literal["linear", "inverse", "normal"]
 
 
 def interpolation_weights(ranks: int, base_ranks: int, kind: Interpolation = "linear") -> Array:
     """Weights of the base ranks in each rank, float64 [K, K'], rows with sum 1.
 
     Base rank j stands at b_j, K' places from 0 to K - 1 at equal distances (the middle, for one).
-    With d = |k - b_j|, ``linear`` gives 1 - d / (K - 1) and ``inverse`` 1 / (d + 1e-5), then
-    each row is divided by its sum.
+    With d = |k - b_j|, ``linear`` gives 1 - d / (K - 1), ``inverse`` 1 / (d + 1e-5) and ``normal``
+    exp(-d^2); then each row is divided by its sum.
 
     Source: Li et al., "OrdinalCLIP", NeurIPS 2022, section 3.3; released code,
     ``ordinalclip/models/prompt_leaners/rank_prompt_learner.py``.
     """
     places = np.linspace(0, ranks - 1, base_ranks) if base_ranks > 1 else [(ranks - 1) / 2]
     distance = np.abs(np.arange(ranks)[:, None] - np.asarray(places)[None])  # [K, K']
-    weights = 1 - distance / (ranks - 1) if kind == "linear" else 1 / (distance + 1e-5)
+    if kind == "linear":
+        weights = 1 - distance / (ranks - 1)
+    elif kind == "inverse":
+        weights = 1 / (distance + 1e-5)
+    else:
+        # The largest entry of a row becomes 1 before the division: far ranks would be 0 / 0.
+        weights = np.exp((distance**2).min(axis=1, keepdims=True) - distance**2)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
 
 
@@ -36,28 +42,39 @@ def interpolation_weights(ranks: int, base_ranks: int, kind: Interpolation = "li
 class OrdinalClip:
     """Li et al., "OrdinalCLIP: learning rank prompts for language-guided ordinal regression".
 
-    NeurIPS 2022. The prompt of rank k is [V]_1 ... [V]_M [R_k]., where R_k is a sum of base rank
-    embeddings with the weights of :func:`interpolation_weights`; the cross-entropy over ranks is
-    minimized over context and base ranks. Two things differ from the authors' code: their image
-    tower is trained too, here it is frozen as for all methods; and the loss is from image to
-    text only.
+    NeurIPS 2022; released code (MIT). The prompt of rank k is [V]_1 ... [V]_M [R_k]., where R_k is
+    a sum of base rank embeddings with the weights of :func:`interpolation_weights`. The
+    cross-entropy over ranks and the divergence from text to image
+    (:func:`adapter.methods.losses.text_image_kl`; ``runner/runner.py``) are minimized over context
+    and base ranks. The authors train their image tower too (a VGG-16); here it is frozen, so
+    expect less than the printed numbers.
 
     Attributes:
-        context: M.
-        base_ranks: K', at most the number of classes.
-        interpolation: Form of the weights.
-        steps: Updates.
+        init_words: What the context begins as; empty draws ``context`` random vectors.
+        context: M, without ``init_words``.
+        base_ranks: K', at most the number of ranks.
+        interpolation: Of the ranks.
+        epochs: Passes over the training images.
+        steps: Updates; 0 takes ``epochs``.
         batch_size: Images per update.
-        lr: Of RAdam, with cosine decay. The authors take 1e-4 with a trained image tower; with
-            nothing but prompts to learn, more is needed.
+        lr: Of RAdam, with a cosine that changes once per epoch. The original's 1e-4 belongs to a
+            trained image tower; with nothing but prompts to learn, more is needed.
+        weight_decay: Of RAdam.
+        kl_weight: Of the divergence beside the cross-entropy; 0 leaves it out.
+        flips: Draw from every view of the cache.
     """
 
+    init_words: str = "age estimation: the age of the person is"
     context: int = 10
     base_ranks: int = 3
     interpolation: Interpolation = "linear"
-    steps: int = 2000
-    batch_size: int = 64
+    epochs: int = 100
+    steps: int = 0
+    batch_size: int = 32
     lr: float = 0.002
+    weight_decay: float = 5e-4
+    kl_weight: float = 1.0
+    flips: bool = True
     needs_text: bool = True
 
     def __post_init__(self) -> None:
@@ -65,22 +82,26 @@ class OrdinalClip:
         require(self.context > 0, f"context must be at least 1, not {self.context}")
         require(self.base_ranks > 0, f"base_ranks must be at least 1, not {self.base_ranks}")
         require(
-            self.interpolation in ("linear", "inverse"),
-            f"interpolation must be linear or inverse, not {self.interpolation!r}",
+            self.interpolation in get_args(Interpolation),
+            f"interpolation must be one of {', '.join(get_args(Interpolation))}, "
+            f"not {self.interpolation!r}",
         )
-        require(self.steps > 0, f"steps must be at least 1, not {self.steps}")
+        require(self.epochs > 0, f"epochs must be at least 1, not {self.epochs}")
+        require(self.steps >= 0, f"steps must not be negative, not {self.steps}")
 
     def fit(self, data: FoldData) -> CosineClassifier:
         """Learn context and base ranks."""
         import torch
 
+        from adapter.methods.loop import cosine, epochs_to_steps
+        from adapter.methods.losses import text_image_kl
         from adapter.methods.tuning import random_tokens, tune_prompts
 
         text = data.text()
         ranks = len(data.class_values)
         base_ranks = min(self.base_ranks, ranks)
-        template = text.template(self.context + 1, [""] * ranks)
-        context = random_tokens((self.context, text.width), data.seed, text.device)  # [M, D]
+        context = self._context(data)  # [M, D]
+        template = text.template(len(context) + 1, [""] * ranks)
         base = random_tokens((base_ranks, text.width), data.seed + 1, text.device)  # [K', D]
         weights = torch.tensor(
             interpolation_weights(ranks, base_ranks, self.interpolation),
@@ -88,6 +109,8 @@ class OrdinalClip:
             device=text.device,
         )  # [K, K']
         classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
+        epoch = epochs_to_steps(1, len(classes), self.batch_size)
+        steps = self.steps or self.epochs * epoch
 
         def prompts() -> torch.Tensor:
             rank = (weights @ base)[:, None]  # [K, 1, D]
@@ -95,22 +118,36 @@ class OrdinalClip:
             return text.encode_soft(template, learnt)  # [K, E]
 
         def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.cross_entropy(logits, classes[batch])
+            loss = torch.nn.functional.cross_entropy(logits, classes[batch])
+            if self.kl_weight:
+                loss = loss + self.kl_weight * text_image_kl(logits, classes[batch])
+            return loss
 
         tuned = tune_prompts(
             data,
-            [context, base],
+            {"context": context, "base": base},
             prompts,
             loss_of,
-            steps=self.steps,
+            torch.optim.RAdam([context, base], lr=self.lr, weight_decay=self.weight_decay),
+            steps=steps,
             batch_size=self.batch_size,
-            lr=self.lr,
-            optimizer="radam",
+            factor=lambda step: cosine(step // epoch * epoch, steps),
+            flips=self.flips,
         )
-        return CosineClassifier(data, tuned, text.logit_scale)
+        return CosineClassifier.of(data, tuned)
+
+    def _context(self, data: FoldData) -> torch.nn.Parameter:
+        """Return the context as it begins: [M, D]."""
+        import torch
+
+        from adapter.methods.tuning import random_tokens
+
+        text = data.text()
+        if not self.init_words:
+            return random_tokens((self.context, text.width), data.seed, text.device)
+        ids = text.tokenize([self.init_words])
+        return torch.nn.Parameter(text.embed(ids)[text.word_mask(ids)].clone())
 
     def quick(self) -> OrdinalClip:
         """Return the same with few steps and learnt vectors."""
-        return replace(
-            self, context=min(self.context, 4), steps=min(self.steps, 60), lr=10 * self.lr
-        )
+        return replace(self, init_words="", context=min(self.context, 4), steps=60, lr=10 * self.lr)

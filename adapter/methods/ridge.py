@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adapter.methods.method import Array, Features, FoldData, Prediction, Rows, require
+from adapter.methods.method import (
+    Array,
+    Features,
+    FoldData,
+    ImageVectors,
+    Prediction,
+    Rows,
+    require,
+)
 
 # From nearly least squares to nearly the mean, in units of the mean squared singular value.
 STRENGTHS = tuple(10.0**power for power in range(-6, 5))
@@ -25,7 +33,7 @@ class RidgeFit(NamedTuple):
 def fit_ridge(x: Array, y: Array, strengths: tuple[float, ...] = STRENGTHS) -> RidgeFit:
     """Fit a ridge regression whose strength leave-one-out prediction chooses.
 
-    With centerd X = U S V^T and H = U diag(s^2 / (s^2 + a)) U^T + 1/n, leaving image i out gives
+    With centered X = U S V^T and H = U diag(s^2 / (s^2 + a)) U^T + 1/n, leaving image i out gives
     the error (y_i - yhat_i) / (1 - H_ii): exact, without refitting (Golub, Heath, Wahba,
     "Generalized cross-validation", Technometrics 1979, equation 1.2; PRESS).
 
@@ -71,27 +79,45 @@ class RidgeProbe:
 
     def fit(self, data: FoldData) -> RidgePredictor:
         """Solve for the weights."""
-        return RidgePredictor(data, self.features)
+        x = data.vectors.of(self.features, data.train.rows)  # [n, F]
+        mean, scale = standardizer(x)
+        found = fit_ridge((x - mean) / scale, data.train.values)
+        data.on_progress(1, 1)
+        return RidgePredictor(
+            features=self.features,
+            mean=mean,
+            scale=scale,
+            weights=found.weights,
+            intercept=found.intercept,
+        )
 
     def quick(self) -> RidgeProbe:
         """Return itself: there are no steps."""
         return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class RidgePredictor:
-    """A fitted probe."""
+    """A fitted probe.
 
-    def __init__(self, data: FoldData, features: Features) -> None:
-        self._vectors, self._features = data.vectors, features
-        x = data.vectors.of(features, data.train.rows)  # [n, F]
-        self._mean, self._scale = standardizer(x)
-        self._fit = fit_ridge((x - self._mean) / self._scale, data.train.values)
-        data.on_progress(1, 1)
+    Attributes:
+        features: Which features it reads.
+        mean: float64 [F], of the training part.
+        scale: float64 [F], its deviation.
+        weights: float64 [F].
+        intercept: In the labels' unit.
+    """
 
-    def __call__(self, rows: Rows) -> Prediction:
+    features: Features
+    mean: Array
+    scale: Array
+    weights: Array
+    intercept: float
+
+    def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
         """Predict values."""
-        x = (self._vectors.of(self._features, rows) - self._mean) / self._scale
-        return Prediction(values=x @ self._fit.weights + self._fit.intercept)
+        x = (vectors.of(self.features, rows) - self.mean) / self.scale
+        return Prediction(values=x @ self.weights + self.intercept)
 
 
 def standardizer(x: Array) -> tuple[Array, Array]:

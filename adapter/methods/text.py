@@ -83,30 +83,53 @@ class SoftText:
             float32 [K, E], normalized; gradients reach ``learnt``.
         """
         rows = torch.arange(len(template.ids), device=self.device)[:, None]  # [K, 1]
+        words = self.embed(template.ids).index_put((rows, template.slots), learnt)  # [K, T, D]
+        return self.encode_embedded(template.ids, words)
+
+    def encode_embedded(self, ids: Tensor, words: Tensor) -> Tensor:
+        """Encode prompts whose token embeddings are given.
+
+        Args:
+            ids: int64 [K, T], the tokens, which say where each prompt ends.
+            words: float32 [K, T, D], what takes the place of their embeddings.
+
+        Returns:
+            float32 [K, E], normalized; gradients reach ``words``.
+        """
 
         def replace(module: Any, inputs: Any, output: Tensor) -> Tensor:
-            return output.index_put((rows, template.slots), learnt.to(output.dtype))  # [K, T, D]
+            return words.to(output.dtype)
 
         handle = self._embedding.register_forward_hook(replace)
         try:
-            pooled: Tensor = self._model.encode_text(template.ids, normalize=False)  # [K, E]
+            pooled: Tensor = self._model.encode_text(ids, normalize=False)  # [K, E]
         finally:
             handle.remove()
         return torch.nn.functional.normalize(pooled.float(), dim=-1)
 
-    def template(self, before: int, texts: Sequence[str], after: int = 0) -> Template:
+    def word_mask(self, ids: Tensor) -> Tensor:
+        """Return bool [K, T], true between the start token and the end token of each prompt."""
+        end = self.tokenize([PLACEHOLDER])[0, 2]
+        places = torch.arange(ids.shape[1], device=self.device)[None]  # [1, T]
+        stops = (ids == end).int().argmax(dim=1)[:, None]  # [K, 1], the first end token
+        return (places > 0) & (places < stops)
+
+    def template(
+        self, before: int, texts: Sequence[str], after: int = 0, stop: str = "."
+    ) -> Template:
         """Tokenize ``[v]...[v] text [v]...[v].`` with ``before`` and ``after`` learnt vectors.
 
-        An empty text gives a prompt of learnt vectors only.
+        An empty text gives a prompt of learnt vectors only; ``stop`` is what ends each prompt, a
+        text of one token, or empty.
         """
         rooms = [" ".join([PLACEHOLDER] * count) for count in (before, after)]
-        prompts = [" ".join(filter(None, [rooms[0], text, rooms[1]])) + "." for text in texts]
+        prompts = [" ".join(filter(None, [rooms[0], text, rooms[1]])) + stop for text in texts]
         ids = self.tokenize(prompts)  # [K, T]
         word, end = self.tokenize([PLACEHOLDER])[0, 1:3].tolist()
         slots = []
         for row in ids.tolist():
-            stop = row.index(end) - 1  # position of the full stop
-            slots.append([*range(1, 1 + before), *range(stop - after, stop)])
+            last = row.index(end) - (1 if stop else 0)  # position behind the learnt vectors
+            slots.append([*range(1, 1 + before), *range(last - after, last)])
         found = torch.tensor(slots, dtype=torch.int64, device=self.device)  # [K, S]
         if not bool((ids.gather(1, found) == word).all()):
             raise ConfigError(

@@ -1,29 +1,27 @@
-"""The loop that all prompt-tuned methods share: cached image embeddings, gradients through text.
+"""What prompt-tuned methods share: cached image embeddings, gradients through the text tower.
 
 An update costs one pass of a few prompts through the text tower; images are rows of a matrix.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from adapter.errors import TrainingError
+from adapter.methods.loop import batch_of, run_steps
 from adapter.methods.method import unit_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     from adapter.methods.method import FoldData
 
-Optimizer = Literal["sgd", "radam"]
 INIT_STD = 0.02  # of learnt token embeddings, in CoOp's, OrdinalCLIP's and CLIP-IQA+'s code
-REPORT_EVERY = 20
 
 
 def random_tokens(shape: Sequence[int], seed: int, device: torch.device) -> torch.nn.Parameter:
@@ -32,30 +30,57 @@ def random_tokens(shape: Sequence[int], seed: int, device: torch.device) -> torc
     return torch.nn.Parameter((INIT_STD * torch.randn(*shape, generator=generator)).to(device))
 
 
+class TrainingImages:
+    """The pooled embeddings of a fold's training part, in every view, drawn by step.
+
+    Attributes:
+        vectors: float32 [V, n, E], on the device; of unit length unless ``unit`` was false.
+    """
+
+    def __init__(
+        self, data: FoldData, device: torch.device, *, flips: bool = True, unit: bool = True
+    ) -> None:
+        views = data.vectors.views if flips else (data.vectors,)
+        found = [view.of("pooled", data.train.rows) for view in views]
+        self.vectors = torch.tensor(
+            np.stack([unit_rows(x) if unit else x for x in found]),
+            dtype=torch.float32,
+            device=device,
+        )  # [V, n, E]
+        self._seed = data.seed
+
+    def batch(self, positions: NDArray[np.int64], step: int) -> Tensor:
+        """Return float32 [b, E]: each image in a view that (seed, step) draws."""
+        draw = np.random.default_rng([self._seed, step, 1])
+        views = draw.integers(len(self.vectors), size=len(positions))
+        return self.vectors[torch.from_numpy(views), torch.from_numpy(positions)]
+
+
 def tune_prompts(
     data: FoldData,
-    parameters: Sequence[torch.nn.Parameter],
+    parameters: Mapping[str, Tensor],
     prompts: Callable[[], Tensor],
     loss_of: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
     *,
     steps: int,
     batch_size: int,
-    lr: float,
-    optimizer: Optimizer,
+    factor: Callable[[int], float],
+    flips: bool = True,
 ) -> NDArray[np.float32]:
-    """Minimize a loss over batches of a fold's training images, with a cosine schedule to zero.
+    """Minimize a loss over batches of a fold's training images.
 
     Args:
-        data: The fold; its seed determines the order of images.
+        data: The fold; its seed determines the order of images and their views.
         parameters: What is learnt, in place.
         prompts: Encodes the prompts of the parameters as they are: float32 [K, E], normalized.
         loss_of: From logits [b, K], the cosines of images and prompts times CLIP's scale, and
             int64 [b], the images' positions in the training part, to the mean loss.
+        optimizer: Over the parameters.
         steps: Updates.
         batch_size: b; images are drawn anew each epoch, without replacement within it.
-        lr: Learning rate at the first step.
-        optimizer: ``sgd`` with momentum 0.9 and weight decay 5e-4 (CoOp), or ``radam``
-            (OrdinalCLIP).
+        factor: Of the learning rate, at a step.
+        flips: Draw from every view that the cache holds.
 
     Returns:
         float32 [K, E], the learnt prompts, encoded.
@@ -64,33 +89,15 @@ def tune_prompts(
         TrainingError: The loss is not finite.
     """
     text = data.text()
-    images = torch.tensor(
-        unit_rows(data.vectors.of("pooled", data.train.rows)),
-        dtype=torch.float32,
-        device=text.device,
-    )  # [n, E]
-    generator = torch.Generator().manual_seed(data.seed)
-    stepper: torch.optim.Optimizer = (
-        torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=5e-4)
-        if optimizer == "sgd"
-        else torch.optim.RAdam(parameters, lr=lr)
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, T_max=steps)
-    order = torch.empty(0, dtype=torch.int64)
-    for step in range(1, steps + 1):
-        if len(order) == 0:
-            order = torch.randperm(len(images), generator=generator)
-        batch, order = order[:batch_size], order[batch_size:]
-        logits = text.logit_scale * images[batch] @ prompts().T  # [b, K]
-        loss = loss_of(logits, batch)
-        stepper.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        stepper.step()
-        schedule.step()
-        if step % REPORT_EVERY == 0 or step == steps:
-            if not bool(torch.isfinite(loss)):
-                raise TrainingError(f"the loss is {float(loss)} at step {step}; lower lr ({lr:g})")
-            data.on_progress(step, steps)
+    images = TrainingImages(data, text.device, flips=flips)
+    count = len(data.train.rows)
+
+    def step_loss(step: int) -> Tensor:
+        positions = batch_of(count, batch_size, step, data.seed)  # [b]
+        logits = text.logit_scale * images.batch(positions, step) @ prompts().T  # [b, K]
+        return loss_of(logits, torch.from_numpy(positions).to(text.device))
+
+    run_steps(data, parameters, optimizer, step_loss, steps, factor=factor)
     with torch.no_grad():
         encoded: NDArray[np.float32] = prompts().cpu().numpy()
     return encoded

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from adapter.methods.method import (
     Array,
     FoldData,
+    ImageVectors,
     Prediction,
     Rows,
     from_probabilities,
@@ -32,26 +33,41 @@ class ZeroShot:
     def fit(self, data: FoldData) -> CosineClassifier:
         """Encode the class prompts."""
         text = data.text()
-        prompts = text.encode(data.class_prompts).cpu().numpy()
-        return CosineClassifier(data, prompts, text.logit_scale)
+        return CosineClassifier.of(data, text.encode(data.class_prompts).cpu().numpy())
 
     def quick(self) -> ZeroShot:
         """Return itself: there is nothing to shorten."""
         return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class CosineClassifier:
-    """Softmax over scaled cosines of images [n, E] and class embeddings [K, E]."""
+    """Softmax over scaled cosines of images and classes.
 
-    def __init__(self, data: FoldData, prompts: Any, scale: float) -> None:
-        self._vectors, self._class_values = data.vectors, data.class_values
-        self._prompts, self._scale = unit_rows(prompts), scale
+    Attributes:
+        prompts: float64 [K, E], unit length, one per class.
+        class_values: float64 [K].
+        logit_scale: Factor of the cosines.
+    """
 
-    def __call__(self, rows: Rows) -> Prediction:
+    prompts: Array
+    class_values: Array
+    logit_scale: float
+
+    @classmethod
+    def of(cls, data: FoldData, prompts: Any) -> CosineClassifier:
+        """Take the fold's classes, and prompts [K, E] of any length."""
+        return cls(
+            prompts=unit_rows(prompts),
+            class_values=data.class_values,
+            logit_scale=data.text().logit_scale,
+        )
+
+    def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
         """Predict classes and their expected value."""
-        images = unit_rows(self._vectors.of("pooled", rows))  # [n, E]
+        images = unit_rows(vectors.of("pooled", rows))  # [n, E]
         return from_probabilities(
-            class_probabilities(images, self._prompts, self._scale), self._class_values
+            class_probabilities(images, self.prompts, self.logit_scale), self.class_values
         )
 
 

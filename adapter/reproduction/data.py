@@ -218,7 +218,7 @@ class TaskData:
         on_progress: Callable[[int, int], None],
     ) -> FoldData:
         """Return what a method is given."""
-        task = self.task
+        task, parts = self.task, self.parts(fold)
         return FoldData(
             cache=self.cache,
             vectors=self.vectors,
@@ -227,7 +227,9 @@ class TaskData:
             query=task.query,
             fold=fold,
             seed=seed,
-            **self.parts(fold),
+            train=parts["train"],
+            val=parts["val"],
+            test=parts["test"],
             class_values=np.array(task.class_values, np.float64),
             class_names=task.class_names,
             class_prompts=task.class_prompts,

@@ -265,7 +265,7 @@ class _Run:
     def _compute(self, method: Method, data: FoldData) -> CellResult:
         """Fit on one fold, predict its test part, and time both."""
         started = time.monotonic()
-        prediction = method.fit(data)(data.test.rows)
+        prediction = method.fit(data).predict(data.vectors, data.test.rows)
         seconds = round(time.monotonic() - started, 3)
         return CellResult.of(prediction, data, seconds=seconds, device=self.results.device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 CLASSES = 4
 DIM = 192  # the demo backbone's embeddings
+PROMPTS = (
+    "a photo of a child.",
+    "a photo of a teenager.",
+    "a photo of an adult.",
+    "a photo of an old person.",
+)
 
 
 @dataclass
@@ -26,6 +33,10 @@ class Vectors:
     pooled: np.ndarray
     mean_tokens: np.ndarray
     view: str = "original"
+
+    @property
+    def views(self) -> tuple[Vectors, ...]:
+        return (self,)
 
     def of(self, features: str, rows: np.ndarray) -> np.ndarray:
         parts = {
@@ -50,11 +61,20 @@ def make_fold(soft_text: SoftText, tmp_path: Path) -> Callable[..., FoldData]:
     """Return a function that makes a fold; ``shuffle`` breaks the tie of label and features."""
     from adapter.methods.method import FoldData, Part
 
-    def make(images: int = 200, *, shuffle: bool = False, **changes: Any) -> FoldData:
+    number = itertools.count()  # each fold keeps its state in a folder of its own
+
+    def make(
+        images: int = 200, *, shuffle: bool = False, aligned: float = 0.0, **changes: Any
+    ) -> FoldData:
         generator = np.random.default_rng(0)
         classes = generator.integers(0, CLASSES, images)
         centers = generator.normal(size=(CLASSES, DIM))
         pooled = centers[classes] + generator.normal(size=(images, DIM))
+        if aligned:  # images that lie near the prompt of their class
+            prompts = soft_text.encode(PROMPTS).numpy()
+            prompts = prompts - prompts.mean(axis=0)
+            prompts /= np.linalg.norm(prompts, axis=1, keepdims=True)
+            pooled = aligned * np.sqrt(DIM) * prompts[classes] + pooled
         tokens = 0.5 * pooled[:, :32] + generator.normal(size=(images, 32))
         if shuffle:
             classes = generator.permutation(classes)
@@ -74,15 +94,10 @@ def make_fold(soft_text: SoftText, tmp_path: Path) -> Callable[..., FoldData]:
             test=Part(rows=rows[cut:], values=values[cut:]),
             class_values=10.0 + np.arange(CLASSES),
             class_names=("a child", "a teenager", "an adult", "an old person"),
-            class_prompts=(
-                "a photo of a child.",
-                "a photo of a teenager.",
-                "a photo of an adult.",
-                "a photo of an old person.",
-            ),
+            class_prompts=PROMPTS,
             antonyms=("an old person.", "a child."),
             device="cpu",
-            folder=tmp_path,
+            folder=tmp_path / f"fold-{next(number)}",
         )
         return replace(data, **changes)
 
@@ -94,7 +109,7 @@ def accuracy() -> Callable[..., float]:
     """Return a function: share of test images whose nearest class is right."""
 
     def measure(method: Any, data: FoldData) -> float:
-        prediction = method.fit(data)(data.test.rows)
+        prediction = method.fit(data).predict(data.vectors, data.test.rows)
         if prediction.probabilities is None:
             distance = np.abs(prediction.values[:, None] - data.class_values[None])
             found = distance.argmin(axis=1)

@@ -19,24 +19,31 @@ def test_score_from_given_embeddings():
 def test_swapping_the_prompts_mirrors_the_scale(make_fold):
     data = make_fold(40)
     low, high = data.value_range
-    straight = ClipIqa().fit(data)(data.test.rows).values
+    straight = ClipIqa().fit(data).predict(data.vectors, data.test.rows).values
     swapped = make_fold(40, antonyms=data.antonyms[::-1])
     np.testing.assert_allclose(
-        ClipIqa().fit(swapped)(data.test.rows).values, low + high - straight, rtol=1e-6
+        ClipIqa().fit(swapped).predict(data.vectors, data.test.rows).values,
+        low + high - straight,
+        rtol=1e-6,
     )
 
 
 def test_tuning_learns_a_planted_order(make_fold):
     data = make_fold()
     method = ClipIqaPlus(context=4, steps=150, lr=0.2)
-    found = method.fit(data)(data.test.rows).values
+    found = method.fit(data).predict(data.vectors, data.test.rows).values
     assert spearmanr(found, data.test.values).statistic > 0.5
     assert data.value_range[0] <= found.min() <= found.max() <= data.value_range[1]
 
 
 def test_learns_nothing_from_shuffled_labels(make_fold):
     data = make_fold(shuffle=True)
-    found = ClipIqaPlus(context=4, steps=150, lr=0.2).fit(data)(data.test.rows).values
+    found = (
+        ClipIqaPlus(context=4, steps=150, lr=0.2)
+        .fit(data)
+        .predict(data.vectors, data.test.rows)
+        .values
+    )
     assert abs(spearmanr(found, data.test.values).statistic) < 0.3
 
 

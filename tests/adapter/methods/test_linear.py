@@ -50,6 +50,6 @@ def test_learns_a_planted_signal_and_nothing_from_shuffled_labels(make_fold, acc
 
 def test_a_class_without_training_images_is_no_obstacle(make_fold):
     data = make_fold(60, class_values=10.0 + np.arange(6), class_names=("x",) * 6)
-    prediction = LinearProbe().fit(data)(data.test.rows)
+    prediction = LinearProbe().fit(data).predict(data.vectors, data.test.rows)
     assert prediction.probabilities.shape == (30, 6)
     assert (prediction.probabilities.argmax(axis=1) < 4).all()

@@ -16,9 +16,9 @@ def problem():
 
 def solve(x, y, penalty):
     """Ridge with an intercept that is not penalized, by the normal equations."""
-    centerd = x - x.mean(axis=0)
+    centered = x - x.mean(axis=0)
     weights = np.linalg.solve(
-        centerd.T @ centerd + penalty * np.eye(x.shape[1]), centerd.T @ (y - y.mean())
+        centered.T @ centered + penalty * np.eye(x.shape[1]), centered.T @ (y - y.mean())
     )
     return weights, y.mean() - x.mean(axis=0) @ weights
 

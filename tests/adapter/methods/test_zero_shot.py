@@ -24,7 +24,7 @@ def test_the_value_is_the_expected_class_value():
 
 def test_agrees_with_the_text_tower(make_fold, soft_text):
     data = make_fold()
-    prediction = ZeroShot().fit(data)(data.test.rows[:3])
+    prediction = ZeroShot().fit(data).predict(data.vectors, data.test.rows[:3])
     prompts = soft_text.encode(data.class_prompts).numpy()
     images = data.vectors.pooled[data.test.rows[:3]]
     cosines = images @ prompts.T / np.linalg.norm(images, axis=1, keepdims=True)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from adapter.errors import ConfigError
+from adapter.methods import get, info, names
+from adapter.methods.antonyms import ATTRIBUTES, METRIC_ENSEMBLE, pairs_of
+from adapter.methods.clip_tuned import ClipTuned
+
+
+def test_every_name_makes_a_method_and_says_where_it_comes_from():
+    assert set(names()) == {
+        *("zero-shot", "clip-iqa", "clip-iqa-plus", "coop", "coop-printed", "ordinal-clip"),
+        *("l2rclip", "numclip", "clip-tuned", "countingclip", "tmcr-frozen"),
+        *("ridge", "softmax", "adapter"),
+    }
+    for name in names():
+        method = get(name)
+        assert callable(method.fit)
+        assert type(method.quick()) is type(method)
+        about = info(name)
+        assert about.needs
+        assert about.source
+        assert about.license
+
+
+def test_a_name_may_set_fields():
+    assert get("countingclip") == ClipTuned(counterfactual=1.0)
+    assert get("countingclip", counterfactual=0.5, steps=3) == ClipTuned(
+        counterfactual=0.5, steps=3
+    )
+
+
+def test_unknown_names_and_settings_are_refused():
+    with pytest.raises(ConfigError, match="no method 'clip'; there are zero-shot"):
+        get("clip")
+    with pytest.raises(ConfigError, match="coop has no setting 'depth'; it has batch_size"):
+        get("coop", depth=3)
+
+
+def test_listing_methods_does_not_import_torch():
+    code = (
+        "import sys; from adapter import methods; [methods.get(n) for n in methods.names()];"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_attributes_and_pairs():
+    assert len(ATTRIBUTES) == 17  # the paper's fifteen, overall quality, aesthetics
+    assert len(METRIC_ENSEMBLE) == 5
+    assert pairs_of(["brightness", ("a cat", "a dog")]) == (
+        ("Bright photo.", "Dark photo."),
+        ("a cat", "a dog"),
+    )
+    with pytest.raises(ConfigError, match="no attribute 'light'"):
+        pairs_of(["light"])
+    for pair in (("a", "a"), ("a", " "), ("a",)):
+        with pytest.raises(ConfigError, match="two different texts"):
+            pairs_of([pair])
