@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from adapter.methods.words import property_of
+
 if TYPE_CHECKING:
     from adapter.methods.method import Array, FoldData
 
@@ -20,7 +22,6 @@ LARGEST_COUNT = 100
 BINS = 10
 
 _COUNT = re.compile(r"\b(?:number|count) of (.+?)\.?$")
-_PROPERTY = re.compile(r"\b(?:quality of|by) (?:the )?(.+?)\.?$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +72,9 @@ def captions_for(data: FoldData, kind: Kind | None = None) -> Captions:
         )
     if kind == "class":
         return Captions(texts=data.class_prompts, values=data.class_values)
-    found = _PROPERTY.search(data.query)
-    what = found[1] if found else "quality"
     low, high = float(data.train.values.min()), float(data.train.values.max())
     edges = np.linspace(low, high, BINS + 1)
-    return Captions(texts=bin_captions(what), values=(edges[1:] + edges[:-1]) / 2)
+    return Captions(texts=bin_captions(property_of(data.query)), values=(edges[1:] + edges[:-1]) / 2)
 
 
 def bin_captions(what: str, bins: int = BINS) -> tuple[str, ...]:

@@ -51,13 +51,18 @@ def subject_of(query: str) -> str:
     return re.sub(r"^(?:the|its|their)\s+", "", subject) or "quality"
 
 
+def property_of(query: str) -> str:
+    """Return what a query measures, without "image quality of"."""
+    return _QUALITY.sub("", subject_of(query))
+
+
 def antonyms_of(query: str) -> Pair:
     """Return a pair of opposite prompts for a query, the high end first."""
     subject = subject_of(query)
     counted = _COUNTED.sub("", subject)
     if counted != subject:
         return f"a photo of many {counted}.", f"a photo without {counted}."
-    measured = _QUALITY.sub("", subject)
+    measured = property_of(query)
     if measured in ("mean opinion score", "image quality"):
         measured = "quality"
     if measured in ATTRIBUTES:
