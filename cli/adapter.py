@@ -1,6 +1,6 @@
 """The `adapter` command."""
 
-from cli import convert, evaluate, rank, reproduce, train
+from cli import convert, evaluate, methods, rank, reproduce, train
 from cli.console import make_app, run
 
 app = make_app(
@@ -12,6 +12,8 @@ app.command("eval")(evaluate.evaluate)
 app.command()(rank.rank)
 app.command()(rank.report)
 app.command(help=reproduce.EXAMPLES)(reproduce.reproduce)
+app.command()(methods.methods)
+app.command()(methods.fit)
 app.command()(convert.convert)
 
 

@@ -16,7 +16,7 @@ from cli.evaluate import RunFolder, caches_of
 from cli.progress import working
 
 if TYPE_CHECKING:
-    from adapter.evaluation.rank import Ranking
+    from adapter.evaluation.ranking import Ranking
 
 
 def rank(

@@ -32,7 +32,7 @@ def parse(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
                 f"--set {assignment}: expected SECTION.FIELD=VALUE, with one of the sections "
                 f"{', '.join(SECTIONS)}"
             )
-        sections[section][field.replace("-", "_")] = _value(text)
+        sections[section][field.replace("-", "_")] = value_of(text)
     return sections
 
 
@@ -53,7 +53,8 @@ def build(cls: Any, section: str, values: dict[str, Any], **defaults: Any) -> An
     return cls(**{**defaults, **values})
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """Read a value as JSON where it is JSON, else as text; lists become tuples."""
     try:
         value = json.loads(text)
     except ValueError:

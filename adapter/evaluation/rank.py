@@ -9,7 +9,6 @@ the fingerprint that the run holds, so a photo is seen exactly as the training i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,34 +16,16 @@ import numpy as np
 from adapter.convert import converted_backbone
 from adapter.errors import CheckpointError
 from adapter.evaluation.predict import By, predict
+from adapter.evaluation.ranking import Ranking, order_by
 from featcache.reading.cache import Cache
-from featcache.storage.tables import ok_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from adapter.run import Run
     from featcache.backbone import BackboneSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """Images of a cache in the order of a query, highest first.
-
-    Attributes:
-        query: The prompt.
-        paths: Of the images [n], below the data set's folder.
-        scores: float64 [n], falling; in the labels' unit when ranked by score.
-        failed: Path to reason, of the images that could not be read.
-    """
-
-    query: str
-    paths: tuple[str, ...]
-    scores: NDArray[np.float64]
-    failed: Mapping[str, str]
+    from featcache.storage.fingerprint import Fingerprint
 
 
 def rank_cache(
@@ -65,18 +46,7 @@ def rank_cache(
     """
     rows = np.arange(len(cache))
     scores = predict(run, cache, query, rows, by=by, device=device)
-    order = np.argsort(-scores, kind="stable")
-    paths = ok_samples(cache.samples)["path"].to_pylist()
-    return Ranking(
-        query=query,
-        paths=tuple(paths[n] for n in order.tolist()),
-        scores=scores[order],
-        failed={
-            row["path"]: row["error"]
-            for row in cache.samples.select(["path", "status", "error"]).to_pylist()
-            if row["status"] != "ok"
-        },
-    )
+    return order_by(cache, query, scores)
 
 
 def backbone_of(run: Run, **changes: str | None) -> BackboneSpec:
@@ -133,6 +103,40 @@ def extract_images(
         FingerprintMismatchError: The backbone is not the run's.
         TooManyFailuresError: More than ``max_failures`` of the images failed.
     """
+    spec = backbone_of(run, **changes)
+    trained = run.fingerprint
+
+    def check(found: Fingerprint) -> None:
+        run.require_fingerprint(found, "this backbone")
+
+    return extract_folder(
+        spec, images, out, (query,), like=trained, check=check, device=device, precision=precision
+    )
+
+
+def extract_folder(
+    spec: BackboneSpec,
+    images: Path,
+    out: Path,
+    prompts: Sequence[str],
+    *,
+    like: Fingerprint | None = None,
+    check: Callable[[Fingerprint], None] = lambda found: None,
+    device: str = "cpu",
+    precision: str = "auto",
+) -> Cache:
+    """Extract a folder of images into a cache.
+
+    Args:
+        spec: The backbone.
+        images: A folder of images.
+        out: The cache's folder; it is used again when it holds these features already.
+        prompts: Prompts to keep tokens of.
+        like: Features whose first view and whose type are taken.
+        check: Called with the fingerprint before the first image; raises where it must not be.
+        device: Where the backbone runs.
+        precision: Of the forward pass.
+    """
     from typing import Any, cast
 
     from featcache.backbone import load_backbone
@@ -144,12 +148,10 @@ def extract_images(
     dataset = open_dataset("folder", images)
     dataset.require()
     require_writable(out)
-    spec = backbone_of(run, **changes)
     backbone = load_backbone(spec, device=device, precision=cast("Any", precision))
-    config = ExtractConfig(prompts=(query,), max_failures=max_failures)
-    if run.fingerprint is not None:
-        trained = run.fingerprint
-        config = config.replace(views=trained.views[:1], dtype=trained.dtype)
-    run.require_fingerprint(plan_manifest(dataset, backbone, config).fingerprint, "this backbone")
+    config = ExtractConfig(prompts=tuple(prompts), max_failures=max_failures)
+    if like is not None:
+        config = config.replace(views=like.views[:1], dtype=like.dtype)
+    check(plan_manifest(dataset, backbone, config).fingerprint)
     extract(dataset, out, backbone, config)
     return Cache.open(out)

@@ -74,7 +74,9 @@ def captions_for(data: FoldData, kind: Kind | None = None) -> Captions:
         return Captions(texts=data.class_prompts, values=data.class_values)
     low, high = float(data.train.values.min()), float(data.train.values.max())
     edges = np.linspace(low, high, BINS + 1)
-    return Captions(texts=bin_captions(property_of(data.query)), values=(edges[1:] + edges[:-1]) / 2)
+    return Captions(
+        texts=bin_captions(property_of(data.query)), values=(edges[1:] + edges[:-1]) / 2
+    )
 
 
 def bin_captions(what: str, bins: int = BINS) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def fold_of(
 def load_text(cache: Cache, device: str) -> SoftText:
     """Load the text tower of the backbone that made a cache."""
     from adapter.methods.text import SoftText
-    from featcache.extraction.finish import load_backbone_of
+    from featcache.extraction.backbone import load_backbone_of
 
     return SoftText(load_backbone_of(cache.manifest, device=device))
 

@@ -1,0 +1,54 @@
+"""What a ranking is: images of a cache in an order, whoever made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+
+from featcache.storage.tables import ok_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from featcache.reading.cache import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Images of a cache in the order of a query, highest first.
+
+    Attributes:
+        query: The prompt.
+        paths: Of the images [n], below the data set's folder.
+        scores: float64 [n], falling; in the labels' unit when ranked by score.
+        failed: Path to reason, of the images that could not be read.
+    """
+
+    query: str
+    paths: tuple[str, ...]
+    scores: NDArray[np.float64]
+    failed: Mapping[str, str]
+
+
+def order_by(cache: Cache, query: str, scores: NDArray[np.float64]) -> Ranking:
+    """Put the images of a cache in the order of their scores float64 [n], highest first."""
+    order = np.argsort(-scores, kind="stable")
+    samples = cache.samples
+    paths = [str(path) for path in ok_samples(samples)["path"].take(order).to_pylist()]
+    failed = samples.filter(pc.field("status") != "ok").select(["path", "error"])
+    return Ranking(
+        query=query,
+        paths=tuple(paths),
+        scores=scores[order],
+        failed={
+            str(path): str(reason)
+            for path, reason in zip(
+                failed["path"].to_pylist(), failed["error"].to_pylist(), strict=True
+            )
+        },
+    )

@@ -1,0 +1,238 @@
+"""A method, fitted to one query of one cache and kept in a folder, to rank and evaluate with.
+
+    fit_method("coop", cache, "sort images by age.", "fits/coop")
+    fitted = Fitted.load("fits/coop")
+    ranking = fitted.rank(Cache.open("cache/holiday"))
+
+out/
+method.json           which method, its settings, the query, the features, what was learnt from
+method.safetensors    what was learnt
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adapter.data.identity import cache_path, describe
+from adapter.errors import CheckpointError, ConfigError
+from adapter.evaluation.metrics import Metrics, measure
+from adapter.evaluation.ranking import Ranking, order_by
+from adapter.methods.fold import fold_of
+from adapter.methods.method import ImageVectors
+from adapter.methods.predictor import METHOD_FILE, load_predictor, read_method, save_predictor
+from adapter.methods.registry import get, info
+from adapter.record import versions
+from featcache.storage.fingerprint import Fingerprint, require_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from adapter.methods.antonyms import Pair
+    from adapter.methods.predictor import Predictor
+    from featcache.reading.cache import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSummary:
+    """How a fit ended.
+
+    Attributes:
+        folder: Where it is kept.
+        method: Which method.
+        images: What it learnt from.
+        classes: How many classes the labels have, or were put into.
+        seconds: Wall time.
+    """
+
+    folder: Path
+    method: str
+    images: int
+    classes: int
+    seconds: float
+
+
+def fit_method(
+    name: str,
+    cache: Cache,
+    query: str,
+    out: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    split: str | Sequence[str] = "train",
+    fold: int | None = None,
+    seed: int = 0,
+    antonyms: Pair | None = None,
+    scale: tuple[float, float] | None = None,
+    quick: bool = False,
+    device: str = "cpu",
+    on_progress: Callable[[int, int], None] = lambda done, steps: None,
+) -> FitSummary:
+    """Fit one method to one query, and keep it.
+
+    A stopped fit goes on when it is asked for again; a finished one in ``out`` is refused.
+
+    Args:
+        name: Of the method.
+        cache: The features and labels.
+        query: One of the cache's queries.
+        out: The folder.
+        settings: The method's hyperparameters.
+        split: Whose labels are learnt from.
+        fold: Which fold.
+        seed: Of everything random.
+        antonyms: Opposite prompts for methods that need them.
+        scale: Lowest and highest possible label.
+        quick: Few steps, to see in a minute whether it runs.
+        device: Where to compute.
+        on_progress: Told (steps done, steps in all).
+
+    Raises:
+        ConfigError: The method or a setting is unknown, or ``out`` holds a finished fit.
+        LabelsError: The query has no labels to learn from.
+    """
+    folder = Path(out)
+    if (folder / METHOD_FILE).exists():
+        raise ConfigError(f"{folder} holds a fitted method already; choose another folder")
+    method = get(name, **(settings or {}))
+    if quick:
+        method = method.quick()
+    data = fold_of(
+        cache,
+        query,
+        split=split,
+        fold=fold,
+        seed=seed,
+        antonyms=antonyms,
+        scale=scale,
+        device=device,
+        folder=folder / "state",
+        on_progress=on_progress,
+    )
+    started = time.monotonic()
+    predictor = method.fit(data)
+    record = {
+        "method": name,
+        "title": info(name).title,
+        "settings": dataclasses.asdict(method),  # type: ignore[call-overload]
+        "query": query,
+        "task": data.task,
+        "split": split if isinstance(split, str) else list(split),
+        "fold": fold,
+        "seed": seed,
+        "images": len(data.train.rows),
+        "classes": list(data.class_names),
+        "scale": list(data.value_range),
+        "cache": describe(cache),
+        "fingerprint": cache.fingerprint.to_dict(),
+        "backbone": dict(cache.manifest.backbone),
+        "versions": versions(),
+    }
+    save_predictor(folder, predictor, record)
+    if name != "adapter":  # whose run is what was learnt
+        for file in (folder / "state").glob("*.safetensors"):
+            file.unlink()
+        if (folder / "state").exists():
+            (folder / "state").rmdir()
+    return FitSummary(
+        folder=folder,
+        method=name,
+        images=len(data.train.rows),
+        classes=len(data.class_values),
+        seconds=time.monotonic() - started,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A fitted method and what belongs to it.
+
+    Attributes:
+        folder: Where it is.
+        predictor: What was learnt.
+        record: All of ``method.json``.
+    """
+
+    folder: Path
+    predictor: Predictor
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Fitted:
+        """Read a fit.
+
+        Raises:
+            CheckpointNotFoundError: There is none.
+            CheckpointError: A file is damaged.
+        """
+        folder = Path(folder)
+        predictor: Any = load_predictor(folder)
+        record = read_method(folder)
+        if missing := {"method", "query", "fingerprint", "cache"} - record.keys():
+            raise CheckpointError(
+                f"{folder / METHOD_FILE}: a field is missing: {sorted(missing)[0]}"
+            )
+        if hasattr(predictor, "folder"):  # a run lies inside, wherever the fit was moved to
+            predictor = dataclasses.replace(predictor, folder=str(folder / "state" / "run"))
+        return cls(folder=folder, predictor=predictor, record=record)
+
+    @property
+    def query(self) -> str:
+        """What it ranks by."""
+        return str(self.record["query"])
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The features that it was fitted on."""
+        return Fingerprint.from_dict(self.record["fingerprint"])
+
+    def require_features(self, cache: Cache) -> None:
+        """Refuse a cache whose features are not those of the fit; views may differ.
+
+        Raises:
+            FingerprintMismatchError: They differ; the message says in what.
+        """
+        require_same(
+            self.fingerprint,
+            cache.fingerprint,
+            f"the fitted method {self.folder}",
+            f"the cache {cache_path(cache)}",
+            ignore=("views",),
+        )
+
+    def rank(self, cache: Cache) -> Ranking:
+        """Rank all images of a cache; scores are in the labels' unit."""
+        self.require_features(cache)
+        found = self.predictor.predict(ImageVectors(cache), np.arange(len(cache)))
+        return order_by(cache, self.query, found.values)
+
+    def evaluate(
+        self, cache: Cache, *, split: str | Sequence[str] = "test", fold: int | None = None
+    ) -> tuple[int, Metrics]:
+        """Measure agreement with labels; returns the number of images, and all metrics.
+
+        Raises:
+            LabelsError: The cache has no labels of this query in the split.
+        """
+        from adapter.data.labels import select_labels
+
+        self.require_features(cache)
+        chosen = select_labels(
+            cache,
+            split=split,
+            fold=self.record["fold"] if fold is None else fold,
+            queries=(self.query,),
+        ).queries[0]
+        found = self.predictor.predict(ImageVectors(cache), chosen.rows)
+        low, high = self.record["scale"]
+        return len(chosen.rows), measure(chosen.values, found.values, label_range=(low, high))
+
+
+def is_fitted(folder: Path) -> bool:
+    """Tell whether a folder holds a fitted method, rather than a run."""
+    return (folder / METHOD_FILE).is_file()

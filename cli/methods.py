@@ -1,0 +1,105 @@
+"""`adapter methods` and `adapter fit`: every method of the papers on a cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.backbone import Device, pick_device
+from cli.console import say, say_next, table
+from cli.progress import progress
+from cli.settings import value_of
+
+
+def methods() -> None:
+    """List the methods: what each needs, where it comes from, and its license.
+
+    **Example**
+
+    `adapter methods`
+    """
+    from adapter.methods.registry import METHODS
+
+    table(
+        "methods",
+        ["name", "method", "needs", "source", "license of the authors' code"],
+        [[m.name, m.title, m.needs, m.source, m.license] for m in METHODS.values()],
+    )
+
+
+def fit(
+    method: Annotated[str, typer.Argument(help="Its name; `adapter methods` lists them.")],
+    cache: Annotated[Path, typer.Option("--shards", help="The cache.")],
+    query: Annotated[str, typer.Option(help="What to sort by: one of the cache's queries.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder for what is learnt.  [default: fits/METHOD]"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="FIELD=VALUE: a setting of the method. May be repeated."),
+    ] = None,
+    antonyms: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two opposite prompts, the high end first.", metavar="HIGH LOW"),
+    ] = None,
+    scale: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Lowest and highest possible label.  [default: those of the training]",
+            metavar="LOW HIGH",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Splits to learn from.")] = "train",
+    fold: Annotated[int | None, typer.Option(help="Which fold.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    quick: Annotated[bool, typer.Option(help="Few steps, for a check in a minute.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Fit a method to one query of a cache, then rank or evaluate with it.
+
+    A stopped fit goes on when the same command is given again.
+
+    **Examples**
+
+    `adapter fit ridge --shards cache/ages --query "sort images by the person's age."`
+
+    `adapter fit clip-iqa-plus --shards cache/koniq10k --query "sort images by the image quality
+    of mean opinion score." --scale 0 100 --out fits/koniq`
+    """
+    from adapter.errors import ConfigError
+    from adapter.methods.fitted import fit_method
+    from featcache.reading.cache import Cache
+
+    values: dict[str, Any] = {}
+    for assignment in settings or ():
+        name, separator, text = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {assignment}: expected FIELD=VALUE")
+        values[name.replace("-", "_")] = value_of(text)
+    target = out or Path("fits") / method
+    with progress() as display:
+        summary = fit_method(
+            method,
+            Cache.open(cache),
+            query,
+            target,
+            settings=values,
+            split=tuple(part.strip() for part in split.split(",")),
+            fold=fold,
+            seed=seed,
+            antonyms=antonyms,
+            scale=scale,
+            quick=quick,
+            device=pick_device(device),
+            on_progress=lambda done, steps: display.show(
+                f"fitting {method}", done, steps, unit="steps"
+            ),
+        )
+    say(
+        f"{method}: fitted to {summary.images:,} images in {summary.seconds:.1f} s; "
+        f"it is in {summary.folder}"
+    )
+    say_next("adapter", "eval", summary.folder, "--shards", cache)
