@@ -53,12 +53,16 @@ def evaluate(
     """
     from adapter.errors import ConfigError
     from adapter.evaluation.evaluate import evaluate as measure
+    from adapter.methods.fitted import is_fitted
     from featcache.storage.durable import write_json
 
     options: dict[str, Any] = {"both": ["score", "comparison"], "": None}
     rankings = options.get(by, [by])
     if method not in ("bradley-terry", "borda"):
         raise ConfigError(f"--method must be bradley-terry or borda, not {method!r}")
+    if is_fitted(run):
+        _evaluate_fitted(run, caches, split, fold, out or run / "eval.json")
+        return
     with working("evaluating"):
         evaluation = measure(
             run,
@@ -81,6 +85,34 @@ def evaluate(
         say(f"{evaluation.left_out:,} labels belong to images without features and were left out")
     say(f"written to {target}")
     say_next("adapter", "report", run, [part for c in caches or () for part in ("--shards", c)])
+
+
+def _evaluate_fitted(
+    folder: Path, caches: list[Path] | None, split: str, fold: int | None, target: Path
+) -> None:
+    """Measure a fitted method on its query in each cache."""
+    from adapter.evaluation.metrics import METRIC_NAMES
+    from adapter.methods.fitted import Fitted
+    from featcache.reading.cache import Cache
+    from featcache.storage.durable import write_json
+
+    fitted = Fitted.load(folder)
+    splits = tuple(part.strip() for part in split.split(","))
+    found: list[dict[str, Any]] = []
+    for path in caches or [Path(fitted.record["cache"]["path"])]:
+        with working("evaluating"):
+            n, metrics = fitted.evaluate(Cache.open(path), split=splits, fold=fold)
+        found.append({"cache": str(path), "n": n, "metrics": metrics.to_dict()})
+    record = {"method": fitted.record["method"], "query": fitted.query, "split": list(splits)}
+    write_json(target, {**record, "caches": found})
+    print(f"| cache | n | {' | '.join(METRIC_NAMES)} |")
+    print("|---|---:|" + "---:|" * len(METRIC_NAMES))
+    for one in found:
+        values = [one["metrics"][name] for name in METRIC_NAMES]
+        shown = ["–" if value is None else f"{value:.3f}" for value in values]
+        print(f"| {one['cache']} | {one['n']} | {' | '.join(shown)} |")
+    say(f"written to {target}")
+    say_next("adapter", "rank", folder, "--images", "PHOTOS", "--out", "ranked.html")
 
 
 def caches_of(run: Path) -> list[Path]:

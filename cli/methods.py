@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.backbone import Device, pick_device
+from cli.backbone import Device
 from cli.console import say, say_next, table
 from cli.progress import progress
 from cli.settings import value_of
@@ -71,6 +71,7 @@ def fit(
     """
     from adapter.errors import ConfigError
     from adapter.methods.fitted import fit_method
+    from featcache.devices import pick_device
     from featcache.reading.cache import Cache
 
     values: dict[str, Any] = {}
@@ -93,7 +94,7 @@ def fit(
             antonyms=antonyms,
             scale=scale,
             quick=quick,
-            device=pick_device(device),
+            device=str(pick_device(device)),
             on_progress=lambda done, steps: display.show(
                 f"fitting {method}", done, steps, unit="steps"
             ),

@@ -10,23 +10,46 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.backbone import Device, MaxFailures, PrecisionOption
+from cli.backbone import BackboneName, Device, MaxFailures, PrecisionOption
 from cli.console import say, say_next
 from cli.evaluate import RunFolder, caches_of
 from cli.progress import working
 
 if TYPE_CHECKING:
     from adapter.evaluation.ranking import Ranking
+    from adapter.methods.ranker import Ranker
 
 
 def rank(
-    run: RunFolder,
-    query: Annotated[str, typer.Option(help="What to sort by: a prompt, as in the labels.")],
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a run or of a fitted method; none for opposite prompts."),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(help="What to sort by: a prompt, as in the labels.", show_default=False),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="A folder of images; features are made on the way.")
     ] = None,
     caches: Annotated[
         Path | None, typer.Option("--shards", help="Or a cache that holds them already.")
+    ] = None,
+    attributes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute",
+            help="Without a run: quality, brightness, ... as CLIP-IQA has them. May be repeated.",
+        ),
+    ] = None,
+    antonyms: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            help="Without a run: two opposite prompts, the high end first.", metavar="HIGH LOW"
+        ),
+    ] = None,
+    antonyms_file: Annotated[
+        Path | None, typer.Option(help="Without a run: pairs of prompts, a CSV file.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A gallery (.html) or a table (.csv); else CSV on stdout.")
@@ -38,6 +61,7 @@ def rank(
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     max_failures: MaxFailures = 0.25,
+    backbone: BackboneName = "",
     pretrained: Annotated[
         str | None, typer.Option(help="Where the backbone's weights are now.")
     ] = None,
@@ -47,16 +71,23 @@ def rank(
 ) -> None:
     """Rank photos by a text query.
 
+    With a run or a fitted method, or with opposite prompts alone (CLIP-IQA), which need no
+    training.
+
     **Examples**
 
     `adapter rank runs/ava --images photos --query "sort images by the image quality of
     aesthetics." --out ranked.html`
 
     `adapter rank runs/coco --shards cache/coco --query "sort images by the number of cats."`
+
+    `adapter rank --images photos --antonyms "Good photo." "Bad photo." --out ranked.html`
+
+    `adapter rank --images photos --attribute quality --attribute brightness`
     """
     from adapter.errors import ConfigError
-    from adapter.evaluation.rank import extract_images, rank_cache
-    from adapter.run import Run
+    from adapter.methods.ranker import AntonymRanker, chosen_pairs
+    from featcache.backbone import BackboneSpec
     from featcache.reading.cache import Cache
 
     if (images is None) == (caches is None):
@@ -65,15 +96,21 @@ def rank(
         raise ConfigError(f"--by must be score or comparison, not {by!r}")
     if out is not None and out.suffix not in (".html", ".csv"):
         raise ConfigError(f"--out {out}: expected a name that ends in .html or .csv")
-    trained = Run.load(run)
+    pairs = chosen_pairs(attributes or (), antonyms, antonyms_file)
+    ranker: Ranker
+    if pairs:
+        if run is not None or query is not None:
+            raise ConfigError("opposite prompts need no run and no --query; leave those out")
+        spec = BackboneSpec(name=backbone, pretrained=pretrained or "", model_config=model_config)
+        ranker = AntonymRanker(pairs=pairs, spec=spec)
+    else:
+        ranker = _ranker(run, query, by)
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
         if images is not None:
             with working(f"extracting {images}"):
-                cache = extract_images(
-                    trained,
+                cache = ranker.extract(
                     images,
                     keep or Path(temporary) / "cache",
-                    query,
                     device=device,
                     precision=precision,
                     max_failures=max_failures,
@@ -84,7 +121,7 @@ def rank(
             assert caches is not None  # one of the two is given, see above
             cache = Cache.open(caches)
         with working("ranking"):
-            ranking = rank_cache(trained, cache, query, by=by, device=device)  # type: ignore[arg-type]
+            ranking = ranker.rank(cache, device=device)
     if out is not None and out.suffix == ".html":
         _write_gallery(out, images, ranking, run)
     else:
@@ -97,7 +134,30 @@ def rank(
         say(f"{len(ranking.paths):,} images ranked; written to {out}")
 
 
-def _write_gallery(out: Path, root: Path | None, ranking: Ranking, run: Path) -> None:
+def _ranker(run: Path | None, query: str | None, by: str) -> Ranker:
+    """Return what ranks: a run with a query, or a fitted method with its own."""
+    from adapter.errors import ConfigError
+    from adapter.methods.fitted import Fitted, is_fitted
+    from adapter.methods.ranker import FittedRanker, RunRanker
+    from adapter.run import Run
+
+    if run is None:
+        raise ConfigError(
+            "give the folder of a run, or opposite prompts: --antonyms HIGH LOW, --attribute NAME"
+        )
+    if is_fitted(run):
+        fitted = Fitted.load(run)
+        if query not in (None, fitted.query):
+            raise ConfigError(
+                f"{run} was fitted to {fitted.query!r} and ranks by nothing else; leave out --query"
+            )
+        return FittedRanker(fitted=fitted)
+    if query is None:
+        raise ConfigError("give --query, what to sort by")
+    return RunRanker(run=Run.load(run), query=query, by=by)  # type: ignore[arg-type]  # checked
+
+
+def _write_gallery(out: Path, root: Path | None, ranking: Ranking, run: Path | None) -> None:
     from adapter.pages.page import gallery_page
     from adapter.pages.thumbnails import make_thumbnails
     from featcache.storage.durable import write_bytes
@@ -106,7 +166,7 @@ def _write_gallery(out: Path, root: Path | None, ranking: Ranking, run: Path) ->
         ranking.query,
         ranking.paths,
         ranking.scores,
-        {"run": str(run), "images": str(root or "from a cache")},
+        {"run": str(run or "opposite prompts"), "images": str(root or "from a cache")},
         make_thumbnails([root] if root else [], [(0, path) for path in ranking.paths]),
     )
     write_bytes(out, page.encode())

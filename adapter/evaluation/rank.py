@@ -110,7 +110,15 @@ def extract_images(
         run.require_fingerprint(found, "this backbone")
 
     return extract_folder(
-        spec, images, out, (query,), like=trained, check=check, device=device, precision=precision
+        spec,
+        images,
+        out,
+        (query,),
+        like=trained,
+        check=check,
+        device=device,
+        precision=precision,
+        max_failures=max_failures,
     )
 
 
@@ -124,6 +132,7 @@ def extract_folder(
     check: Callable[[Fingerprint], None] = lambda found: None,
     device: str = "cpu",
     precision: str = "auto",
+    max_failures: float = 0.25,
 ) -> Cache:
     """Extract a folder of images into a cache.
 
@@ -136,6 +145,7 @@ def extract_folder(
         check: Called with the fingerprint before the first image; raises where it must not be.
         device: Where the backbone runs.
         precision: Of the forward pass.
+        max_failures: Share of the images that may fail.
     """
     from typing import Any, cast
 

@@ -12,6 +12,8 @@ method.safetensors    what was learnt
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +29,10 @@ from adapter.methods.fold import fold_of
 from adapter.methods.method import ImageVectors
 from adapter.methods.predictor import METHOD_FILE, load_predictor, read_method, save_predictor
 from adapter.methods.registry import get, info
-from adapter.record import versions
+from adapter.record import PACKAGES
+from featcache.storage.durable import write_json
 from featcache.storage.fingerprint import Fingerprint, require_same
+from featcache.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from adapter.methods.antonyms import Pair
     from adapter.methods.predictor import Predictor
     from featcache.reading.cache import Cache
+
+PLAN_FILE = "plan.json"  # what is being fitted, until it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +120,6 @@ def fit_method(
         folder=folder / "state",
         on_progress=on_progress,
     )
-    started = time.monotonic()
-    predictor = method.fit(data)
     record = {
         "method": name,
         "title": info(name).title,
@@ -131,14 +135,13 @@ def fit_method(
         "cache": describe(cache),
         "fingerprint": cache.fingerprint.to_dict(),
         "backbone": dict(cache.manifest.backbone),
-        "versions": versions(),
     }
-    save_predictor(folder, predictor, record)
+    _begin(folder / "state", record)
+    started = time.monotonic()
+    predictor = method.fit(data)
+    save_predictor(folder, predictor, {**record, "versions": versions(*PACKAGES)})
     if name != "adapter":  # whose run is what was learnt
-        for file in (folder / "state").glob("*.safetensors"):
-            file.unlink()
-        if (folder / "state").exists():
-            (folder / "state").rmdir()
+        shutil.rmtree(folder / "state")
     return FitSummary(
         folder=folder,
         method=name,
@@ -146,6 +149,32 @@ def fit_method(
         classes=len(data.class_values),
         seconds=time.monotonic() - started,
     )
+
+
+def _begin(state: Path, record: Mapping[str, Any]) -> None:
+    """Say on the disk what is fitted there; refuse to go on with anything else.
+
+    Raises:
+        ConfigError: A stopped fit of other settings lies there; the message names them.
+    """
+    path = state / PLAN_FILE
+    plan = json.loads(json.dumps(record))
+    if not path.exists():
+        state.mkdir(parents=True, exist_ok=True)
+        write_json(path, plan)
+        return
+    try:
+        there = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); remove {state}") from error
+    # A copy of a cache in another place is the same cache.
+    for one in (plan, there):
+        one["cache"] = {**one["cache"], "path": ""}
+    if changed := sorted(key for key in plan if plan[key] != there.get(key)):
+        raise ConfigError(
+            f"{state.parent} holds a stopped fit with another {', '.join(changed)}; give the same "
+            "command, or choose another folder"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

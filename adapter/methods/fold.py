@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache as once
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +49,7 @@ def fold_of(
         antonyms: Opposite prompts, the high end first; derived when left out.
         scale: Lowest and highest possible label; those of the training part when left out.
         device: Where to compute.
-        folder: For the state of a fit; a folder for temporary files when left out.
+        folder: For the state of a fit; a new one among temporary files when left out.
         text: Loads the text tower; the cache's own backbone when left out.
         on_progress: Told (steps done, steps in all).
 
@@ -79,7 +79,7 @@ def fold_of(
         scale=scale or (float(train.values.min()), float(train.values.max())),
         binned=words.binned,
         device=device,
-        folder=folder or Path(gettempdir()) / f"featcache-fit-{id(cache)}-{seed}",
+        folder=folder or Path(mkdtemp(prefix="featcache-fit-")),
         on_progress=on_progress,
     )
 

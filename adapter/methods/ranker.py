@@ -1,14 +1,20 @@
-"""Ranking photos without a run: with a fitted method, or with nothing but opposite prompts."""
+"""What can rank photos: a run, a fitted method, or nothing but opposite prompts.
+
+Each kind extracts a folder with the features that it needs, and ranks a cache of them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from adapter.errors import ConfigError
-from adapter.evaluation.rank import extract_folder
+from adapter.evaluation.rank import extract_folder, extract_images, rank_cache
 from adapter.evaluation.ranking import Ranking, order_by
+from adapter.methods.antonyms import Pair, pairs_of
 from adapter.methods.clip_iqa import AntonymScale
 from featcache.backbone import BackboneSpec
 from featcache.storage.fingerprint import Fingerprint, require_same
@@ -17,75 +23,184 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from adapter.methods.antonyms import Pair
+    from adapter.evaluation.predict import By
     from adapter.methods.fitted import Fitted
-    from adapter.methods.text import SoftText
+    from adapter.run import Run
     from featcache.reading.cache import Cache
 
 
-def extract_like(
-    fitted: Fitted,
-    images: Path,
-    out: Path,
-    *,
-    device: str = "cpu",
-    precision: str = "auto",
-    **changes: str | None,
-) -> Cache:
-    """Extract a folder with the backbone that a method was fitted on.
+class Ranker(Protocol):
+    """Extracts a folder and ranks a cache."""
 
-    Args:
-        fitted: The method.
-        images: A folder of images.
-        out: The cache's folder.
-        device: Where the backbone runs.
-        precision: Of the forward pass.
-        **changes: Fields of the backbone that differ here, such as the path of ``pretrained``.
+    def extract(
+        self,
+        images: Path,
+        out: Path,
+        *,
+        device: str,
+        precision: str,
+        max_failures: float,
+        **changes: str | None,
+    ) -> Cache:
+        """Extract a folder of images into the cache ``out``.
 
-    Raises:
-        FingerprintMismatchError: The backbone is another one.
-    """
-    given = {name: value for name, value in changes.items() if value is not None}
-    spec = BackboneSpec.from_dict({**fitted.record["backbone"], **given})
-    trained = fitted.fingerprint
+        ``changes`` are fields of the backbone that differ here, such as ``pretrained``.
+        """
 
-    def check(found: Fingerprint) -> None:
-        require_same(
-            trained, found, f"the fitted method {fitted.folder}", "this backbone", ignore=("views",)
+    def rank(self, cache: Cache, *, device: str) -> Ranking:
+        """Rank all images of a cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRanker:
+    """A trained adapter, a query, and which of its heads to read."""
+
+    run: Run
+    query: str
+    by: By = "score"
+
+    def extract(
+        self,
+        images: Path,
+        out: Path,
+        *,
+        device: str,
+        precision: str,
+        max_failures: float,
+        **changes: str | None,
+    ) -> Cache:
+        """Extract with the run's own backbone."""
+        return extract_images(
+            self.run,
+            images,
+            out,
+            self.query,
+            device=device,
+            precision=precision,
+            max_failures=max_failures,
+            **changes,
         )
 
-    # An adapter reads the prompt's tokens; the others read none.
-    return extract_folder(
-        spec,
-        images,
-        out,
-        (fitted.query,),
-        like=trained,
-        check=check,
-        device=device,
-        precision=precision,
-    )
+    def rank(self, cache: Cache, *, device: str) -> Ranking:
+        """Rank by the query."""
+        return rank_cache(self.run, cache, self.query, by=self.by, device=device)
 
 
-def title_of(pairs: Sequence[Pair]) -> str:
-    """Name a ranking by its pairs of prompts."""
-    return ", ".join(f"{high} / {low}" for high, low in pairs)
+@dataclass(frozen=True, kw_only=True)
+class FittedRanker:
+    """A fitted method; its query is the one that it was fitted to."""
+
+    fitted: Fitted
+
+    def extract(
+        self,
+        images: Path,
+        out: Path,
+        *,
+        device: str,
+        precision: str,
+        max_failures: float,
+        **changes: str | None,
+    ) -> Cache:
+        """Extract with the backbone that the method was fitted on."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        trained = self.fitted.fingerprint
+
+        def check(found: Fingerprint) -> None:
+            what = f"the fitted method {self.fitted.folder}"
+            require_same(trained, found, what, "this backbone", ignore=("views",))
+
+        return extract_folder(
+            BackboneSpec.from_dict({**self.fitted.record["backbone"], **given}),
+            images,
+            out,
+            (self.fitted.query,),  # an adapter reads the tokens of its prompt
+            like=trained,
+            check=check,
+            device=device,
+            precision=precision,
+            max_failures=max_failures,
+        )
+
+    def rank(self, cache: Cache, *, device: str) -> Ranking:
+        """Rank by what was learnt."""
+        del device
+        return self.fitted.rank(cache)
 
 
-def rank_by_antonyms(cache: Cache, pairs: Sequence[Pair], text: SoftText) -> Ranking:
-    """Rank all images of a cache by the mean score of CLIP-IQA over pairs of opposite prompts.
+@dataclass(frozen=True, kw_only=True)
+class AntonymRanker:
+    """CLIP-IQA: the mean score over pairs of opposite prompts; no run and no labels.
 
-    Args:
-        cache: The features; pooled embeddings are enough.
+    Attributes:
         pairs: One or more, the high end first.
-        text: The text tower of the cache's backbone.
-
-    Returns:
-        The ranking; scores are in 0 ... 1.
+        spec: The backbone for folders; a cache brings its own.
     """
+
+    pairs: tuple[Pair, ...]
+    spec: BackboneSpec | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to rank by nothing."""
+        if not self.pairs:
+            raise ConfigError("give --antonyms HIGH LOW, or --attribute NAME")
+
+    @property
+    def title(self) -> str:
+        """The pairs in one line."""
+        return ", ".join(f"{high} / {low}" for high, low in self.pairs)
+
+    def extract(
+        self,
+        images: Path,
+        out: Path,
+        *,
+        device: str,
+        precision: str,
+        max_failures: float,
+        **changes: str | None,
+    ) -> Cache:
+        """Extract with the given backbone, or the default CLIP."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        spec = BackboneSpec.from_dict({**(self.spec or BackboneSpec()).to_dict(), **given})
+        return extract_folder(
+            spec, images, out, (), device=device, precision=precision, max_failures=max_failures
+        )
+
+    def rank(self, cache: Cache, *, device: str) -> Ranking:
+        """Rank by the pairs; scores are in 0 ... 1. Pooled embeddings are enough."""
+        from adapter.methods.fold import load_text
+
+        text = load_text(cache, device)
+        prompts = text.encode([prompt for pair in self.pairs for prompt in pair]).cpu().numpy()
+        scale = AntonymScale.of(prompts, text.logit_scale, (0.0, 1.0))
+        pooled = cache.pooled(np.arange(len(cache))).astype(np.float64)  # [n, E]
+        return order_by(cache, self.title, scale.scores(pooled))
+
+
+def read_pairs(path: Path) -> tuple[Pair, ...]:
+    """Read pairs of opposite prompts from a CSV file: two columns, the high end first.
+
+    A first line ``high,low`` is a header.
+
+    Raises:
+        ConfigError: The file is missing, not text, or a line has not two different texts.
+    """
+    try:
+        rows = list(csv.reader(path.read_text("utf-8-sig").splitlines(), skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    if rows and [cell.strip().lower() for cell in rows[0]] == ["high", "low"]:
+        rows = rows[1:]
+    pairs = [tuple(cell.strip() for cell in row) for row in rows if any(map(str.strip, row))]
     if not pairs:
-        raise ConfigError("give --antonyms HIGH LOW, or --attribute NAME")
-    prompts = text.encode([prompt for pair in pairs for prompt in pair]).cpu().numpy()
-    scale = AntonymScale.of(prompts, text.logit_scale, (0.0, 1.0))
-    pooled = cache.pooled(np.arange(len(cache))).astype(np.float64)  # [n, E]
-    return order_by(cache, title_of(pairs), scale.scores(pooled))
+        raise ConfigError(f"{path}: no pairs; expected lines of two texts, the high end first")
+    return pairs_of(pairs)  # type: ignore[arg-type]  # checked there
+
+
+def chosen_pairs(
+    attributes: Sequence[str], antonyms: Pair | None, file: Path | None
+) -> tuple[Pair, ...]:
+    """Return the pairs of all three options, in this order."""
+    given: list[Pair | str] = [*attributes, *([antonyms] if antonyms else [])]
+    return pairs_of(given) + (read_pairs(file) if file else ())

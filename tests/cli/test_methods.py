@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+SMALL = Path(__file__).parents[1] / "data" / "version1"
+COUNT = "sort images by the number of objects."
+
+
+def test_methods_are_listed(adapter):
+    code, out, _ = adapter("methods")
+    assert code == 0
+    for name in ("zero-shot", "l2rclip", "numclip", "tmcr-frozen", "countingclip", "adapter"):
+        assert name in out
+
+
+def test_fit_eval_and_rank(adapter, tmp_path):
+    out = tmp_path / "fit"
+    code, _, err = adapter(
+        *("fit", "ridge", "--shards", SMALL / "cache", "--query", COUNT, "--out", out),
+        *("--set", 'features="tokens"', "--device", "cpu"),
+    )
+    assert code == 0, err
+    assert f"next: adapter eval {out} --shards" in err.replace("\n", " ")
+    code, table, err = adapter("eval", out, "--shards", SMALL / "cache")
+    assert code == 0, err
+    assert "| plcc | srcc |" in table
+    found = json.loads((out / "eval.json").read_text())
+    assert found["caches"][0]["n"] == 3
+    code, ranked, err = adapter("rank", out, "--shards", SMALL / "cache")
+    assert code == 0, err
+    assert ranked.splitlines()[0] == "place,path,score"
+    assert len(ranked.splitlines()) == 15
+
+
+def test_opposite_prompts_rank_a_folder(adapter, tmp_path):
+    shutil.copytree(SMALL / "photos" / "img", tmp_path / "photos")
+    (tmp_path / "photos" / "broken.png").unlink()
+    code, ranked, err = adapter(
+        *("rank", "--images", tmp_path / "photos", "--attribute", "brightness"),
+        *("--antonyms", "Good photo.", "Bad photo.", "--backbone", "demo-seeded-vit"),
+        *("--pretrained", "seed:0", "--device", "cpu"),
+    )
+    assert code == 0, err
+    assert len(ranked.splitlines()) == 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rank", "--shards", "x"], "give the folder of a run, or opposite prompts"),
+        (["rank", "--shards", "x", "--attribute", "light"], "no attribute 'light'"),
+        (["rank", "r", "--shards", "x", "--attribute", "quality"], "need no run"),
+        (["fit", "svm", "--shards", SMALL / "cache", "--query", COUNT], "no method 'svm'"),
+        (
+            ["fit", "ridge", "--shards", SMALL / "cache", "--query", COUNT, "--set", "depth=3"],
+            "no setting 'depth'",
+        ),
+        (["fit", "ridge", "--shards", SMALL / "cache", "--query", "by age"], "by age"),
+    ],
+)
+def test_bad_requests_get_one_sentence(adapter, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = adapter(*arguments)
+    assert code != 0
+    assert "Traceback" not in err
+    assert message in " ".join(err.split())
+    assert list(tmp_path.iterdir()) == []
