@@ -20,14 +20,13 @@ from adapter.methods.method import (
     unit_rows,
 )
 from adapter.methods.tags import read_tags
+from adapter.methods.tmcr_features import Parts, Pooling, read_tokens, tag_similarities
 
 if TYPE_CHECKING:
     import torch
 
     from adapter.methods.tmcr_network import TmcrNetwork
 
-Parts = Literal["both", "tags", "contrast"]
-Pooling = Literal["attention", "mean"]
 Traversal = Literal["released", "printed"]
 
 LEVELS = 10  # of a rating distribution that is made from a mean and a deviation
@@ -202,30 +201,6 @@ class TmcrPredictor:
         )
         network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in self.state.items()})
         return network.eval()
-
-
-def tag_similarities(
-    vectors: ImageVectors, rows: Rows, tags: Any, logit_scale: float
-) -> torch.Tensor:
-    """Return scaled cosines of images and tags, float32 [n, S + A] (``TM/TM_AVA.py``)."""
-    import torch
-
-    images = unit_rows(vectors.of("pooled", rows))  # [n, E]
-    return torch.from_numpy((logit_scale * images @ unit_rows(tags).T).astype(np.float32))
-
-
-def read_tokens(
-    vectors: ImageVectors, rows: Rows, parts: Parts, pooling: Pooling
-) -> torch.Tensor | None:
-    """Return what the encoder reads: float32 [n, P, C], [n, 1, C] means, or None."""
-    import torch
-
-    if parts == "tags":
-        return None
-    if pooling == "mean":
-        return torch.from_numpy(vectors.of("tokens", rows).astype(np.float32))[:, None]
-    tokens = vectors.cache.tokens(rows, view=vectors.view)  # [n, P, C]
-    return torch.from_numpy(np.array(tokens)).float()
 
 
 def rating_distributions(data: FoldData) -> Array:

@@ -9,7 +9,7 @@ import torch
 
 from adapter.methods.loop import batch_of, epochs_to_steps, run_steps
 from adapter.methods.losses import emd
-from adapter.methods.tmcr import read_tokens
+from adapter.methods.tmcr_features import read_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
