@@ -68,7 +68,6 @@ def write_card(
         scenes: How many they were measured on.
     """
     config = training["config"]
-    images = config["steps"] * config["batch"]
     losses = ", ".join(f"{name} {value:.3f}" for name, value in training["losses"].items())
     lines = [
         f"# {NAME}",
@@ -78,7 +77,7 @@ def write_card(
         "",
         f"- command: `{training['command']}`",
         f"- machine: {training['machine']}; {training['hours']} hours, ended {training['date']}",
-        f"- {config['steps']:,} steps of {config['batch']} images, {images:,} in all",
+        f"- {config['steps']:,} steps, {training['images']:,} images",
         f"- losses at the end: {losses}",
         *([f"- {training['note']}"] if training["note"] else []),
         "",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ class Pool:
         self._seed, self._size = seed, size
         self._open: dict[int, Scenes] = {}
         self._drawn: dict[int, Future[None]] = {}
-        self._process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._process = _start()
 
     def __enter__(self) -> Pool:
         return self
@@ -94,10 +95,14 @@ class Pool:
 
     def ask(self, chunk: int) -> None:
         """Have a chunk drawn if it is not there."""
-        if chunk not in self._drawn and not self._place(chunk).is_dir():
-            self._drawn[chunk] = self._process.submit(
-                _draw_chunk, self._place(chunk), self._seed, chunk, self.chunk, self._size
-            )
+        if chunk in self._drawn or self._place(chunk).is_dir():
+            return
+        what = (self._place(chunk), self._seed, chunk, self.chunk, self._size)
+        try:
+            self._drawn[chunk] = self._process.submit(_draw_chunk, *what)
+        except BrokenProcessPool:  # it was killed, perhaps for memory
+            self._process = _start()
+            self._drawn = {chunk: self._process.submit(_draw_chunk, *what)}
 
     def take(self, chunks: NDArray[np.int64], rows: NDArray[np.int64]) -> Scenes:
         """Return scenes by chunk and row; waits for chunks that are still being drawn."""
@@ -113,13 +118,24 @@ class Pool:
         if chunk not in self._open:
             self.ask(chunk)
             if chunk in self._drawn:
-                self._drawn.pop(chunk).result()
+                self._wait_for(chunk)
             arrays = [np.load(self._place(chunk) / f"{name}.npy", mmap_mode="r") for name in _FILES]
             self._open[chunk] = Scenes(*arrays)
         return self._open[chunk]
 
+    def _wait_for(self, chunk: int) -> None:
+        try:
+            self._drawn.pop(chunk).result()
+        except BrokenProcessPool:
+            self.ask(chunk)  # once more
+            self._drawn.pop(chunk).result()
+
     def _place(self, chunk: int) -> Path:
         return self._folder / f"{chunk:06d}"
+
+
+def _start() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def _draw_chunk(place: Path, seed: int, chunk: int, count: int, size: int) -> None:

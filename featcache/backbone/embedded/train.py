@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -98,13 +99,14 @@ def train(
         progress: Called with each line.
 
     Returns:
-        The student, and the progress: ``step``, ``seconds``, and ``last``, the log's last line.
+        The student, and the progress: ``step``, ``images``, ``seconds``, and ``last``, the last
+        line of the log.
     """
     state.mkdir(parents=True, exist_ok=True)
     student = Student(config.seed)
     student.to(device).to(memory_format=torch.channels_last)
     optimizer = _make_optimizer(student, config)
-    done = load_state(state / STATE, student, optimizer) or {"step": 0, "seconds": 0.0}
+    done = load_state(state / STATE, student, optimizer) or {"step": 0, "images": 0, "seconds": 0.0}
     sums: dict[str, float] = {}
     counted = 0
     with (
@@ -134,6 +136,7 @@ def train(
             for name, value in _update(student, optimizer, batch).items():
                 sums[name] = sums.get(name, 0.0) + value
             counted += 1
+            done["images"] += config.batch
             last = step + 1 == config.steps
             if (step + 1) % log_every == 0 or last:
                 now = time.monotonic()
@@ -235,6 +238,8 @@ def main() -> None:
     config = TrainConfig(
         **{name: getattr(options, name) for name in ("steps", "decay", "batch", "lr", "seed")}
     )
+    # A polite kill ends the drawing process, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     student, done = train(
         options.state,
         config,
@@ -246,6 +251,7 @@ def main() -> None:
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
         "note": options.note,
+        "images": done["images"],
         "hours": round(done["seconds"] / 3600, 2),
         "config": asdict(config),
         "losses": {k: v for k, v in done["last"].items() if k not in ("step", "seconds", "lr")},

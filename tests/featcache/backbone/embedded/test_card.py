@@ -16,7 +16,8 @@ TRAINING = {
     "date": "2026-11-28",
     "hours": 1.5,
     "note": "on a rainy day",
-    "config": {"steps": 1000, "batch": 64},
+    "images": 64_000,
+    "config": {"steps": 1000},
     "losses": {"contrastive": 1.25},
 }
 
@@ -40,7 +41,7 @@ def test_random_weights_know_nothing(figures):
 
 def test_the_card_says_what_made_the_weights_and_what_is_chance(figures):
     card = write_card(TRAINING, figures, figures, 200)
-    assert "64,000 in all" in card
+    assert "1,000 steps, 64,000 images" in card
     assert "- on a rainy day" in card
     assert "contrastive 1.250" in card
     assert "2 cores of a machine; 1.5 hours, ended 2026-11-28" in card

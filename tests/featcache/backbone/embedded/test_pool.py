@@ -36,3 +36,14 @@ def test_chunks_are_drawn_once_and_found_again(pool, tmp_path):
     with Pool(tmp_path, SEED, 32, 4) as again:
         again.take(np.array([0]), np.array([1]))
     assert (folder / "000000" / "pixels.npy").stat().st_mtime_ns == before
+
+
+def test_a_killed_drawing_process_is_started_again(pool):
+    pool.ask(0)
+    pool.take(np.array([0]), np.array([0]))
+    (process,) = pool._process._processes.values()
+    process.kill()
+    process.join()
+    pool.ask(1)
+    taken = pool.take(np.array([1]), np.array([0]))
+    np.testing.assert_array_equal(taken.pixels, draw(SEED, 4, 1, 32).pixels)

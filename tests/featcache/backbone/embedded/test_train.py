@@ -36,6 +36,7 @@ def test_it_logs_what_it_did(trained):
     assert [line["step"] for line in lines] == [2, 4]
     assert lines == [json.loads(text) for text in (folder / LOG).read_text().splitlines()]
     assert done["last"] == lines[-1]
+    assert done["images"] == 4 * 6
     assert {"contrastive", "matching", "ordering", "counting"} < set(lines[0])
 
 
