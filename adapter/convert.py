@@ -24,22 +24,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from adapter.network.config import AdapterConfig
 from adapter.network.model import RankingAdapter
 from adapter.record import PACKAGES, RUN_FILE, read_record, write_record
 from adapter.settings import TrainConfig
+from featcache.backbone.checkpoint import read_weights
 from featcache.backbone.spec import DEFAULT_NAME, DEFAULT_PRETRAINED, BackboneSpec
-from featcache.errors import FingerprintMismatchError
+from featcache.errors import BackboneError, FingerprintMismatchError
 from featcache.storage.durable import write_bytes
 from featcache.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import torch
+    from torch import Tensor
 
 PROJECTION = "token_projection.safetensors"
 TEXT_TOWER = "text_tower.safetensors"
@@ -267,22 +269,13 @@ def config_from_shapes(state: Mapping[str, Tensor], source: str) -> AdapterConfi
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """Read a state dict, without prefixes."""
+    """Read a state dict, without the prefix ``module.``."""
     if not file.is_file():
         raise CheckpointNotFoundError(f"{file}: no such file")
     try:
-        if file.suffix == ".safetensors":
-            content: Any = load_file(file)
-        else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes lead torch's reader into any exception at all
-        reason = str(error).split("\n", 1)[0]
-        raise CheckpointError(f"{file}: cannot be read as weights alone ({reason})") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict):
+        state = read_weights(file)
+    except BackboneError as error:
+        raise CheckpointError(str(error)) from error
+    if not state:
         raise CheckpointError(f"{file}: holds no state dict")
-    return {
-        str(name).removeprefix("module."): tensor
-        for name, tensor in state.items()
-        if isinstance(tensor, Tensor)
-    }
+    return state

@@ -59,11 +59,11 @@ def main() -> None:
         (compare_with_reference if args.check else time_ours)(args)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            results = {side: in_own_process(side, Path(folder)) for side in ("released", "ours")}
+            results = {side: in_new_process(side, Path(folder)) for side in ("released", "ours")}
         print((report_check if args.check else report_times)(args, **results))
 
 
-def in_own_process(side: str, folder: Path) -> dict[str, Any]:
+def in_new_process(side: str, folder: Path) -> dict[str, Any]:
     """Run one side with this process's own arguments; returns what it wrote."""
     command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--folder", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

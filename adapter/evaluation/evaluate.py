@@ -23,6 +23,7 @@ from adapter.data.sampling import relevant_labels
 from adapter.errors import LabelsError
 from adapter.evaluation.metrics import average, measure
 from adapter.evaluation.predict import choose_rankings, predict_rankings
+from adapter.evaluation.titles import TITLES
 from adapter.run import Run, open_caches
 from featcache.devices import choose_precision, pick_device
 
@@ -155,7 +156,7 @@ class Evaluation:
     def to_markdown(self) -> str:
         """Return a table: every query, then the means of each task and of all queries."""
         lines = [
-            "| data set | task | query | by | n | PLCC | SRCC | Kendall | MAE | accuracy | pairs |",
+            f"| data set | task | query | by | n | {' | '.join(TITLES.values())} |",
             "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
         ]
         for q in self.queries:

@@ -103,7 +103,8 @@ class RankingAdapter(nn.Module):
             text_tokens: [T, D] for one prompt, or [B, T, D] for a prompt per image.
 
         Returns:
-            Scores [B], in the unit of the labels that the adapter was trained on.
+            Scores [B], standardized: (label - mean) / standard deviation of the task, unless the
+            run was trained with ``target_scale="none"``. ``Run.scales`` holds both numbers.
 
         Raises:
             ConfigError: The adapter has no regression head, or widths do not fit.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter.evaluation.titles import TITLES
 from adapter.pages.render import render
 from adapter.pages.scatter import scatter
 
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
     from adapter.pages.thumbnails import Thumbnails
 
 SHOWN = 16  # images of a query that are shown before its list is opened
-
-COLUMNS = {
-    "plcc": "PLCC",
-    "srcc": "SRCC",
-    "kendall": "Kendall τ",
-    "mae": "MAE",
-    "accuracy": "accuracy",
-    "pairwise": "pairs",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +148,10 @@ def gallery_page(
 def metrics_table(methods: Mapping[str, Metrics]) -> Table:
     """Return a table of methods and metrics; the best of each column is marked."""
     columns = [
-        _cells([getattr(m, name) for m in methods.values()], least=name == "mae")
-        for name in COLUMNS
+        _cells([getattr(m, name) for m in methods.values()], least=name == "mae") for name in TITLES
     ]
     return Table(
-        columns=list(COLUMNS.values()),
+        columns=list(TITLES.values()),
         rows=[(method, [column[n] for column in columns]) for n, method in enumerate(methods)],
     )
 

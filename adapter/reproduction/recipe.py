@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.errors import ConfigError
+from adapter.evaluation.titles import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
     from adapter.methods.method import Method
 
 Metric = Literal["accuracy", "mae", "plcc", "srcc"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricInfo:
-    """How a metric is written: its title, decimals, unit and direction."""
-
-    title: str
-    digits: int
-    unit: str
-    higher_is_better: bool
-
-
-METRICS: dict[Metric, MetricInfo] = {
-    "accuracy": MetricInfo(title="Accuracy", digits=1, unit="%", higher_is_better=True),
-    "mae": MetricInfo(title="MAE", digits=2, unit="", higher_is_better=False),
-    "plcc": MetricInfo(title="PLCC", digits=3, unit="", higher_is_better=True),
-    "srcc": MetricInfo(title="SRCC", digits=3, unit="", higher_is_better=True),
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adapter.evaluation.metrics import finite_or_none, mean_and_spread
+from adapter.evaluation.titles import METRICS
 from adapter.reproduction.cells import describe
-from adapter.reproduction.recipe import METRICS
 from adapter.reproduction.statistics import FoldDifferences, compare
 from featcache.devices import device_name
 from featcache.versions import versions

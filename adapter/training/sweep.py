@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adapter.errors import ConfigError
 from adapter.evaluation.evaluate import Evaluation, evaluate
 from adapter.evaluation.metrics import METRIC_NAMES, finite_or_none, mean_and_spread
+from adapter.evaluation.titles import TITLES
 from adapter.run import open_caches
 from adapter.training.distributed import is_main_process
 from adapter.training.train import train
@@ -103,7 +104,7 @@ class SweepSummary:
 
     def to_markdown(self) -> str:
         """Return a table of mean ± standard deviation over runs, per way of ranking."""
-        names = ("PLCC", "SRCC", "Kendall", "MAE", "accuracy", "pairs")
+        names = [TITLES[metric] for metric in METRIC_NAMES]
         lines = [f"| by | runs | {' | '.join(names)} |", "|---|---:|" + "---:|" * len(names)]
         for by in self.rankings:
             cells = [self.spread(metric, by) for metric in METRIC_NAMES]

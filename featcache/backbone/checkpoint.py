@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from featcache.backbone.digest import weights_digest
-from featcache.backbone.loading import UNREADABLE, first_sentence, misfits
+from featcache.backbone.loading import first_sentence, misfits
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _OTHERS = ("visual.", "adapter.")
 
 
-def read_weights(path: Path, option: str) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, option: str = "") -> dict[str, torch.Tensor]:
     """Read named tensors on the CPU.
 
     Args:
@@ -36,7 +36,7 @@ def read_weights(path: Path, option: str) -> dict[str, torch.Tensor]:
             loaded = load_file(path)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, RuntimeError, OSError) as error:
+    except Exception as error:  # damaged bytes lead torch's reader into any exception at all
         raise BackboneError(
             f"checkpoint {path} cannot be read as weights alone: {first_sentence(error)}"
         ) from error

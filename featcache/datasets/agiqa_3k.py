@@ -82,7 +82,7 @@ class Agiqa3k(Dataset):
                 labels.append(Label(_sample(row), "alignment", query, value, "all"))
         return labels
 
-    def own_folds(self, samples: list[str]) -> list[Fold]:
+    def published_folds(self, samples: list[str]) -> list[Fold]:
         """Give the seeded splits."""
         return self.seeded_folds(samples)
 

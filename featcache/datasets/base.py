@@ -139,7 +139,7 @@ class Dataset:
         """Return what ``annotations`` lists, in columns (``columns.LABELS_SCHEMA``)."""
         return labels_of(self.annotations())
 
-    def own_folds(self, samples: list[str]) -> list[Fold] | None:
+    def published_folds(self, samples: list[str]) -> list[Fold] | None:
         """Give the splits of the labeled samples; None keeps those of the annotations.
 
         With a split file this is not asked, as that file has the say.
@@ -336,8 +336,9 @@ class Dataset:
                     f"{key(str(labels['sample_id'][0]))!r}"
                 )
             return distinct_labels(new, self.info.title)
-        if (own := self.own_folds(list(map(str, pc.unique(labels["sample_id"]))))) is not None:
-            labels = resplit(labels, own, str, self.info.title)
+        samples = [str(sample) for sample in pc.unique(labels["sample_id"])]
+        if (published := self.published_folds(samples)) is not None:
+            labels = resplit(labels, published, str, self.info.title)
         return distinct_labels(labels, self.info.title)
 
     def _digests(self, images: Iterable[ImageRecord]) -> dict[str, str]:

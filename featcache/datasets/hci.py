@@ -96,7 +96,7 @@ class Hci(Dataset):
             for record in self.annotated()
         ]
 
-    def own_folds(self, samples: list[str]) -> list[Fold]:
+    def published_folds(self, samples: list[str]) -> list[Fold]:
         """Give the seeded splits of each decade."""
         strata = {sample: sample.split("/")[0] for sample in samples}
         parts = {part: self.options[part] for part in ("train", "val", "test")}

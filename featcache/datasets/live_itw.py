@@ -74,7 +74,7 @@ class LiveItw(Dataset):
             for name, value in self._scores.items()
         ]
 
-    def own_folds(self, samples: list[str]) -> list[Fold]:
+    def published_folds(self, samples: list[str]) -> list[Fold]:
         """Give the seeded splits."""
         return self.seeded_folds(samples)
 

@@ -81,7 +81,7 @@ class Spaq(Dataset):
             ]
         return labels
 
-    def own_folds(self, samples: list[str]) -> list[Fold]:
+    def published_folds(self, samples: list[str]) -> list[Fold]:
         """Give the seeded splits."""
         return self.seeded_folds(samples)
 

@@ -69,7 +69,7 @@ class Tid2013(Dataset):
             for name, value in self._scores.items()
         ]
 
-    def own_folds(self, samples: list[str]) -> list[Fold]:
+    def published_folds(self, samples: list[str]) -> list[Fold]:
         """Give the seeded splits."""
         return self.seeded_folds(samples)
 

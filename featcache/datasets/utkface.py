@@ -85,7 +85,7 @@ class UtkFace(Dataset):
         """One age per face."""
         return [Label(sample, "age", AGE, float(_age(sample)), "all") for sample in self._faces]
 
-    def own_folds(self, samples: list[str]) -> list[Fold]:
+    def published_folds(self, samples: list[str]) -> list[Fold]:
         """Give the split of the tables, or the seeded one."""
         return [
             self._listed_split()

@@ -210,7 +210,7 @@ def finished_shards(
     for number in present:
         entry = manifest.files.get(shard_name(number))
         try:
-            shard = _open_own(out, manifest, number)
+            shard = _open_planned(out, manifest, number)
             records = shard.records()
         except CacheFormatError:
             continue  # made again, like one that was never written
@@ -230,7 +230,7 @@ def finished_shards(
     return kept
 
 
-def _open_own(out: Path, manifest: Manifest, number: int) -> ShardIndex:
+def _open_planned(out: Path, manifest: Manifest, number: int) -> ShardIndex:
     """Open a shard of this cache; raises where it belongs to another."""
     name = shard_name(number)
     shard = open_shard_of(out, manifest, name)

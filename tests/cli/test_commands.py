@@ -264,7 +264,7 @@ def test_rank_new_photos_with_the_same_backbone(adapter, trained, demo, tmp_path
         (["--query", "no such query"], "no such query"),
     ],
 )
-def test_train_names_what_is_wrong(adapter, demo, tmp_path, arguments, message):
+def test_train_names_the_fault(adapter, demo, tmp_path, arguments, message):
     out = tmp_path / "run"
     code, _, err = adapter("train", "--shards", demo / "cache", "--out", out, *arguments)
     assert code == 1

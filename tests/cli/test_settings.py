@@ -31,6 +31,6 @@ def test_values_are_json_where_they_are_json() -> None:
         ("optim.lr=fast", "lr must be a finite number, not 'fast'"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, message: str) -> None:
+def test_the_fault_is_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(OptimConfig, "optim", parse([text])["optim"])

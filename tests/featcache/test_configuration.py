@@ -62,7 +62,7 @@ def test_a_change_is_checked_and_leaves_the_original() -> None:
         ({"color": "red", "litres": "1"}, "litres must be a finite number, not '1'"),
     ],
 )
-def test_what_is_wrong_is_named(values: dict[str, object], message: str) -> None:
+def test_the_fault_is_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Paint.from_dict(values)
 

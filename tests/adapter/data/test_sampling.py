@@ -81,15 +81,15 @@ def test_zeros_that_are_stated_are_the_only_negatives(cache):
 def test_released_false_negatives_do_occur_when_asked_for(cache):
     labels = truth(cache)
     options = {"batch_size": 16, "negative_ratio": 0.5, "queries": ["*cats*"]}
-    wrong = 0
+    mistaken = 0
     sampler = make_sampler(cache, false_negatives="released", **options)
     for k in range(30):
         batch = sampler.batch(k)
         positives = batch.rows[batch.values > 0]
         negatives = batch.rows[batch.values == 0]
         assert not np.isin(negatives, positives).any()
-        wrong += sum((f"image-{r}", batch.query) in labels for r in negatives)
-    assert wrong > 0
+        mistaken += sum((f"image-{r}", batch.query) in labels for r in negatives)
+    assert mistaken > 0
 
 
 def test_without_negatives_labels_are_drawn_as_they_are(cache):

@@ -131,7 +131,7 @@ def test_more_views_are_not_other_features(trained, make_cache):
         evaluate(out, [cache], view="rot90")
 
 
-def test_missing_heads_and_ways(tmp_path, train_fake, make_cache):
+def test_missing_heads_and_rankings(tmp_path, train_fake, make_cache):
     train_fake(tmp_path, steps=1, ranking="none")
     assert evaluate(tmp_path, [make_cache()]).rankings == ("score",)
     with pytest.raises(ConfigError, match="without the head"):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from adapter.evaluation import metrics
+from adapter.evaluation.titles import TITLES
 
 small = st.lists(
     st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=25
@@ -115,3 +116,7 @@ def test_mean_and_spread():
     assert (mean, n) == (2.0, 2)
     assert spread == pytest.approx(math.sqrt(2))
     assert math.isnan(metrics.mean_and_spread([1.0])[1])
+
+
+def test_every_metric_has_a_title():
+    assert tuple(TITLES) == metrics.METRIC_NAMES

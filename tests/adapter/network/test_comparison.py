@@ -114,7 +114,7 @@ def test_small_numbers_of_images(adapter: RankingAdapter, summary: PairSummary) 
         assert none.shape == (0,)
 
 
-def test_wrong_arguments(adapter: RankingAdapter, summary: PairSummary) -> None:
+def test_impossible_arguments(adapter: RankingAdapter, summary: PairSummary) -> None:
     with pytest.raises(ConfigError, match="method must be one of"):
         rank_by_comparison(adapter, summary, method="elo")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="block must be at least 1"):

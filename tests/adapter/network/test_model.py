@@ -236,7 +236,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     ]
 
 
-def test_load_says_what_is_wrong(tmp_path: Path) -> None:
+def test_load_names_the_fault(tmp_path: Path) -> None:
     with pytest.raises(CheckpointNotFoundError, match=r"adapter\.json: not there"):
         RankingAdapter.load(tmp_path)
     RankingAdapter(small()).save(tmp_path)

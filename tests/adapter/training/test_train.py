@@ -198,7 +198,7 @@ def test_validation_looks_at_trained_tasks_only(tmp_path, train_fake, make_cache
     assert -1 <= record["srcc"] <= 1
 
 
-def test_several_caches_with_their_own_units(tmp_path, train_fake, make_cache):
+def test_several_caches_each_with_its_unit(tmp_path, train_fake, make_cache):
     other = make_cache(seed=1, path="other")  # of the same data set's name
     other.label_rows[:] = [
         (f"image-{i}", "age", "beauty", 20.0 + i, "train", None) for i in range(40)

@@ -120,7 +120,7 @@ def test_an_unknown_tag_lists_those_there_are():
         load_backbone(BackboneSpec(name="convnext_large_d_320", pretrained="laion2b_s29b"))
 
 
-def test_the_wrong_activation_is_an_error_not_a_warning(monkeypatch):
+def test_another_activation_is_an_error_not_a_warning(monkeypatch):
     import open_clip.factory
 
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: "/none")

@@ -34,7 +34,7 @@ def test_everything_is_frozen(tiny):
     assert not features.tokens.requires_grad
 
 
-def test_preprocessing_is_the_models_own(tiny):
+def test_preprocessing_is_that_of_the_model(tiny):
     preprocessing = tiny("tiny-resnet").preprocessing
     assert (preprocessing.size, preprocessing.resize) == (64, "squash")
     assert preprocessing.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))

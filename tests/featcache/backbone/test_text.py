@@ -27,7 +27,7 @@ def test_tokens_are_normalized_and_not_yet_projected(tiny):
     torch.testing.assert_close(tokens.mean(-1), torch.zeros(2, 16), atol=1e-5, rtol=0)
 
 
-def test_many_prompts_are_batched_and_none_are_allowed(tiny):
+def test_prompts_are_batched_and_none_are_allowed(tiny):
     backbone = tiny("tiny-vit")
     many = [f"{i} cats" for i in range(70)]
     tokens, pooled = backbone.encode_prompts(many)

@@ -157,7 +157,7 @@ def test_labels_of_the_user_stay(cache_copy, image_folder, tiny_backbone, mine, 
     assert Cache.open(cache_copy).labels["value"].to_pylist() == [7.0]
 
 
-def test_an_interrupted_relabelling_is_settled(cache_copy, tiny_backbone, mine, contents):
+def test_an_interrupted_relabeling_is_settled(cache_copy, tiny_backbone, mine, contents):
     manifest = (cache_copy / "cache.json").read_bytes()
     relabel(cache_copy, mine, lambda _: tiny_backbone)
     after = contents(cache_copy)

@@ -9,10 +9,10 @@ SEED = CLIP_TRAINING[7]
 
 
 def test_scenes_follow_from_seed_and_index():
-    scenes, later = draw(SEED, 0, 6, 32), draw(SEED, 4, 2, 32)
+    scenes, rest = draw(SEED, 0, 6, 32), draw(SEED, 4, 2, 32)
     assert scenes.pixels.shape == (6, 32, 32, 3)
     for name in ("pixels", "truth", "objects"):
-        np.testing.assert_array_equal(getattr(scenes, name)[4:], getattr(later, name))
+        np.testing.assert_array_equal(getattr(scenes, name)[4:], getattr(rest, name))
     there = scenes.objects[..., 0] >= 0
     np.testing.assert_array_equal(there.sum(1), scenes.truth[:, INDEX[()]])
     assert scenes.objects[there].max(0).tolist()[:2] < [32, 32]
