@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from adapter.methods.fold import fold_of
     from adapter.methods.l2rclip import L2RClip
     from adapter.methods.linear import LinearProbe
-    from adapter.methods.method import FoldData, ImageVectors, Method, Part, Prediction
+    from adapter.methods.method import FoldData, ImageVectors, Method, Part, Prediction, Predictor
     from adapter.methods.numclip import NumClip
     from adapter.methods.ordinal_clip import OrdinalClip
-    from adapter.methods.predictor import Predictor, load_predictor, save_predictor
+    from adapter.methods.predictor import load_predictor, save_predictor
     from adapter.methods.registry import MethodInfo, get, info, names
     from adapter.methods.ridge import RidgeProbe
     from adapter.methods.tmcr import Tmcr
@@ -77,7 +77,7 @@ _MODULE_OF = {
     "OrdinalClip": "ordinal_clip",
     "Part": "method",
     "Prediction": "method",
-    "Predictor": "predictor",
+    "Predictor": "method",
     "RidgeProbe": "ridge",
     "Tmcr": "tmcr",
     "ZeroShot": "zero_shot",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from adapter.methods.antonyms import Pair
-    from adapter.methods.predictor import Predictor
+    from adapter.methods.method import Predictor
     from featcache.reading.cache import Cache
 
 PLAN_FILE = "plan.json"  # what is being fitted, until it is

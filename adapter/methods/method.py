@@ -6,7 +6,7 @@
     prediction.probabilities   float64 [n, K] over data.classes, from classifiers
 
 A method is a frozen dataclass of hyperparameters. It sees labels of the training part only; the
-rows of the test part are for :class:`adapter.methods.predictor.Predictor`, which is plain data.
+rows of the test part are for :class:`Predictor`, which is plain data.
 
 Nothing here imports torch, so that recipes can be listed at once.
 """
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from adapter.methods.predictor import Predictor
     from adapter.methods.text import SoftText
     from featcache.reading.cache import Cache
 
@@ -121,6 +120,13 @@ class ImageVectors:
             "both": (self.pooled, self.mean_tokens),
         }[features]
         return np.concatenate([part[rows] for part in parts], axis=1).astype(np.float64)
+
+
+class Predictor(Protocol):
+    """A fitted method."""
+
+    def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
+        """Predict for rows int64 [n] of any cache that holds the same kind of features."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from safetensors import SafetensorError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from adapter.methods.method import ImageVectors, Prediction, Rows
+    from adapter.methods.method import Predictor
 
 METHOD_FILE = "method.json"
 ARRAYS_FILE = "method.safetensors"
@@ -46,13 +46,6 @@ PREDICTORS = {
     "RidgePredictor": "adapter.methods.ridge",
     "TmcrPredictor": "adapter.methods.tmcr",
 }
-
-
-class Predictor(Protocol):
-    """A fitted method."""
-
-    def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
-        """Predict for rows int64 [n] of any cache that holds the same kind of features."""
 
 
 def save_predictor(

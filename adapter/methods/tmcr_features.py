@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -13,6 +13,54 @@ if TYPE_CHECKING:
 
 Parts = Literal["both", "tags", "contrast"]
 Pooling = Literal["attention", "mean"]
+
+
+class Settings(Protocol):
+    """The settings of :class:`adapter.methods.tmcr.Tmcr` that its two trainings read."""
+
+    @property
+    def parts(self) -> Parts:
+        """As in the method."""
+
+    @property
+    def pooling(self) -> Pooling:
+        """As in the method."""
+
+    @property
+    def finetune(self) -> bool:
+        """As in the method."""
+
+    @property
+    def per_level(self) -> int:
+        """As in the method."""
+
+    @property
+    def traversal(self) -> Literal["released", "printed"]:
+        """As in the method."""
+
+    @property
+    def temperature(self) -> float:
+        """As in the method."""
+
+    @property
+    def encoder_steps(self) -> int:
+        """As in the method."""
+
+    @property
+    def encoder_lr(self) -> float:
+        """As in the method."""
+
+    @property
+    def epochs(self) -> int:
+        """As in the method."""
+
+    @property
+    def batch_size(self) -> int:
+        """As in the method."""
+
+    @property
+    def lr(self) -> float:
+        """As in the method."""
 
 
 def tag_similarities(

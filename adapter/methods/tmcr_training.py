@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from adapter.methods.method import Array, FoldData, Rows
-    from adapter.methods.tmcr import Tmcr
+    from adapter.methods.tmcr_features import Settings
     from adapter.methods.tmcr_network import TmcrNetwork
 
 
@@ -28,7 +28,7 @@ def tracked(module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def contrast(
-    method: Tmcr, data: FoldData, network: TmcrNetwork, groups: Sequence[Sequence[Rows]]
+    method: Settings, data: FoldData, network: TmcrNetwork, groups: Sequence[Sequence[Rows]]
 ) -> None:
     """Train the encoder: each batch is one cluster, with as many images of each of its levels.
 
@@ -130,7 +130,7 @@ def _printed_term(
 
 
 def learn_head(
-    method: Tmcr,
+    method: Settings,
     data: FoldData,
     network: TmcrNetwork,
     similarities: Tensor,
@@ -186,7 +186,7 @@ def _whole_batch(positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.append(positions, (positions[0] + 1) % count)
 
 
-def _encoded(method: Tmcr, data: FoldData, network: TmcrNetwork) -> Tensor:
+def _encoded(method: Settings, data: FoldData, network: TmcrNetwork) -> Tensor:
     """Encode the training part with the encoder as it is: float32 [n, W]."""
     encoder = network.encoder
     assert encoder is not None
