@@ -254,8 +254,13 @@ def prompts(
 
 
 def _lines(file: Path) -> list[str]:
-    lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
-    return [line for line in lines if line]
+    from featcache.errors import FeatcacheError
+
+    try:
+        text = file.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FeatcacheError(f"{file}: not text in UTF-8 ({error}); save it as UTF-8") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def labels(

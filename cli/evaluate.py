@@ -9,6 +9,7 @@ import typer
 
 from cli.backbone import Device, PrecisionOption
 from cli.console import say, say_next
+from cli.places import known_root
 from cli.progress import working
 from cli.train import Queries, Tasks
 
@@ -84,7 +85,11 @@ def evaluate(
     if evaluation.left_out:
         say(f"{evaluation.left_out:,} labels belong to images without features and were left out")
     say(f"written to {target}")
-    say_next("adapter", "report", run, [part for c in caches or () for part in ("--shards", c)])
+    words: list[str | Path] = [part for c in caches or () for part in ("--shards", c)]
+    roots = [known_root(cache) for cache in caches or caches_of(run)]
+    if None not in roots:
+        words += [part for root in roots if root for part in ("--root", root)]
+    say_next("adapter", "report", run, words)
 
 
 def _evaluate_fitted(

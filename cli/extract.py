@@ -147,6 +147,9 @@ def extract(
     require_writable(out)
     with working("listing images"):
         total = len(reader.images()[:limit])
+        notes = reader.notes()
+    for note in notes:
+        say(f"{reader.info.title}: {note}")
     model = load(spec, device, precision)
     announce(reader, model, config, out, total)
     summarize(with_progress(reader, out, model, config), reader, config)

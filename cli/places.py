@@ -64,6 +64,15 @@ def find_dataset(name: str, root: Path | None, options: Mapping[str, str]) -> Da
     return chosen
 
 
+def known_root(cache: Path) -> Path | None:
+    """Return the folder where the images of a cache should be, if it is there."""
+    from featcache.storage.manifest import Manifest
+
+    name = str(Manifest.read(cache).dataset["name"])
+    places = [folder / name for folder in data_folders()]
+    return next((place for place in places if place.is_dir()), None)
+
+
 def find_data() -> Path:
     """Return the folder that holds data sets: the first that is there."""
     places = data_folders()

@@ -1,9 +1,9 @@
-"""`adapter rank` and `adapter report`: pages to look at."""
+"""`adapter rank`: photos in the order of a query, as a gallery or a table."""
 
 from __future__ import annotations
 
 import csv
-import sys
+import io
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.backbone import BackboneName, Device, MaxFailures, PrecisionOption
-from cli.console import say, say_next
-from cli.evaluate import RunFolder, caches_of
+from cli.console import say
 from cli.progress import working
 
 if TYPE_CHECKING:
@@ -51,6 +50,9 @@ def rank(
     antonyms_file: Annotated[
         Path | None, typer.Option(help="Without a run: pairs of prompts, a CSV file.")
     ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --shards: the images' folder, for the pictures.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A gallery (.html) or a table (.csv); else CSV on stdout.")
     ] = None,
@@ -86,9 +88,11 @@ def rank(
     `adapter rank --images photos --attribute quality --attribute brightness`
     """
     from adapter.errors import ConfigError
+    from adapter.evaluation.ranking import require_images
     from adapter.methods.ranker import AntonymRanker, chosen_pairs
     from featcache.backbone import BackboneSpec
     from featcache.reading.cache import Cache
+    from featcache.storage.durable import require_writable, write_text
 
     if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
@@ -96,6 +100,9 @@ def rank(
         raise ConfigError(f"--by must be score or comparison, not {by!r}")
     if out is not None and out.suffix not in (".html", ".csv"):
         raise ConfigError(f"--out {out}: expected a name that ends in .html or .csv")
+    for target in (out, keep):
+        if target is not None:
+            require_writable(target)
     pairs = chosen_pairs(attributes or (), antonyms, antonyms_file)
     ranker: Ranker
     if pairs:
@@ -120,18 +127,19 @@ def rank(
         else:
             assert caches is not None  # one of the two is given, see above
             cache = Cache.open(caches)
+        require_images(cache)
         with working("ranking"):
             ranking = ranker.rank(cache, device=device)
-    if out is not None and out.suffix == ".html":
-        _write_gallery(out, images, ranking, run)
-    else:
-        _write_csv(out, ranking)
     if ranking.failed:
         say(f"{len(ranking.failed)} images could not be read:")
         for path, reason in list(ranking.failed.items())[:10]:
             say(f"  {path}: {reason}")
-    if out is not None:
-        say(f"{len(ranking.paths):,} images ranked; written to {out}")
+    if out is None:
+        print(_csv(ranking), end="")
+        return
+    page = _gallery(images or root, ranking, run) if out.suffix == ".html" else _csv(ranking)
+    write_text(out, page)
+    say(f"{len(ranking.paths):,} images ranked; written to {out}")
 
 
 def _ranker(run: Path | None, query: str | None, by: str) -> Ranker:
@@ -157,82 +165,23 @@ def _ranker(run: Path | None, query: str | None, by: str) -> Ranker:
     return RunRanker(run=Run.load(run), query=query, by=by)  # type: ignore[arg-type]  # checked
 
 
-def _write_gallery(out: Path, root: Path | None, ranking: Ranking, run: Path | None) -> None:
+def _gallery(root: Path | None, ranking: Ranking, run: Path | None) -> str:
     from adapter.pages.page import gallery_page
     from adapter.pages.thumbnails import make_thumbnails
-    from featcache.storage.durable import write_bytes
 
-    page = gallery_page(
+    return gallery_page(
         ranking.query,
         ranking.paths,
         ranking.scores,
         {"run": str(run or "opposite prompts"), "images": str(root or "from a cache")},
         make_thumbnails([root] if root else [], [(0, path) for path in ranking.paths]),
     )
-    write_bytes(out, page.encode())
 
 
-def _write_csv(out: Path | None, ranking: Ranking) -> None:
-    stream = out.open("w", newline="") if out is not None else sys.stdout
-    writer = csv.writer(stream)
+def _csv(ranking: Ranking) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["place", "path", "score"])
     for place, (path, score) in enumerate(zip(ranking.paths, ranking.scores, strict=True), 1):
         writer.writerow([place, path, f"{score:.6g}"])
-    if out is not None:
-        stream.close()
-
-
-def report(
-    run: RunFolder,
-    caches: Annotated[
-        list[Path] | None,
-        typer.Option("--shards", help="A cache.  [default: those of the training]"),
-    ] = None,
-    roots: Annotated[
-        list[Path] | None,
-        typer.Option("--root", help="The images' folder, for the pictures; one per cache."),
-    ] = None,
-    split: Annotated[str, typer.Option(help="Whose labels, separated by commas.")] = "test",
-    fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
-    max_images: Annotated[int, typer.Option(help="Images per query in the long lists.")] = 400,
-    device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="The page.  [default: RUN/report.html]")] = None,
-) -> None:
-    """Write a self-contained page: per query the ranked images, a scatter plot, the metrics.
-
-    Ridge regression on the same cached features is fitted and measured beside the adapter.
-
-    **Example**
-
-    `adapter report runs/ava --root /data/ava/images`
-    """
-    from adapter.pages.build import build_report
-    from featcache.storage.durable import write_bytes, write_json
-
-    target = out or run / "report.html"
-    with working("evaluating and drawing"):
-        page, metrics = build_report(
-            run,
-            caches or caches_of(run),
-            roots=roots or (),
-            split=tuple(split.split(",")),
-            fold=fold,
-            device=device,
-            max_images=max_images,
-        )
-    write_bytes(target, page.encode())
-    write_json(target.with_suffix(".json"), metrics)
-    for name, values in metrics["mean"].items():
-        shown = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if v is not None)
-        say(f"{name}: {shown}")
-    used = caches or caches_of(run)
-    if roots and len(roots) < len(used):
-        others = ", ".join(map(str, used[len(roots) :]))
-        say(
-            f"no pictures of the images of {others}: give one --root for each cache, in their order"
-        )
-    say(f"written to {target} and {target.with_suffix('.json').name}")
-    if metrics["queries"]:
-        query = metrics["queries"][0]["query"]
-        shards = ("--shards", (caches or caches_of(run))[0])
-        say_next("adapter", "rank", run, shards, "--query", query, "--out", run / "ranked.html")
+    return text.getvalue()

@@ -16,7 +16,7 @@ import numpy as np
 from adapter.convert import converted_backbone
 from adapter.errors import CheckpointError
 from adapter.evaluation.predict import By, predict
-from adapter.evaluation.ranking import Ranking, order_by
+from adapter.evaluation.ranking import Ranking, order_by, require_images
 from featcache.reading.cache import Cache
 
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ def rank_cache(
         device: Where to compute.
 
     Raises:
+        ConfigError: The cache holds no image.
         FingerprintMismatchError: The cache's features are not those of the run.
         PromptNotFoundError: The cache holds no tokens for the query.
     """
+    require_images(cache)
     rows = np.arange(len(cache))
     scores = predict(run, cache, query, rows, by=by, device=device)
     return order_by(cache, query, scores)

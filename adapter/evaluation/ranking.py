@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
+from adapter.errors import ConfigError
 from featcache.storage.tables import ok_samples
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ class Ranking:
     paths: tuple[str, ...]
     scores: NDArray[np.float64]
     failed: Mapping[str, str]
+
+
+def require_images(cache: Cache) -> None:
+    """Refuse a cache of which no image could be read; raises ConfigError."""
+    if not len(cache):
+        raise ConfigError(
+            f"{cache.path} holds no image that could be read, so there is nothing to rank; "
+            f"`featcache info {cache.path} --failures` lists the reasons"
+        )
 
 
 def order_by(cache: Cache, query: str, scores: NDArray[np.float64]) -> Ranking:

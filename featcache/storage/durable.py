@@ -165,6 +165,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     write_pieces(path, [content])
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, atomically and durably; its folder is made where there is none."""
+    make_folders(path.parent)
+    write_bytes(path, text.encode())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document, indented for people, atomically and durably."""
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())

@@ -326,3 +326,16 @@ def test_eval_refuses_other_features(adapter, featcache, trained, demo, tmp_path
     code, _, err = adapter("eval", trained, "--shards", tmp_path / "other")
     assert code == 1
     assert "backbone.weights" in err
+
+
+def test_prompts_of_a_file_must_be_text_in_utf8(featcache, demo, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("sort images by :smile: and ü.\n\n".encode("utf-8-sig"))
+    code, _, err = featcache("prompts", demo / "cache", "--file", file)
+    assert code == 0, err
+    _, out, _ = featcache("prompts", demo / "cache")
+    assert "sort images by :smile: and ü." in out.splitlines()
+    file.write_bytes("sort images by size.".encode("utf-16"))
+    code, _, err = featcache("prompts", demo / "cache", "--file", file)
+    assert code == 1
+    assert f"{file}: not text in UTF-8" in err

@@ -1,0 +1,72 @@
+"""`adapter report`: a page about a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.backbone import Device
+from cli.console import say, say_next
+from cli.evaluate import RunFolder, caches_of
+from cli.progress import working
+
+
+def report(
+    run: RunFolder,
+    caches: Annotated[
+        list[Path] | None,
+        typer.Option("--shards", help="A cache.  [default: those of the training]"),
+    ] = None,
+    roots: Annotated[
+        list[Path] | None,
+        typer.Option("--root", help="The images' folder, for the pictures; one per cache."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Whose labels, separated by commas.")] = "test",
+    fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
+    max_images: Annotated[int, typer.Option(help="Images per query in the long lists.")] = 400,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="The page.  [default: RUN/report.html]")] = None,
+) -> None:
+    """Write a self-contained page: per query the ranked images, a scatter plot, the metrics.
+
+    Ridge regression on the same cached features is fitted and measured beside the adapter.
+
+    **Example**
+
+    `adapter report runs/ava --root /data/ava/images`
+    """
+    from adapter.pages.build import build_report
+    from featcache.storage.durable import require_writable, write_json, write_text
+
+    target = out or run / "report.html"
+    require_writable(target)
+    with working("evaluating and drawing"):
+        page, metrics = build_report(
+            run,
+            caches or caches_of(run),
+            roots=roots or (),
+            split=tuple(split.split(",")),
+            fold=fold,
+            device=device,
+            max_images=max_images,
+        )
+    write_text(target, page)
+    write_json(target.with_suffix(".json"), metrics)
+    for name, values in metrics["mean"].items():
+        shown = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if v is not None)
+        say(f"{name}: {shown}")
+    used = caches or caches_of(run)
+    if roots and len(roots) < len(used):
+        others = ", ".join(map(str, used[len(roots) :]))
+        say(
+            f"no pictures of the images of {others}: give one --root for each cache, in their order"
+        )
+    say(f"written to {target} and {target.with_suffix('.json').name}")
+    if metrics["queries"]:
+        query = metrics["queries"][0]["query"]
+        words: list[str | Path] = ["--shards", used[0]]
+        if roots:
+            words += ["--root", roots[0]]
+        say_next("adapter", "rank", run, words, "--query", query, "--out", run / "ranked.html")
