@@ -42,10 +42,8 @@ def test_any_size_as_the_tower_itself_with_another_table(name, choice, size, tin
     stride = make_tower(visual, name).stride
     count = 1 + (size[0] // stride) * (size[1] // stride)
     table = owner.positional_embedding
-    if choice == "none":
-        fitting = torch.zeros(count, table.shape[1])
-    else:
-        fitting = stretched(table, count)
+    zeros = torch.zeros(count, table.shape[1])
+    fitting = zeros if choice == "none" else stretched(table, count)
     tower = make_tower(visual, name, choice)
     _, pooled = tower(images(*size))
     owner.positional_embedding = torch.nn.Parameter(fitting, requires_grad=False)
