@@ -31,6 +31,21 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(place).free
 
 
+def require_free(out: Path, needed: int, advice: str) -> None:
+    """Raise DiskSpaceError where a disk has fewer bytes free than are needed.
+
+    Args:
+        out: A folder, which need not be there yet.
+        needed: Bytes.
+        advice: What to do, after "choose another --out".
+    """
+    if needed > (free := free_bytes(out)):
+        raise DiskSpaceError(
+            f"{out} needs {needed / 1e9:.1f} GB more, but only {free / 1e9:.1f} GB are free: "
+            f"choose another --out{advice}"
+        )
+
+
 def require_room(out: Path, manifest: Manifest, images: int) -> None:
     """Refuse to begin what does not fit on the disk.
 
@@ -44,13 +59,8 @@ def require_room(out: Path, manifest: Manifest, images: int) -> None:
     """
     fingerprint = manifest.fingerprint
     each = bytes_per_image(manifest.shapes, views=len(fingerprint.views), dtype=fingerprint.dtype)
-    needed, free = each * images, free_bytes(out)
-    if needed > free:
-        raise DiskSpaceError(
-            f"{out} needs {needed / 1e9:.1f} GB more for {images:,} images, but only "
-            f"{free / 1e9:.1f} GB are free: choose another --out, fewer --views, --dtype int8, or "
-            "a larger --token-pool"
-        )
+    advice = f", fewer --views, --dtype int8, or a larger --token-pool for {images:,} images"
+    require_free(out, each * images, advice)
 
 
 def require_readable(

@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 
 def encode_prompts(backbone: Backbone, texts: Iterable[str]) -> dict[str, Prompt]:
-    """Encode prompts one at a time, so that a prompt's bits do not depend on its neighbors."""
+    """Encode prompts one at a time, so that a prompt's bits do not depend on its neighbors.
+
+    Raises:
+        BackboneError: A prompt is longer than the text tower reads; nothing is encoded.
+    """
+    different = sorted(set(texts))
+    backbone.check_prompts(different)
     encoded = {}
-    for text in sorted(set(texts)):
+    for text in different:
         features = backbone.encode_prompts([text])
         encoded[text] = Prompt(features.tokens[0].cpu().numpy(), features.pooled[0].cpu().numpy())
     return encoded

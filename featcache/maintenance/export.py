@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from featcache.errors import CacheFormatError, FeatcacheError
+from featcache.extraction.checks import require_free
 from featcache.reading.cache import Cache
 from featcache.storage.durable import committed, make_folders, write_bytes, write_json
 from featcache.storage.layout import LABELS, SAMPLES
@@ -66,11 +67,13 @@ def export_safetensors(
 
     Raises:
         FeatcacheError: ``out`` is not empty.
+        DiskSpaceError: It does not fit on the disk.
         CacheFormatError: A row is damaged.
     """
     from safetensors.numpy import save
 
     opened, out = Cache.open(cache), _new_folder(out)
+    require_free(out, sum(entry.bytes for entry in opened.manifest.files.values()), "")
     for number, shard in _shards(opened, on_progress):
         names = [name for name in FEATURES if name in shard.regions]
         arrays = {name: np.array(shard.map(name)) for name in names}
@@ -100,6 +103,8 @@ def export_webdataset(
     Arguments and errors are those of `export_safetensors`.
     """
     opened, out = Cache.open(cache), _new_folder(out)
+    wider = 2 if opened.fingerprint.dtype == "int8" else 1
+    require_free(out, wider * sum(entry.bytes for entry in opened.manifest.files.values()), "")
     samples = opened.samples.filter(pc.field("status") == "ok")
     row = 0
     for number, shard in _shards(opened, on_progress):

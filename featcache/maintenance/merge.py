@@ -23,6 +23,7 @@ from featcache.errors import CacheFormatError, DatasetError, FeatcacheError
 from featcache.extraction.finish import finish
 from featcache.extraction.prompts import stored_prompts
 from featcache.storage.durable import (
+    explained,
     fsync_path,
     make_folders,
     remove_temporaries,
@@ -245,15 +246,16 @@ def _take(folder: Path, out: Path, number: int, entry: FileEntry, whole: Manifes
         found.append(f"{size} bytes, expected {entry.bytes}")
     if found:
         raise CacheFormatError(f"{source}: {'; '.join(found)}; run `featcache repair {folder}`")
-    target.unlink(missing_ok=True)  # of a merge that was killed
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
-            raise
-    else:
-        fsync_path(target.parent)
-        return True
+    with explained(target):
+        target.unlink(missing_ok=True)  # of a merge that was killed
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+                raise
+        else:
+            fsync_path(target.parent)
+            return True
     if write_pieces(target, _blocks(source)) != (entry.bytes, entry.xxh3_128):
         target.unlink()
         raise CacheFormatError(f"{source}: damaged; run `featcache repair {folder}`")

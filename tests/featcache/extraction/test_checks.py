@@ -26,7 +26,7 @@ def test_room(small_cache, tmp_path, monkeypatch):
     each = bytes_per_image(manifest.shapes, views=2, dtype="float16")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(9 * each, 0, 9 * each))
     require_room(tmp_path, manifest, 9)
-    with pytest.raises(DiskSpaceError, match=r"for 10 images.*--dtype int8"):
+    with pytest.raises(DiskSpaceError, match=r"--dtype int8.*for 10 images"):
         require_room(tmp_path, manifest, 10)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from featcache.errors import BackboneError
 from featcache.extraction.prompts import add_prompts, encode_prompts, stored_prompts
 from featcache.storage.manifest import Manifest
 
@@ -22,3 +23,12 @@ def test_only_what_is_missing_is_encoded(cache_copy, tiny_backbone):
     assert now.keys() == {*there, "new."}
     for text, prompt in there.items():
         np.testing.assert_array_equal(now[text].tokens, prompt.tokens)
+
+
+def test_a_prompt_that_is_too_long_is_told_before_the_others_are_encoded(
+    cache_copy, tiny_backbone, monkeypatch
+):
+    monkeypatch.setattr(tiny_backbone, "encode_prompts", lambda _: pytest.fail("encoded"))
+    manifest = Manifest.read(cache_copy)
+    with pytest.raises(BackboneError, match="has 22 tokens"):
+        add_prompts(cache_copy, manifest, ["a.", "zebra " * 20], lambda: tiny_backbone)

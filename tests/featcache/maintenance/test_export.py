@@ -4,13 +4,14 @@ import io
 import json
 import shutil
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from featcache.errors import CacheFormatError, FeatcacheError
+from featcache.errors import CacheFormatError, DiskSpaceError, FeatcacheError
 from featcache.maintenance.export import export_safetensors, export_webdataset
 from featcache.reading.cache import Cache
 
@@ -113,3 +114,11 @@ def test_a_copied_shard_is_refused(cache_copy, tmp_path, export):
     with pytest.raises(CacheFormatError, match=r"00002\.h5: it is shard 0: swapped or copied"):
         export(cache_copy, tmp_path / "out")
     assert not (tmp_path / "out/export.json").exists()
+
+
+@pytest.mark.parametrize("export", [export_safetensors, export_webdataset])
+def test_what_does_not_fit_is_not_begun(small_cache, tmp_path, export, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DiskSpaceError, match="choose another --out"):
+        export(small_cache, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())

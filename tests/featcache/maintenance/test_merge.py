@@ -15,6 +15,7 @@ from featcache.errors import (
     CacheFormatError,
     CacheNotFoundError,
     DatasetError,
+    DiskSpaceError,
     FeatcacheError,
     FingerprintMismatchError,
 )
@@ -211,6 +212,13 @@ def test_a_copied_shard_is_refused(copies, tmp_path):
     shutil.copy(one, two)  # 2 rows each
     with pytest.raises(CacheFormatError, match=r"00002\.h5: it is shard 0: swapped or copied"):
         merge_caches(copies, tmp_path / "whole")
+
+
+def test_a_full_disk_is_a_sentence(parts, tmp_path, monkeypatch):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(DiskSpaceError, match=r"00000\.h5 could not be written: No space left"):
+        merge_caches(parts, tmp_path / "whole")
 
 
 def test_a_cache_is_not_overwritten(parts, cache_copy, contents):
