@@ -1,130 +1,123 @@
-"""A run's folder: what was trained, from which features, in which unit its scores are.
+"""A trained run, to rank and score images with.
 
-run/
-run.json              settings, caches with their fingerprints, units, versions, outcome
-adapter.safetensors   weights (the best of the validations, else the last)
-adapter.json          architecture
-log.jsonl             losses and timings
-state/                what resuming needs; removed when the run is finished
-eval.json             metrics, once evaluated
+    query = "sort images by the person's age group."
+    for path, years in Run.load("runs/ages").rank("holiday", query):
+        print(path, years)                                  # the oldest first
+
+A ranking is sorted; :meth:`Run.score` keeps the order of the rows that it is given.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from adapter.convert import require_features
-from adapter.data.identity import cache_path, position
-from adapter.data.targets import TargetScale, TargetScales
-from adapter.errors import CheckpointError, ConfigError
-from adapter.network.model import RankingAdapter
-from adapter.record import RUN_FILE, read_record
-from featcache.storage.fingerprint import Fingerprint, require_same
+import numpy as np
+
+from adapter.errors import ConfigError
+from adapter.evaluation.predict import predict
+from adapter.evaluation.rank import extract_images, rank_cache
+from adapter.stored import StoredRun
+from featcache.devices import pick_device
+from featcache.reading.cache import Cache
+from featcache.storage.layout import MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from numpy.typing import ArrayLike
 
     from adapter.data.labels import FeatureCache
+    from adapter.evaluation.predict import Array, By
+    from adapter.evaluation.ranking import Ranking
+    from featcache.devices import Precision
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A trained adapter and what belongs to it.
+class Run(StoredRun):
+    """A trained adapter and what belongs to it; its attributes are those of ``StoredRun``."""
 
-    Attributes:
-        folder: Where it is.
-        model: The adapter, on the CPU, in evaluation mode.
-        scales: Units of its scores.
-        fingerprint: The features that it was trained on; None for a converted checkpoint, of
-            which only what ``requires`` in the record says is known.
-        record: All of ``run.json``.
-    """
+    def score(
+        self,
+        cache: FeatureCache,
+        rows: ArrayLike,
+        query: str,
+        *,
+        task: str | None = None,
+        by: By = "score",
+        device: str = "auto",
+        precision: Precision = "auto",
+        view: str | None = None,
+    ) -> Array:
+        """Score images of a cache for a query.
 
-    folder: Path
-    model: RankingAdapter
-    scales: TargetScales
-    fingerprint: Fingerprint | None
-    record: Mapping[str, Any]
+        Args:
+            cache: Where the features are; it holds tokens of the query.
+            rows: Integers [n], the images.
+            query: The prompt; it need not be one that the run was trained on.
+            task: Whose unit the scores are in; guessed from cache and query when left out.
+            by: ``score``, or ``comparison``, which has no unit.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            precision: Of the network; ``auto`` is that of the training.
+            view: Name of the view; the cache's first when left out.
 
-    @classmethod
-    def load(cls, folder: str | Path) -> Run:
-        """Read a run.
-
-        Raises:
-            CheckpointNotFoundError: There is no run, or it has no weights yet.
-            CheckpointError: A file is damaged.
-        """
-        folder = Path(folder)
-        record = read_record(folder)
-        model = RankingAdapter.load(folder)
-        try:
-            return cls(
-                folder=folder,
-                model=model,
-                scales=TargetScales.from_list(record["scales"]),
-                fingerprint=None
-                if "requires" in record
-                else Fingerprint.from_dict(record["shards"][0]["fingerprint"]),
-                record=record,
-            )
-        except (KeyError, IndexError, TypeError) as error:
-            raise CheckpointError(f"{folder / RUN_FILE}: a field is missing: {error}") from error
-
-    def position(self, cache: FeatureCache) -> int | None:
-        """Return which cache of the run's training this is; None for any other."""
-        return position(self.record["shards"], cache)
-
-    def scale(self, cache: FeatureCache, query: str, task: str | None = None) -> TargetScale:
-        """Return the unit of a query's scores on a cache; see ``TargetScales.find``."""
-        return self.scales.find(query, task, cache.dataset, self.position(cache))
-
-    def require_features(self, cache: FeatureCache) -> None:
-        """Refuse a cache whose features are not those of the training; views may differ.
+        Returns:
+            float64 [n], in the labels' unit; higher means more.
 
         Raises:
-            FingerprintMismatchError: They differ; the message says in what.
+            FingerprintMismatchError: The cache's features are not those of the run.
+            LabelsError: The cache holds no tokens for the query.
         """
-        self.require_fingerprint(cache.fingerprint, f"the cache {cache_path(cache)}")
-
-    def require_fingerprint(self, found: Fingerprint, what: str) -> None:
-        """The same for a fingerprint; ``what`` names in the message what it belongs to."""
-        if self.fingerprint is None:
-            require_features(self.record["requires"], found.backbone, what)
-        else:
-            require_same(self.fingerprint, found, f"the run {self.folder}", what, ignore=("views",))
-
-
-def open_caches(
-    caches: Sequence[str | Path | FeatureCache], *, verify_rows: bool = False
-) -> list[FeatureCache]:
-    """Open caches that are given as paths, and require that all hold the same features.
-
-    Args:
-        caches: Caches, as paths or opened.
-        verify_rows: Compare each row with its digest when it is first read; of the caches that
-            are opened here.
-
-    Raises:
-        ConfigError: There are none.
-        FingerprintMismatchError: They differ; views may.
-    """
-    if not caches:
-        raise ConfigError("at least one cache is needed: --shards CACHE")
-    opened = [_open(c, verify_rows) if isinstance(c, (str, Path)) else c for c in caches]
-    for other in opened[1:]:
-        require_same(
-            opened[0].fingerprint,
-            other.fingerprint,
-            f"the cache {cache_path(opened[0])}",
-            f"the cache {cache_path(other)}",
-            ignore=("views",),
+        return predict(
+            self,
+            cache,
+            query,
+            np.asarray(rows, np.int64),
+            by=by,
+            task=task,
+            device=device,
+            precision=precision,
+            view=view,
         )
-    return opened
 
+    def rank(
+        self,
+        images: str | Path | Cache,
+        query: str,
+        *,
+        by: By = "score",
+        device: str = "auto",
+        precision: Precision = "auto",
+        keep: str | Path | None = None,
+    ) -> Ranking:
+        """Rank all images of a cache or of a folder for a query, highest first.
 
-def _open(path: str | Path, verify_rows: bool) -> FeatureCache:
-    from featcache.reading.cache import Cache
+        Args:
+            images: A cache, its folder, or a folder of images, whose features are then made
+                with the backbone of the training.
+            query: The prompt; it need not be one that the run was trained on.
+            by: ``score``, or ``comparison``, which has no unit.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            precision: Of the network; ``auto`` is that of the training.
+            keep: Keep the features of a folder of images in this cache.
 
-    return Cache.open(path, verify_rows=verify_rows)
+        Returns:
+            The images' paths and their scores, in the labels' unit.
+
+        Raises:
+            FingerprintMismatchError: The features, or the backbone, are not those of the run.
+            ConfigError: The folder is not there.
+        """
+
+        def ranked(cache: Cache) -> Ranking:
+            return rank_cache(self, cache, query, by=by, device=device, precision=precision)
+
+        if isinstance(images, Cache):
+            return ranked(images)
+        folder = Path(images)
+        if (folder / MANIFEST).exists():
+            return ranked(Cache.open(folder))
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is neither a cache nor a folder of images")
+        with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
+            place = Path(keep) if keep is not None else Path(temporary) / "cache"
+            name = str(pick_device(device))
+            return ranked(extract_images(self, folder, place, query, device=name))

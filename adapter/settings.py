@@ -209,14 +209,15 @@ class TrainEvent:
     """Something that a caller may want to show.
 
     Attributes:
-        kind: ``start``, ``step`` (every ``log_every`` steps), ``validation``, ``checkpoint`` or
-            ``end``.
+        kind: ``start``, ``note`` (a sentence for people, in ``text``), ``estimate`` (on a CPU,
+            before the first step: ``step_seconds``, ``seconds``), ``step`` (every ``log_every``
+            steps), ``validation``, ``checkpoint`` or ``end``.
         step: Updates done.
         steps: Updates in all.
         values: Numbers and names that belong to it.
     """
 
-    kind: Literal["start", "step", "validation", "checkpoint", "end"]
+    kind: Literal["start", "note", "estimate", "step", "validation", "checkpoint", "end"]
     step: int
     steps: int
     values: Mapping[str, Any]

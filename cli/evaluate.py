@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,9 @@ from cli.console import say, say_next
 from cli.places import known_root
 from cli.progress import working
 from cli.train import Queries, Tasks
+
+if TYPE_CHECKING:
+    from featcache.reading.cache import Cache
 
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
 
@@ -41,52 +44,79 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Where the JSON goes.  [default: RUN/eval.json]")
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write one row per image and query: path, query, value, score, comparison. "
+            "A .parquet or .csv file."
+        ),
+    ] = None,
 ) -> None:
     """Evaluate a run: PLCC, SRCC, Kendall's tau, MAE, accuracy, pairwise accuracy.
 
-    Per query and averaged over queries. The table is Markdown, on standard output.
+    Per query and averaged over queries. The table is Markdown, on standard output. Of a folder of
+    seeds and folds, every run is evaluated, then mean and spread.
 
     **Examples**
 
     `adapter eval runs/ava`
 
-    `adapter eval runs/ava --shards cache/koniq10k --split test --by both`
+    `adapter eval runs/ava --predictions runs/ava/predictions.parquet`
+
+    `adapter eval runs/hci` (a folder of `--seeds 0,1,2`)
     """
     from adapter.errors import ConfigError
     from adapter.evaluation.evaluate import evaluate as measure
+    from adapter.evaluation.predictions import require_table_name, write_predictions
     from adapter.methods.fitted import is_fitted
-    from featcache.storage.durable import write_json
+    from adapter.names import choose_names
+    from adapter.network.comparison import METHODS
+    from adapter.stored import open_caches
+    from adapter.training.sweep import member_folders
+    from featcache.storage.durable import prepare_target, write_json
 
-    options: dict[str, Any] = {"both": ["score", "comparison"], "": None}
-    rankings = options.get(by, [by])
-    if method not in ("bradley-terry", "borda"):
-        raise ConfigError(f"--method must be bradley-terry or borda, not {method!r}")
+    (method,) = choose_names("--method", [method], METHODS) or METHODS[:1]
     if is_fitted(run):
         _evaluate_fitted(run, caches, split, fold, out or run / "eval.json")
         return
-    with working("evaluating"):
-        evaluation = measure(
-            run,
-            caches or caches_of(run),
-            split=tuple(split.split(",")),
-            fold=fold,
-            queries=query or (),
-            tasks=task or (),
-            by=rankings,
-            method=method,  # type: ignore[arg-type]  # checked above
-            relevance=relevance,
-            device=device,
-            precision=precision,  # type: ignore[arg-type]  # checked by the library
-            view=view,
-        )
+    options: dict[str, Any] = {
+        "split": split,
+        "fold": fold,
+        "queries": query or (),
+        "tasks": task or (),
+        "by": {"both": ("score", "comparison"), "": None}.get(by.strip(), by),
+        "method": method,
+        "relevance": relevance,
+        "device": device,
+        "precision": precision,
+        "view": view,
+    }
     target = out or run / "eval.json"
+    members = member_folders(run)
+    if members:
+        if predictions is not None:
+            raise ConfigError(f"--predictions takes one run; {run} holds {len(members)}")
+        _evaluate_members(run, members, caches, options, target)
+        return
+    used = caches or caches_of(run)
+    prepare_target(target)
+    if predictions is not None:
+        require_table_name(predictions)
+        prepare_target(predictions)
+    with working("evaluating"):
+        opened = open_caches(used)
+        evaluation = measure(run, opened, **options)
     write_json(target, evaluation.to_dict())
+    if predictions is not None:
+        write_predictions(predictions, evaluation, cast("list[Cache]", opened))
     print(evaluation.to_markdown(), end="")
     if evaluation.left_out:
         say(f"{evaluation.left_out:,} labels belong to images without features and were left out")
-    say(f"written to {target}")
+    for note in evaluation.notes:
+        say(f"note: {note}")
+    say(f"written to {target}" + (f" and {predictions}" if predictions is not None else ""))
     words: list[str | Path] = [part for c in caches or () for part in ("--shards", c)]
-    roots = [known_root(cache) for cache in caches or caches_of(run)]
+    roots = [known_root(cache) for cache in used]
     if None not in roots:
         words += [part for root in roots if root for part in ("--root", root)]
     say_next("adapter", "report", run, words)
@@ -118,6 +148,44 @@ def _evaluate_fitted(
         print(f"| {one['cache']} | {one['n']} | {' | '.join(shown)} |")
     say(f"written to {target}")
     say_next("adapter", "rank", folder, "--images", "PHOTOS", "--out", "ranked.html")
+
+
+def _evaluate_members(
+    run: Path,
+    members: list[Path],
+    caches: list[Path] | None,
+    options: dict[str, Any],
+    target: Path,
+) -> None:
+    """Evaluate every run of a folder, then print mean and spread."""
+    from adapter.evaluation.evaluate import evaluate as measure
+    from adapter.evaluation.spread import Spread
+    from featcache.storage.durable import prepare_target, write_json
+
+    for member in (target, *(folder / "eval.json" for folder in members)):
+        prepare_target(member)
+    found, notes = [], []
+    for folder in members:
+        with working(f"evaluating {folder}"):
+            evaluation = measure(folder, caches or caches_of(folder), **options)
+        write_json(folder / "eval.json", evaluation.to_dict())
+        found.append(evaluation)
+        notes += [f"{folder.relative_to(run)}: {note}" for note in evaluation.notes]
+        mean = evaluation.overall(evaluation.rankings[0]).mean
+        say(f"{folder}: SRCC {mean.srcc:.3f} by {evaluation.rankings[0]}")
+    spread = Spread(evaluations=tuple(found))
+    write_json(
+        target,
+        {
+            "spread": spread.to_dict(),
+            "notes": [*spread.notes, *notes],
+            "runs": [evaluation.to_dict() for evaluation in found],
+        },
+    )
+    print(spread.to_markdown(), end="")
+    for note in (*spread.notes, *notes):
+        say(f"note: {note}")
+    say(f"written to {target} and to eval.json in each of {len(members)} runs")
 
 
 def caches_of(run: Path) -> list[Path]:

@@ -90,19 +90,20 @@ def rank(
     from adapter.errors import ConfigError
     from adapter.evaluation.ranking import require_images
     from adapter.methods.ranker import AntonymRanker, chosen_pairs
+    from adapter.names import choose_names
     from featcache.backbone import BackboneSpec
     from featcache.reading.cache import Cache
-    from featcache.storage.durable import require_writable, write_text
+    from featcache.storage.durable import prepare_target, require_writable, write_text
 
     if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
-    if by not in ("score", "comparison"):
-        raise ConfigError(f"--by must be score or comparison, not {by!r}")
-    if out is not None and out.suffix not in (".html", ".csv"):
-        raise ConfigError(f"--out {out}: expected a name that ends in .html or .csv")
-    for target in (out, keep):
-        if target is not None:
-            require_writable(target)
+    (by,) = choose_names("--by", [by], ("score", "comparison")) or ("score",)
+    if out is not None:
+        if out.suffix not in (".html", ".csv"):
+            raise ConfigError(f"--out {out}: expected a name that ends in .html or .csv")
+        prepare_target(out)
+    if keep is not None:
+        require_writable(keep)
     pairs = chosen_pairs(attributes or (), antonyms, antonyms_file)
     ranker: Ranker
     if pairs:
@@ -111,7 +112,7 @@ def rank(
         spec = BackboneSpec(name=backbone, pretrained=pretrained or "", model_config=model_config)
         ranker = AntonymRanker(pairs=pairs, spec=spec)
     else:
-        ranker = _ranker(run, query, by)
+        ranker = _ranker(run, query, by, precision)
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
         if images is not None:
             with working(f"extracting {images}"):
@@ -142,12 +143,12 @@ def rank(
     say(f"{len(ranking.paths):,} images ranked; written to {out}")
 
 
-def _ranker(run: Path | None, query: str | None, by: str) -> Ranker:
+def _ranker(run: Path | None, query: str | None, by: str, precision: str) -> Ranker:
     """Return what ranks: a run with a query, or a fitted method with its own."""
     from adapter.errors import ConfigError
     from adapter.methods.fitted import Fitted, is_fitted
     from adapter.methods.ranker import FittedRanker, RunRanker
-    from adapter.run import Run
+    from adapter.stored import StoredRun
 
     if run is None:
         raise ConfigError(
@@ -162,7 +163,15 @@ def _ranker(run: Path | None, query: str | None, by: str) -> Ranker:
         return FittedRanker(fitted=fitted)
     if query is None:
         raise ConfigError("give --query, what to sort by")
-    return RunRanker(run=Run.load(run), query=query, by=by)  # type: ignore[arg-type]  # checked
+    trained = StoredRun.load(run)
+    if note := trained.about_query(query):
+        say(f"note: {note}")
+    return RunRanker(
+        run=trained,
+        query=query,
+        by=by,  # type: ignore[arg-type]  # checked
+        precision=precision,  # type: ignore[arg-type]  # checked by the library
+    )
 
 
 def _gallery(root: Path | None, ranking: Ranking, run: Path | None) -> str:

@@ -201,10 +201,12 @@ def _sweep(
             seeds=_numbers(seeds, "--seeds") or [config.seed],
             folds=folds or [config.fold],
             on_event=show,
-            on_member=lambda m: say(f"fold {m.fold}, seed {m.seed}: {m.summary.folder}"),
+            on_member=lambda m: say(f"{m.title}: {m.summary.folder}"),
             resume=resume,
         )
-    print(summary.to_markdown(), end="")
+    print(summary.spread.to_markdown(), end="")
+    for note in summary.spread.notes:
+        say(f"note: {note}")
     if summary.interrupted:
         _stopped(out)
     if summary.members:
@@ -225,6 +227,9 @@ def summarize(summary: TrainSummary, steps: int) -> None:
         say(f"{early}best validation {summary.best_value:.3f} at step {summary.best_step:,}")
     say(f"the adapter is in {summary.folder}")
     say_next("adapter", "eval", summary.folder)
+
+
+WORTH_SAYING = 60  # seconds that a run takes
 
 
 class Display:
@@ -249,6 +254,15 @@ class Display:
             )
             self.progress.forget(self.NAME)
             self.first, self.loss = event.step, ""
+        if event.kind == "note":
+            say(f"note: {values['text']}")
+        if event.kind == "estimate" and values["seconds"] >= WORTH_SAYING:
+            say(
+                f"{values['parameters'] / 1e6:.0f} M parameters on a CPU: about "
+                f"{duration(values['step_seconds'])} a step, so about "
+                f"{duration(values['seconds'])} for {event.steps - event.step:,} steps; a smaller "
+                f"adapter is quicker: --width {max(values['width'] // 4, 32)}, or --steps"
+            )
         if event.kind == "step":
             self.loss = f"loss {values['loss']:.4f}"
         self.progress.show(

@@ -40,15 +40,13 @@ def cache_titles(caches: Sequence[FeatureCache]) -> list[str]:
 def describe(cache: FeatureCache) -> dict[str, Any]:
     """Return what tells a cache from others, as JSON values.
 
-    ``identity`` is the one that the cache was given when it was made, and ``content`` a digest of
-    its shards, for caches of format 1, which have no identity.
+    ``identity`` is the one that the cache was given when it was made (of format 1: what follows
+    from its content), whatever its folder is called and wherever it lies.
     """
-    identity = getattr(cache, "identity", None)
     return {
         "path": cache_path(cache),
         "dataset": cache.dataset,
-        "identity": identity,
-        "content": _content(cache) if identity is None else None,
+        "identity": getattr(cache, "identity", None),
     }
 
 
@@ -57,9 +55,8 @@ def same_cache(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 
     Runs of before 2026-11-28 record no more than path and data set: then those decide.
     """
-    for name in ("identity", "content"):
-        if recorded.get(name) is not None and found.get(name) is not None:
-            return bool(recorded[name] == found[name])
+    if recorded.get("identity") is not None and found.get("identity") is not None:
+        return bool(recorded["identity"] == found["identity"])
     return recorded["dataset"] == found["dataset"] and (
         Path(recorded["path"]).absolute() == Path(found["path"]).absolute()
     )
@@ -69,7 +66,7 @@ def position(recorded: Sequence[Mapping[str, Any]], cache: FeatureCache) -> int 
     """Return the number that a cache has in a run; None where the run never saw it."""
     found = describe(cache)
     same = [at for at, record in enumerate(recorded) if same_cache(record, found)]
-    # A copy of a cache of format 1 has the same content: then the path decides.
+    # Two copies of one cache may carry different labels: then the path decides.
     there = [at for at in same if recorded[at]["path"] == found["path"]]
     return next(iter(there or same), None)
 
@@ -89,16 +86,3 @@ def labels_digest(*selections: LabelSelection | None) -> str:
             state.update(repr((task, task in selection.states_zeros)).encode())
             state.update(np.sort(selection.task_rows[task]).tobytes())
     return state.hexdigest()[:32]
-
-
-def _content(cache: FeatureCache) -> str | None:
-    """Digest of the digests of a cache's shards; None where the cache has no such list."""
-    manifest = getattr(cache, "manifest", None)
-    if manifest is None:
-        return None
-    shards = sorted(
-        (name, entry.xxh3_128)
-        for name, entry in manifest.files.items()
-        if name.startswith("shards/")
-    )
-    return hashlib.sha256(repr(shards).encode()).hexdigest()[:32]

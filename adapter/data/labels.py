@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from featcache.storage.fingerprint import Fingerprint
 
 
+LARGEST = 1e30  # squares of larger values, and float32, overflow
+
+
 class FeatureCache(Protocol):
     """What training and evaluation read from a cache; ``featcache.Cache`` is one."""
 
@@ -262,9 +265,13 @@ def _once_per_image(
     rows: NDArray[np.int64], values: NDArray[np.float64], task: str, query: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Drop repeated labels, refuse contradicting ones; rows come out sorted."""
-    if not np.isfinite(values).all():
-        bad = int(rows[np.flatnonzero(~np.isfinite(values))[0]])
-        raise LabelsError(f"task {task!r}, query {query!r}, row {bad}: the value is not finite")
+    unusable = ~(np.abs(values) <= LARGEST)
+    if unusable.any():
+        at = int(np.flatnonzero(unusable)[0])
+        raise LabelsError(
+            f"task {task!r}, query {query!r}, row {int(rows[at])}: the value {values[at]:g} is not "
+            f"a number up to {LARGEST:g}; leave it out, or give the labels in another unit"
+        )
     order = np.argsort(rows, kind="stable")
     rows, values = rows[order], values[order]
     same = rows[1:] == rows[:-1]

@@ -17,6 +17,7 @@ import numpy as np
 
 from adapter.data.pools import draw, integers, make_pool
 from adapter.errors import ConfigError, LabelsError
+from adapter.names import choose_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,11 +177,7 @@ def require_prompts(cache: FeatureCache, prompts: Sequence[str], where: str) -> 
 
 def _view_indices(stored: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
     """Map names of views to indices."""
-    unknown = [name for name in wanted if name not in stored]
-    if unknown:
-        raise ConfigError(
-            f"no view {', '.join(unknown)} in the cache; it holds {', '.join(stored)}"
-        )
+    wanted = choose_names("view", wanted, stored)
     return np.array([list(stored).index(name) for name in (wanted or stored)], np.int64)
 
 

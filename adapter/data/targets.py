@@ -159,7 +159,7 @@ def fit_scales(
         for task in sorted({q.task for q in selection.queries}):
             queries = [q for q in selection.queries if q.task == task]
             values = np.concatenate([q.values for q in queries])
-            mean, std = (float(values.mean()), float(values.std()))
+            mean, std = float(values.mean()), float(values.std())
             if scaling == "none":
                 mean, std = 0.0, 1.0
             scales.append(

@@ -1,18 +1,16 @@
-"""Metrics of a trained adapter on a cache's labels, per query, and tables of them.
+"""Metrics of a trained adapter on a cache's labels, per query.
 
     evaluation = evaluate(Path("run"), [Path("cache/koniq10k")], split="test")
     print(evaluation.to_markdown())
 
 Predictions come from ``predict.py``: those by score are in the labels' unit, those by comparison
-have none. Metrics are per query, then averaged over queries with equal weight, as in the paper. For
-counting tasks the paper's protocol looks only at images with a count of at least one; those metrics
-stand beside the ones over all labels.
+have none. For counting tasks the paper's protocol looks only at images with a count of at least
+one; those metrics stand beside the ones over all labels. Means and tables are in ``results.py``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,15 +18,16 @@ from adapter.data.identity import cache_titles
 from adapter.data.labels import select_labels
 from adapter.data.pools import counting
 from adapter.data.sampling import relevant_labels
+from adapter.data.selectors import choose_fold, choose_patterns, choose_splits
 from adapter.errors import LabelsError
 from adapter.evaluation.metrics import average, measure
-from adapter.evaluation.predict import choose_rankings, predict_rankings
-from adapter.evaluation.titles import TITLES
-from adapter.run import Run, open_caches
+from adapter.evaluation.predict import choose_rankings, choose_view, predict_rankings
+from adapter.evaluation.results import Evaluation, QueryEvaluation
+from adapter.stored import StoredRun, open_caches
 from featcache.devices import choose_precision, pick_device
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import torch
@@ -36,154 +35,15 @@ if TYPE_CHECKING:
 
     from adapter.data.labels import FeatureCache, LabelSelection, QueryLabels
     from adapter.data.targets import TargetScales
-    from adapter.evaluation.metrics import Average, Metrics
+    from adapter.evaluation.metrics import Metrics
     from adapter.evaluation.predict import Array, By
     from adapter.network.comparison import Method
     from adapter.network.model import RankingAdapter
     from featcache.devices import Precision
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueryEvaluation:
-    """One query on one cache.
-
-    Attributes:
-        cache: Number of the cache in the evaluation, from 0.
-        dataset: Name of its data set, and its place where two caches share a name.
-        task: The query's task.
-        query: The prompt of the labels.
-        rows: int64 [n], the images.
-        values: float64 [n], their labels.
-        predictions: Per way of ranking, float64 [n].
-        metrics: Per way of ranking.
-        positive: The same over images with a label of at least one; for counting tasks.
-        positive_n: How many those are.
-    """
-
-    cache: int
-    dataset: str
-    task: str
-    query: str
-    rows: NDArray[np.int64]
-    values: Array
-    predictions: Mapping[By, Array]
-    metrics: Mapping[By, Metrics]
-    positive: Mapping[By, Metrics] | None
-    positive_n: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values, without the predictions."""
-        result: dict[str, Any] = {
-            "cache": self.cache,
-            "dataset": self.dataset,
-            "task": self.task,
-            "query": self.query,
-            "n": len(self.rows),
-            "metrics": {by: m.to_dict() for by, m in self.metrics.items()},
-        }
-        if self.positive is not None:
-            result["positive_n"] = self.positive_n
-            result["positive"] = {by: m.to_dict() for by, m in self.positive.items()}
-        return result
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """All queries of an evaluation.
-
-    Attributes:
-        run: The run's folder.
-        split: Which labels.
-        fold: Of which fold.
-        queries: One entry per data set and query.
-        left_out: Labels whose image has no features.
-    """
-
-    run: str
-    split: tuple[str, ...]
-    fold: int | None
-    queries: tuple[QueryEvaluation, ...]
-    left_out: int
-
-    @property
-    def rankings(self) -> tuple[By, ...]:
-        """The ways of ranking that were evaluated."""
-        return tuple(self.queries[0].metrics)
-
-    def overall(self, by: By, task: tuple[str, str] | None = None) -> Average:
-        """Average over queries; of one (data set, task) if given."""
-        return average(q.metrics[by] for q in self._of(task))
-
-    def overall_positive(self, by: By, task: tuple[str, str] | None = None) -> Average | None:
-        """Average over counting queries, images with a count of at least one."""
-        found = [q.positive[by] for q in self._of(task) if q.positive is not None]
-        return average(found) if found else None
-
-    @property
-    def tasks(self) -> tuple[tuple[str, str], ...]:
-        """Every (data set, task), in order."""
-        return tuple(dict.fromkeys((q.dataset, q.task) for q in self.queries))
-
-    def _of(self, task: tuple[str, str] | None) -> list[QueryEvaluation]:
-        return [q for q in self.queries if task in (None, (q.dataset, q.task))]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "run": self.run,
-            "split": list(self.split),
-            "fold": self.fold,
-            "left_out": self.left_out,
-            "mean": {by: self.overall(by).to_dict() for by in self.rankings},
-            "mean_positive": {
-                by: positive.to_dict()
-                for by in self.rankings
-                if (positive := self.overall_positive(by)) is not None
-            },
-            "tasks": [
-                {
-                    "dataset": dataset,
-                    "task": task,
-                    "mean": {
-                        by: self.overall(by, (dataset, task)).to_dict() for by in self.rankings
-                    },
-                }
-                for dataset, task in self.tasks
-            ],
-            "queries": [q.to_dict() for q in self.queries],
-        }
-
-    def to_markdown(self) -> str:
-        """Return a table: every query, then the means of each task and of all queries."""
-        lines = [
-            f"| data set | task | query | by | n | {' | '.join(TITLES.values())} |",
-            "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
-        ]
-        for q in self.queries:
-            for by in self.rankings:
-                name = [q.dataset, q.task, q.query, by]
-                lines.append(_row([*name, str(len(q.rows))], q.metrics[by]))
-                if q.positive is not None and q.positive_n < len(q.rows):
-                    labels = [*name[:2], f"{q.query} (counts from 1)", by, str(q.positive_n)]
-                    lines.append(_row(labels, q.positive[by]))
-        several = len(self.tasks) > 1
-        zeros = any(q.positive_n < len(q.rows) for q in self.queries if q.positive is not None)
-        for task in (*(self.tasks if several else ()), None):
-            for by in self.rankings:
-                name = [*(task or ("all", "all"))]
-                mean = self.overall(by, task)
-                count = str(len(self._of(task)))
-                lines.append(_row([*name, f"mean of {count}", by, ""], mean.mean))
-                positive = self.overall_positive(by, task)
-                if positive is not None and zeros:
-                    count = str(positive.queries["mae"] or positive.queries["srcc"])
-                    labels = [*name, f"mean of {count} (counts from 1)", by, ""]
-                    lines.append(_row(labels, positive.mean))
-        return "\n".join(lines) + "\n"
-
-
 def evaluate(
-    run: str | Path | Run,
+    run: str | Path | StoredRun,
     caches: Sequence[str | Path | FeatureCache],
     *,
     split: str | Sequence[str] = ("test",),
@@ -211,42 +71,45 @@ def evaluate(
         relevance: Evaluate relevance to this count (the paper's B.1): the prompt says so, and
             the label is the distance to it. Counting tasks only.
         device: Where to compute.
-        precision: Of the network.
+        precision: Of the network; ``auto`` is that of the training, on any device.
         view: Name of the view; the cache's first when left out.
 
     Returns:
         Predictions and metrics.
 
     Raises:
-        LabelsError: No label matches, or a prompt has no tokens.
+        LabelsError: No label matches, a name is not that of a split, fold, query or task, or a
+            prompt has no tokens.
         FingerprintMismatchError: A cache's features are not those of the run.
-        ConfigError: The adapter has no head for a way of ranking.
+        ConfigError: The adapter has no head for a way of ranking, or there is no such view.
     """
-    run = run if isinstance(run, Run) else Run.load(run)
+    run = run if isinstance(run, StoredRun) else StoredRun.load(run)
     train = run.record["settings"]["train"]
-    fold = train["fold"] if fold is None else fold
-    splits = (split,) if isinstance(split, str) else tuple(split)
+    opened = open_caches(caches)
+    for cache in opened:
+        run.require_features(cache)
+    splits = choose_splits(opened, split)
+    fold = train["fold"] if fold is None else choose_fold(opened, fold)
+    queries = choose_patterns(opened, "query", queries) or tuple(train["queries"])
+    tasks = choose_patterns(opened, "task", tasks) or tuple(train["tasks"])
+    view = None if view is None else choose_view(opened, view)
     place = pick_device(device)
-    precision = choose_precision(precision, place)
+    precision = choose_precision(run.precision(precision), place)
     model = run.model.to(place).eval()
     rankings = choose_rankings(model, by)
     found: list[QueryEvaluation] = []
+    notes = _about_run(run, fold, precision)
     left_out = 0
-    opened = open_caches(caches)
     titles = cache_titles(opened)
+    trained = run.queries
     for number, cache in enumerate(opened):
-        run.require_features(cache)
-        chosen = select_labels(
-            cache,
-            split=splits,
-            fold=fold,
-            queries=queries or train["queries"],
-            tasks=tasks or train["tasks"],
-        )
+        chosen = select_labels(cache, split=splits, fold=fold, queries=queries, tasks=tasks)
         left_out += chosen.left_out
+        notes += _about_training(run, cache, titles[number], chosen)
         counts = train["sampling"]["counting_tasks"]
         for labels in chosen.queries:
             counted = counting(labels.task, counts)
+            known = not trained or labels.query in trained
             if relevance is not None:
                 if not counted:
                     continue
@@ -274,13 +137,63 @@ def evaluate(
                     predictions,
                     label_range,
                     positive=counted and relevance is None,
+                    trained=known,
                 )
             )
     if not found:
         raise LabelsError("relevance to a count can be evaluated on counting tasks only")
     return Evaluation(
-        run=str(run.folder), split=splits, fold=fold, queries=tuple(found), left_out=left_out
+        run=str(run.folder),
+        split=splits,
+        fold=fold,
+        precision=precision,
+        queries=tuple(found),
+        left_out=left_out,
+        notes=tuple(notes),
     )
+
+
+def _about_run(run: StoredRun, fold: int | None, precision: Precision) -> list[str]:
+    """Say where an evaluation is not as the training was."""
+    notes, trained = [], run.record["settings"]["train"]["fold"]
+    if fold != trained:
+        which = "without a fold" if trained is None else f"on fold {trained}"
+        notes.append(f"evaluated on fold {fold}; the run was trained {which}")
+    if precision != run.record.get("precision", precision):
+        notes.append(
+            f"computed in {precision}; the run was trained in {run.record['precision']}, which "
+            "gives slightly other numbers"
+        )
+    return notes
+
+
+def _about_training(
+    run: StoredRun, cache: FeatureCache, title: str, chosen: LabelSelection
+) -> list[str]:
+    """Say how many of the evaluated images the run was trained on."""
+    if run.position(cache) is None:
+        return []
+    train = run.record["settings"]["train"]
+    try:
+        trained = select_labels(
+            cache,
+            split=train["split"],
+            fold=train["fold"],
+            queries=train["queries"],
+            tasks=train["tasks"],
+        )
+    except LabelsError:  # the cache has other labels now: none of the training's is left
+        return []
+    images = np.unique(np.concatenate([q.rows for q in chosen.queries]))
+    seen = np.unique(np.concatenate([q.rows for q in trained.queries]))
+    count = int(np.isin(images, seen).sum())
+    if not count:
+        return []
+    note = (
+        f"{title}: {count:,} of {len(images):,} evaluated images are training images of this run "
+        f"(split {', '.join(train['split'])})"
+    )
+    return [note]
 
 
 def validation_value(
@@ -319,6 +232,7 @@ def _measured(
     label_range: tuple[float, float] | None,
     *,
     positive: bool,
+    trained: bool,
 ) -> QueryEvaluation:
     """Measure one query, over all labels and, for counts, over those from one on."""
 
@@ -342,11 +256,5 @@ def _measured(
         metrics=over(np.ones(len(labels.rows), bool)),
         positive=over(counted) if positive else None,
         positive_n=int(counted.sum()) if positive else 0,
+        trained=trained,
     )
-
-
-def _row(names: Sequence[str], metrics: Metrics) -> str:
-    """Format one line of the table; a metric that is not defined is a dash."""
-    cells = [name.replace("|", "\\|") for name in names]
-    cells += ["–" if v is None else f"{v:.3f}" for v in metrics.to_dict().values()]
-    return "| " + " | ".join(cells) + " |"

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 Array = NDArray[np.float64]
+Name = TypeVar("Name", bound="Hashable")
 
 
 def plcc(y: Array, p: Array) -> float:
@@ -155,6 +156,42 @@ def average(metrics: Iterable[Metrics]) -> Average:
         means[name] = float(np.mean(values)) if values else math.nan
         counts[name] = len(values)
     return Average(mean=Metrics(**means), queries=counts)
+
+
+def average_together(queries: Sequence[Mapping[Name, Metrics]]) -> dict[Name, Average]:
+    """Average what stands side by side, such as methods or runs, over one set of queries.
+
+    For each metric, that set is the queries where the metric is defined for everyone who has it
+    at all. (A ranking by comparison never has an error in the labels' unit; it takes no query
+    from the others.)
+
+    Args:
+        queries: Per query, name to metrics; every query has the same names.
+
+    Returns:
+        Name to average.
+    """
+    names = list(dict.fromkeys(name for query in queries for name in query))
+    if not names:
+        return {}
+    means: dict[Name, dict[str, float]] = {name: {} for name in names}
+    counts: dict[str, int] = {}
+    for metric in METRIC_NAMES:
+        table = np.array([[getattr(query[name], metric) for name in names] for query in queries])
+        having = ~np.isnan(table).all(axis=0)  # [names]
+        shared = ~np.isnan(table[:, having]).any(axis=1) & having.any()  # [queries]
+        counts[metric] = int(shared.sum())
+        for number, name in enumerate(names):
+            values = table[shared, number]
+            defined = bool(having[number]) and len(values) > 0
+            means[name][metric] = float(np.mean(values)) if defined else math.nan
+    return {
+        name: Average(
+            mean=Metrics(**means[name]),
+            queries={m: 0 if math.isnan(means[name][m]) else counts[m] for m in METRIC_NAMES},
+        )
+        for name in names
+    }
 
 
 def mean_and_spread(values: Iterable[float]) -> tuple[float, float, int]:

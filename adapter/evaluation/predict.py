@@ -10,7 +10,7 @@ compares predictions with them.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from adapter.data.feed import to_compute
 from adapter.data.identity import cache_path
 from adapter.data.sampling import require_prompts
 from adapter.errors import ConfigError
+from adapter.names import choose_names
 from adapter.network.comparison import rank_by_comparison
 from adapter.network.model import Encoding
 from adapter.network.ranking import PairSummary
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from adapter.data.labels import FeatureCache
     from adapter.network.comparison import Method
     from adapter.network.model import RankingAdapter
-    from adapter.run import Run
+    from adapter.stored import StoredRun
     from featcache.devices import Precision
 
 By = Literal["score", "comparison"]
@@ -42,7 +43,7 @@ BATCH = 128  # images per forward pass
 
 
 def predict(
-    run: Run,
+    run: StoredRun,
     cache: FeatureCache,
     query: str,
     rows: NDArray[np.int64],
@@ -66,7 +67,7 @@ def predict(
             ``TargetScales.find``.
         method: How pair logits become a ranking.
         device: Where to compute.
-        precision: Of the network.
+        precision: Of the network; ``auto`` is that of the training.
         view: Name of the view; the cache's first when left out.
 
     Returns:
@@ -83,7 +84,7 @@ def predict(
         query,
         rankings,
         device=place,
-        precision=choose_precision(precision, place),
+        precision=choose_precision(run.precision(precision), place),
         view=view,
         method=method,
     )
@@ -121,11 +122,12 @@ def predict_rankings(
         float64 [n] per way.
     """
     require_prompts(cache, [prompt], cache_path(cache))
+    view = choose_view([cache], view or cache.views[0])
     text = torch.from_numpy(np.array(cache.prompt(prompt).tokens)).float().to(device)  # [T, D]
     scores: list[Tensor] = []
     summaries: list[PairSummary] = []
     with torch.inference_mode(), autocast_for(precision, device):
-        for tokens in _chunks(cache, rows, view or cache.views[0]):
+        for tokens in _chunks(cache, rows, view):
             found = _outputs(model, to_compute(tokens.to(device)), text, rankings)
             if found.scores is not None:
                 scores.append(found.scores.double().cpu())
@@ -150,12 +152,18 @@ def choose_rankings(model: RankingAdapter, asked: Sequence[By] | None) -> tuple[
     }
     if asked is None:
         return tuple(by for by, there in heads.items() if there)
-    for by in asked:
-        if by not in heads:
-            raise ConfigError(f"rank by score or comparison, not {by!r}")
+    chosen = cast("tuple[By, ...]", choose_names("ranking", asked, heads, commas=True))
+    for by in chosen:
         if not heads[by]:
             raise ConfigError(f"this adapter was trained without the head for {by!r}")
-    return tuple(dict.fromkeys(asked))
+    return chosen
+
+
+def choose_view(caches: Sequence[FeatureCache], view: str) -> str:
+    """Check a view's name; every cache has to hold it."""
+    for cache in caches:
+        (view,) = choose_names("view", [view], cache.views) or ("",)
+    return view
 
 
 def _outputs(
@@ -171,8 +179,6 @@ def _outputs(
 
 def _chunks(cache: FeatureCache, rows: NDArray[np.int64], view: str) -> Iterator[Tensor]:
     """Yield tokens [b, P, C], reading one part ahead."""
-    if view not in cache.views:
-        raise ConfigError(f"no view {view!r} in the cache; it holds {', '.join(cache.views)}")
 
     def read(start: int) -> Tensor:
         tokens = cache.tokens(rows[start : start + BATCH], view=view)

@@ -23,13 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from adapter.run import Run
+    from adapter.stored import StoredRun
     from featcache.backbone import BackboneSpec
+    from featcache.devices import Precision
     from featcache.storage.fingerprint import Fingerprint
 
 
 def rank_cache(
-    run: Run, cache: Cache, query: str, *, by: By = "score", device: str = "auto"
+    run: StoredRun,
+    cache: Cache,
+    query: str,
+    *,
+    by: By = "score",
+    device: str = "auto",
+    precision: Precision = "auto",
 ) -> Ranking:
     """Rank all images of a cache.
 
@@ -39,6 +46,7 @@ def rank_cache(
         query: The prompt; it need not be one that the run was trained on.
         by: ``score`` or ``comparison``.
         device: Where to compute.
+        precision: Of the network; ``auto`` is that of the training.
 
     Raises:
         ConfigError: The cache holds no image.
@@ -47,11 +55,11 @@ def rank_cache(
     """
     require_images(cache)
     rows = np.arange(len(cache))
-    scores = predict(run, cache, query, rows, by=by, device=device)
+    scores = predict(run, cache, query, rows, by=by, device=device, precision=precision)
     return order_by(cache, query, scores)
 
 
-def backbone_of(run: Run, **changes: str | None) -> BackboneSpec:
+def backbone_of(run: StoredRun, **changes: str | None) -> BackboneSpec:
     """Return how the run's backbone is loaded.
 
     Args:
@@ -79,7 +87,7 @@ def backbone_of(run: Run, **changes: str | None) -> BackboneSpec:
 
 
 def extract_images(
-    run: Run,
+    run: StoredRun,
     images: Path,
     out: Path,
     query: str,

@@ -12,7 +12,7 @@ from adapter.errors import ConfigError
 from featcache.storage.tables import ok_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -34,6 +34,10 @@ class Ranking:
     paths: tuple[str, ...]
     scores: NDArray[np.float64]
     failed: Mapping[str, str]
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        """Yield path and score, highest first."""
+        return iter(zip(self.paths, self.scores.tolist(), strict=True))
 
 
 def require_images(cache: Cache) -> None:

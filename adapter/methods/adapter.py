@@ -13,8 +13,8 @@ from adapter.network.losses import LossConfig
 from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from adapter.run import Run
     from adapter.settings import TrainEvent
+    from adapter.stored import StoredRun
     from featcache.devices import Precision
 
 
@@ -126,10 +126,10 @@ class AdapterPredictor:
         return Prediction(values=values)
 
     @cached_property
-    def _run(self) -> Run:
-        from adapter.run import Run
+    def _run(self) -> StoredRun:
+        from adapter.stored import StoredRun
 
-        return Run.load(Path(self.folder))
+        return StoredRun.load(Path(self.folder))
 
 
 def settings(

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from adapter.evaluation.predict import By
     from adapter.methods.fitted import Fitted
-    from adapter.run import Run
+    from adapter.stored import StoredRun
+    from featcache.devices import Precision
     from featcache.reading.cache import Cache
 
 
@@ -55,9 +56,10 @@ class Ranker(Protocol):
 class RunRanker:
     """A trained adapter, a query, and which of its heads to read."""
 
-    run: Run
+    run: StoredRun
     query: str
     by: By = "score"
+    precision: Precision = "auto"  # of the adapter
 
     def extract(
         self,
@@ -83,7 +85,9 @@ class RunRanker:
 
     def rank(self, cache: Cache, *, device: str) -> Ranking:
         """Rank by the query."""
-        return rank_cache(self.run, cache, self.query, by=self.by, device=device)
+        return rank_cache(
+            self.run, cache, self.query, by=self.by, device=device, precision=self.precision
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from adapter.network.ranking import PairSummary
 
 Method = Literal["bradley-terry", "borda"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def rank_by_comparison(
@@ -52,8 +53,8 @@ def rank_by_comparison(
     Raises:
         ConfigError: An unknown method, or a block below 1.
     """
-    if method not in get_args(Method):
-        raise ConfigError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
+    if method not in METHODS:
+        raise ConfigError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
     wins = mean_wins(adapter, summary, block=block)
     return wins if method == "borda" else bradley_terry(wins, block=max(block, 1024))
 

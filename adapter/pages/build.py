@@ -2,25 +2,27 @@
 
     build_report(Path("runs/ava"), [Path("cache/ava")], roots=[Path("/data/ava")])
 
-Beside the adapter, ridge regression on the mean of the same cache's tokens, and on its pooled
-embeddings, is fitted to the training labels of the same queries and measured on the same images.
+Beside the adapter, ridge regression on the mean of the same cache's tokens, on its pooled
+embeddings and on both is fitted to the training labels of the same queries, with the same views,
+and measured on the same images. What is averaged is averaged over the same queries for all.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapter.data.identity import cache_titles
 from adapter.data.labels import select_labels
 from adapter.errors import ConfigError, LabelsError
-from adapter.evaluation.evaluate import Evaluation, QueryEvaluation, evaluate
-from adapter.evaluation.metrics import Metrics, average, measure
-from adapter.methods.method import ImageVectors
-from adapter.methods.ridge import fit_ridge, standardizer
+from adapter.evaluation.evaluate import evaluate
+from adapter.evaluation.metrics import Metrics, average_together, measure
+from adapter.methods.method import ImageVectors, Part
+from adapter.methods.ridge import fit_probe
 from adapter.pages.page import QueryReport, report_page
 from adapter.pages.thumbnails import make_thumbnails
-from adapter.run import Run
+from adapter.stored import StoredRun
 from featcache.reading.cache import Cache
 from featcache.storage.tables import ok_samples
 
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from adapter.evaluation.results import Evaluation, QueryEvaluation
     from adapter.methods.method import Features
 
 NAMES = {"score": "adapter, score", "comparison": "adapter, by comparison"}
 RIDGE: dict[Features, str] = {
     "tokens": "ridge on mean tokens",
     "pooled": "ridge on pooled embedding",
+    "both": "ridge on both",
 }
 
 
@@ -62,18 +66,22 @@ def build_report(
     Returns:
         The page, and the metrics as JSON values.
     """
-    run = Run.load(folder)
+    run = StoredRun.load(folder)
     opened = [Cache.open(path) for path in caches]
     evaluation = evaluate(run, opened, split=split, fold=fold, device=device)
     if len(roots) > len(opened):
         raise ConfigError(f"{len(roots)} folders of images for {len(opened)} caches")
-    vectors = [ImageVectors(cache) for cache in opened]
-    queries = [_query(run, vectors[q.cache], q, evaluation.fold) for q in evaluation.queries]
-    methods = list(dict.fromkeys(name for query in queries for name in query.metrics))
-    means = {
-        name: average([q.metrics[name] for q in queries if name in q.metrics]).mean
-        for name in methods
-    }
+    vectors = [ImageVectors(cache, cache.views[0]) for cache in opened]
+    found = [_query(run, vectors[q.cache], q, evaluation.fold) for q in evaluation.averaged]
+    # Means beside each other are over the same queries: those that every method has.
+    methods = list(dict.fromkeys(name for query in found for name in query.metrics))
+    compared = [query for query in found if list(query.metrics) == methods]
+    averages = average_together([query.metrics for query in compared])
+    means = {name: average.mean for name, average in averages.items()}
+    apart = [query for query in found if list(query.metrics) != methods]
+    apart += [_query(run, vectors[q.cache], q, evaluation.fold) for q in evaluation.apart]
+    apart = [replace(query, compared=False) for query in apart]
+    queries = [*compared, *apart]
     titles = cache_titles(opened)
     images = [(query.folder, path) for query in queries for path in query.paths]
     page = report_page(
@@ -88,22 +96,27 @@ def build_report(
     )
     return page, {
         "mean": {name: metrics.to_dict() for name, metrics in means.items()},
-        "queries": [
-            {
-                "cache": q.folder,
-                "dataset": q.dataset,
-                "task": q.task,
-                "query": q.query,
-                "n": len(q.values),
-                "metrics": {name: m.to_dict() for name, m in q.metrics.items()},
-            }
-            for q in queries
-        ],
+        "mean_of": len(compared),  # queries
+        "notes": list(evaluation.notes),
+        "queries": [_values(query) for query in compared],
+        "not_in_mean": [_values(query) for query in apart],
+    }
+
+
+def _values(query: QueryReport) -> dict[str, Any]:
+    """Return a query's metrics as JSON values."""
+    return {
+        "cache": query.folder,
+        "dataset": query.dataset,
+        "task": query.task,
+        "query": query.query,
+        "n": len(query.values),
+        "metrics": {name: metrics.to_dict() for name, metrics in query.metrics.items()},
     }
 
 
 def _query(
-    run: Run, vectors: ImageVectors, found: QueryEvaluation, fold: int | None
+    run: StoredRun, vectors: ImageVectors, found: QueryEvaluation, fold: int | None
 ) -> QueryReport:
     """Put the adapter's metrics of a query beside those of the baselines."""
     metrics: dict[str, Metrics] = {NAMES[by]: m for by, m in found.metrics.items()}
@@ -124,7 +137,7 @@ def _query(
 
 
 def _ridge(
-    run: Run, vectors: ImageVectors, found: QueryEvaluation, fold: int | None
+    run: StoredRun, vectors: ImageVectors, found: QueryEvaluation, fold: int | None
 ) -> dict[str, Metrics]:
     """Fit and measure ridge regression for one query; nothing where it has no training labels."""
     settings = run.record["settings"]["train"]
@@ -137,17 +150,15 @@ def _ridge(
         return {}
     labels, metrics = training[0], {}
     low, high = float(labels.values.min()), float(labels.values.max())
+    part = Part(rows=labels.rows, values=labels.values)
+    views = tuple(settings["sampling"]["views"])
     for features, name in RIDGE.items():
-        x = vectors.of(features, labels.rows)  # [n, F]
-        mean, scale = standardizer(x)
-        fit = fit_ridge((x - mean) / scale, labels.values)
-        test = (vectors.of(features, found.rows) - mean) / scale  # [m, F]
-        predicted = test @ fit.weights + fit.intercept
+        predicted = fit_probe(vectors, features, part, views).predict(vectors, found.rows).values
         metrics[name] = measure(found.values, predicted, label_range=(low, high))
     return metrics
 
 
-def _facts(run: Run, caches: Sequence[Cache], evaluation: Evaluation) -> dict[str, str]:
+def _facts(run: StoredRun, caches: Sequence[Cache], evaluation: Evaluation) -> dict[str, str]:
     """List what made the numbers."""
     record, first = run.record, caches[0]
     settings, outcome = record["settings"], record["outcome"] or {}
@@ -166,7 +177,12 @@ def _facts(run: Run, caches: Sequence[Cache], evaluation: Evaluation) -> dict[st
         ),
         "sampling": _changes(settings["train"]["sampling"]),
         "optimizer": _changes(settings["train"]["optim"]),
-        "images": f"{evaluation.left_out} labels without features left out",
+        "evaluation": "; ".join(
+            [
+                f"{evaluation.precision}, {evaluation.left_out} labels without features left out",
+                *evaluation.notes,
+            ]
+        ),
         "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
     }
     if outcome:

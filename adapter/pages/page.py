@@ -41,6 +41,8 @@ class QueryReport:
         scores: Predictions, float64 [n].
         same_unit: Whether predictions are in the labels' unit.
         metrics: Method to metrics; the first method is the one whose predictions are shown.
+        compared: Whether it is in the means; a query that was not trained, or that a method
+            lacks, is not.
     """
 
     folder: int
@@ -52,6 +54,7 @@ class QueryReport:
     scores: NDArray[np.float64]
     same_unit: bool
     metrics: Mapping[str, Metrics]
+    compared: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,8 @@ def report_page(
         title=title,
         lead=lead,
         means=metrics_table(means),
-        overview=_overview(sections),
+        overview=_overview([section for section in sections if section.query.compared]),
+        apart=_overview([section for section in sections if not section.query.compared]),
         sections=sections,
         made_of=made_of,
         thumbnails=thumbnails,

@@ -8,6 +8,9 @@ batches, views and dropout are functions of (seed, step). Nothing is pickled.
 from __future__ import annotations
 
 import json
+import os
+import re
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +19,11 @@ from safetensors.torch import save_file
 
 from adapter.errors import CheckpointError
 from adapter.settings import current_settings
-from featcache.storage.durable import committed
+from featcache.storage.durable import committed, finite
 from featcache.storage.fingerprint import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -77,12 +80,30 @@ def save_state(
     header = {"version": VERSION, "progress": asdict(progress), "settings": dict(settings)}
     path = folder / STATE
     path.parent.mkdir(parents=True, exist_ok=True)
-    with committed(path) as temporary:
+    with committed(path) as temporary, plain_errors():
         save_file(
             {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
             temporary,
-            metadata={"run": json.dumps(header)},
+            metadata={"run": json.dumps(finite(header), allow_nan=False)},
         )
+
+
+def reason(error: OSError) -> str:
+    """Say in a few words why a file could not be written."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return cause.strerror or str(cause)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what safetensors raises when a file cannot be written into an OSError."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load_state(

@@ -7,11 +7,12 @@ first cuts the file back to the step that it goes on from, so that every step oc
 from __future__ import annotations
 
 import json
-import math
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from adapter.errors import ConfigError
+from featcache.storage.durable import finite, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ class RunLog:
 
     Raises:
         ConfigError: TensorBoard was asked for and is not installed.
+        DiskSpaceError, WriteError: The log cannot be written.
     """
 
     def __init__(
@@ -35,29 +37,48 @@ class RunLog:
     ) -> None:
         self.path = folder / "log.jsonl"
         kept = [] if resume_step is None else list(read_log(self.path, last_step=resume_step))
-        temporary = self.path.with_suffix(".jsonl.tmp")
-        temporary.write_text("".join(_line(record) for record in kept), encoding="utf-8")
-        temporary.replace(self.path)
-        self._stream = self.path.open("a", encoding="utf-8")
+        write_bytes(self.path, "".join(_line(record) for record in kept).encode())
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        self._size = os.fstat(self._file).st_size
+        self._waiting = b""
         self._board = _tensorboard_writer(folder, resume_step) if tensorboard else None
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record; numbers that are not finite become null."""
-        self._stream.write(_line(record))
-        self._stream.flush()
+        """Write one record; numbers that are not finite become null.
+
+        Raises:
+            OSError: It cannot be written now. The file has no part of it, and it is written with
+                the next record.
+        """
+        self._waiting += _line(record).encode()
+        self._write()
         if self._board is not None:
             for name, value in _numbers(record):
                 self._board.add_scalar(name, value, record["step"])
 
     def sync(self) -> None:
         """Make what was written so far survive a crash of the machine."""
-        os.fsync(self._stream.fileno())
+        os.fsync(self._file)
 
     def close(self) -> None:
-        """Flush and close."""
-        self._stream.close()
+        """Write what is waiting, if that goes, and close."""
+        with suppress(OSError):  # `append` has said that it cannot be written
+            self._write()
+        os.close(self._file)
         if self._board is not None:
             self._board.close()
+
+    def _write(self) -> None:
+        """Write all that is waiting, or nothing."""
+        rest = self._waiting
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            os.ftruncate(self._file, self._size)  # needs no space
+            raise
+        self._size += len(self._waiting)
+        self._waiting = b""
 
 
 def read_log(path: Path, *, last_step: int | None = None) -> Iterator[dict[str, Any]]:
@@ -75,11 +96,7 @@ def read_log(path: Path, *, last_step: int | None = None) -> Iterator[dict[str, 
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    clean = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in record.items()
-    }
-    return json.dumps(clean, ensure_ascii=False) + "\n"
+    return json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -11,10 +11,14 @@ from adapter.data.identity import cache_path, describe, labels_digest
 from adapter.data.labels import LabelSelection, hold_out, select_labels
 from adapter.data.pools import counting
 from adapter.data.sampling import Sampler, relevant_labels, require_prompts
+from adapter.data.selectors import choose_fold, choose_patterns, choose_splits
 from adapter.data.targets import TargetScales, fit_scales
+from adapter.data.usable import equal_labels, undefined_validation
 from adapter.errors import ConfigError
+from adapter.names import clean_names
 from adapter.network.config import AdapterConfig, match_heads
-from adapter.run import open_caches
+from adapter.settings import TrainConfig
+from adapter.stored import open_caches
 from featcache.devices import choose_precision
 
 if TYPE_CHECKING:
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
 
     from adapter.data.labels import FeatureCache
     from adapter.network.losses import LossConfig
-    from adapter.settings import TrainConfig
     from featcache.devices import Precision
 
 Preset = Literal["released", "paper"]
@@ -45,6 +48,7 @@ class Preparation:
         validation: Validation labels per cache; empty without validation.
         scales: Units of the targets.
         sampler: What batch k holds.
+        notes: What whoever waits for the run should know, one sentence each.
     """
 
     config: TrainConfig
@@ -56,6 +60,7 @@ class Preparation:
     validation: Sequence[LabelSelection]
     scales: TargetScales
     sampler: Sampler
+    notes: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines the result, as JSON values."""
@@ -92,6 +97,7 @@ def prepare(
 ) -> Preparation:
     """Open caches, choose labels, fit the architecture; arguments and errors as ``train``."""
     caches = open_caches(caches, verify_rows=config.verify_rows)
+    config = _with_known_names(caches, config)
     selections, validation = [], []
     for cache in caches:
         selection, held = _labels(cache, config)
@@ -101,6 +107,9 @@ def prepare(
     for at, cache in enumerate(caches):
         prompts = [q.query for held in validation[at : at + 1] for q in held.queries]
         require_prompts(cache, [*sampler.prompts(at), *prompts], cache_path(cache))
+    notes = equal_labels(caches, selections)
+    if config.validate_every:
+        notes += undefined_validation(caches, validation, config.select_by)
     fitted = match_widths(model, caches[0], sampler.prompts(0)[0])
     architecture, loss = match_heads(fitted, loss)
     if loss.presence and config.target_scale != "none":
@@ -120,6 +129,31 @@ def prepare(
             [(c.dataset, s) for c, s in zip(caches, selections, strict=True)], config.target_scale
         ),
         sampler=sampler,
+        notes=tuple(notes),
+    )
+
+
+def _with_known_names(caches: Sequence[FeatureCache], config: TrainConfig) -> TrainConfig:
+    """Clean the names in settings; each must be that of something in some cache."""
+    sampling, default = config.sampling, TrainConfig()
+    validation = clean_names(config.validation_split, commas=True)
+    if validation != default.validation_split:
+        validation = choose_splits(caches, validation)
+    counting_tasks = clean_names(sampling.counting_tasks)
+    if counting_tasks != default.sampling.counting_tasks:
+        counting_tasks = choose_patterns(caches, "task", counting_tasks)
+    return replace(
+        config,
+        split=choose_splits(caches, config.split),
+        validation_split=validation,
+        queries=choose_patterns(caches, "query", config.queries),
+        tasks=choose_patterns(caches, "task", config.tasks),
+        fold=choose_fold(caches, config.fold),
+        sampling=replace(
+            sampling,
+            views=clean_names(sampling.views, commas=True),
+            counting_tasks=counting_tasks,
+        ),
     )
 
 

@@ -8,15 +8,18 @@ out/many.json        metrics of every run, their mean and their standard deviati
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapter.data.selectors import choose_fold, choose_splits
 from adapter.errors import ConfigError
-from adapter.evaluation.evaluate import Evaluation, evaluate
-from adapter.evaluation.metrics import METRIC_NAMES, finite_or_none, mean_and_spread
-from adapter.evaluation.titles import TITLES
-from adapter.run import open_caches
+from adapter.evaluation.evaluate import evaluate
+from adapter.evaluation.spread import Spread
+from adapter.record import RUN_FILE
+from adapter.stored import open_caches
 from adapter.training.distributed import is_main_process
 from adapter.training.train import train
 from featcache.storage.durable import write_json
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from adapter.data.labels import FeatureCache
     from adapter.evaluation.predict import By
+    from adapter.evaluation.results import Evaluation
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
     from adapter.settings import TrainConfig, TrainEvent, TrainSummary
@@ -48,6 +52,11 @@ class Member:
     summary: TrainSummary
     evaluation: Evaluation | None
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"seed {self.seed}" if self.fold is None else f"fold {self.fold}, seed {self.seed}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSummary:
@@ -63,34 +72,19 @@ class SweepSummary:
     members: tuple[Member, ...]
     interrupted: bool
 
-    def spread(self, metric: str, by: By = "score") -> tuple[float, float, int]:
-        """Mean, standard deviation and number of runs, of a metric's mean over queries."""
-        done = [m.evaluation for m in self.members if m.evaluation is not None]
-        return mean_and_spread(
-            getattr(e.overall(by).mean, metric) for e in done if by in e.rankings
+    @cached_property
+    def spread(self) -> Spread:
+        """Mean and spread of the runs that were evaluated."""
+        return Spread(
+            evaluations=tuple(m.evaluation for m in self.members if m.evaluation is not None)
         )
-
-    @property
-    def rankings(self) -> tuple[By, ...]:
-        """The ways of ranking that were evaluated."""
-        done = [m.evaluation for m in self.members if m.evaluation is not None]
-        return done[0].rankings if done else ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        table: dict[str, dict[str, Any]] = {}
-        for by in self.rankings:
-            table[by] = {}
-            for metric in METRIC_NAMES:
-                mean, std, runs = self.spread(metric, by)
-                table[by][metric] = {
-                    "mean": finite_or_none(mean),
-                    "std": finite_or_none(std),
-                    "runs": runs,
-                }
         return {
             "interrupted": self.interrupted,
-            "spread": table,
+            "spread": self.spread.to_dict(),
+            "notes": list(self.spread.notes),
             "runs": [
                 {
                     "fold": m.fold,
@@ -102,18 +96,17 @@ class SweepSummary:
             ],
         }
 
-    def to_markdown(self) -> str:
-        """Return a table of mean ± standard deviation over runs, per way of ranking."""
-        names = [TITLES[metric] for metric in METRIC_NAMES]
-        lines = [f"| by | runs | {' | '.join(names)} |", "|---|---:|" + "---:|" * len(names)]
-        for by in self.rankings:
-            cells = [self.spread(metric, by) for metric in METRIC_NAMES]
-            shown = [
-                "–" if n == 0 else f"{mean:.3f}" if n == 1 else f"{mean:.3f} ± {std:.3f}"
-                for mean, std, n in cells
-            ]
-            lines.append(f"| {by} | {max(n for *_, n in cells)} | {' | '.join(shown)} |")
-        return "\n".join(lines) + "\n"
+
+def member_folders(folder: Path) -> list[Path]:
+    """Return the runs of a sweep's folder, folds before seeds; none in the folder of one run."""
+    if (folder / RUN_FILE).exists():
+        return []
+    found = [*folder.glob(f"seed-*/{RUN_FILE}"), *folder.glob(f"fold-*/seed-*/{RUN_FILE}")]
+
+    def numbers(run: Path) -> list[int]:
+        return [int(digits) for digits in re.findall(r"-(\d+)", str(run.relative_to(folder)))]
+
+    return sorted((path.parent for path in found), key=numbers)
 
 
 def train_sweep(
@@ -152,12 +145,16 @@ def train_sweep(
 
     Raises:
         ConfigError: No seed or no fold is given, or one is given twice.
+        LabelsError: There are no labels of a fold, or of the split that is evaluated.
     """
     for name, values in {"seeds": seeds, "folds": folds}.items():
         if not values or len(set(values)) < len(values):
             raise ConfigError(f"{name}: give at least one, each once, not {list(values)}")
     out = Path(out)
     caches = open_caches(caches, verify_rows=config.verify_rows)
+    split = choose_splits(caches, split)  # before hours of training, not after them
+    for fold in folds:
+        choose_fold(caches, fold)
     members: list[Member] = []
     interrupted = False
     for fold, seed in ((f, s) for f in folds for s in seeds):

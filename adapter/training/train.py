@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,7 +26,10 @@ from adapter.training.distributed import World, barrier, broadcast_object, proce
 from adapter.training.environment import StopRequest, reproducible
 from adapter.training.log import RunLog
 from adapter.training.prepare import Preparation, Preset, prepare
+from adapter.training.rescue import rescue
+from adapter.training.resume import require_same_data
 from adapter.training.trainer import End, Trainer
+from featcache.storage.durable import prepare_target
 from featcache.versions import versions
 
 if TYPE_CHECKING:
@@ -65,9 +68,13 @@ def train(
 
     Raises:
         ConfigError: Settings contradict each other, or ``out`` holds another run.
-        LabelsError: The caches' labels or prompts do not allow this run.
+        LabelsError: The caches' labels or prompts do not allow this run, or a name is not that of
+            a split, fold, query or task.
         FingerprintMismatchError: The caches hold different features.
-        CheckpointError: The state in ``out`` is damaged, or of a run with other settings.
+        CheckpointError: The state in ``out`` is damaged, or of a run with other settings, caches
+            or labels.
+        DiskSpaceError, WriteError: ``out`` cannot be written. Where that happens in the course of
+            the run, it goes on and tries again, and at the end writes elsewhere.
         TrainingError: A loss was not finite.
     """
     out = Path(out)
@@ -101,38 +108,35 @@ def _claim_folder(
         raise ConfigError(f"{out} already holds a run; resume it, or train into another folder")
     if there:
         record = read_record(out)
+        require_same_data(record, run.cache_records(), run.scales, out)
         require_same_settings(record["settings"], run.settings(), out)
         outcome = record["outcome"]
         if outcome is not None and not outcome["interrupted"]:
             return TrainSummary.from_dict(outcome)
     elif world.is_main:
-        out.mkdir(parents=True, exist_ok=True)
-        _write_record(out, run, world, None)
+        prepare_target(out / RUN_FILE)
+        write_record(out, _record(run, world, None))
     barrier(world)
     return None
 
 
-def _write_record(out: Path, run: Preparation, world: World, outcome: TrainSummary | None) -> None:
-    write_record(
-        out,
-        {
-            "settings": run.settings(),
-            "shards": run.cache_records(),
-            "scales": run.scales.to_list(),
-            "precision": run.precision,
-            "processes": world.size,
-            "versions": versions(*PACKAGES),
-            "outcome": None if outcome is None else outcome.to_dict(),
-        },
-    )
+def _record(run: Preparation, world: World, outcome: TrainSummary | None) -> dict[str, Any]:
+    """Return the content of ``run.json``."""
+    return {
+        "settings": run.settings(),
+        "shards": run.cache_records(),
+        "scales": run.scales.to_list(),
+        "precision": run.precision,
+        "processes": world.size,
+        "versions": versions(*PACKAGES),
+        "outcome": None if outcome is None else outcome.to_dict(),
+    }
 
 
 def _finish(trainer: Trainer, end: End) -> TrainSummary:
     """Write the adapter and the outcome; drop the state of a run that is complete."""
     out, world, progress = trainer.out, trainer.world, trainer.progress
     interrupted = end == "interrupted"
-    if progress.best_step is None:
-        trainer.save_adapter()
     summary = TrainSummary(
         folder=out,
         steps=progress.step,
@@ -147,9 +151,17 @@ def _finish(trainer: Trainer, end: End) -> TrainSummary:
         source=trainer.kinds,
     )
     if world.is_main:
-        _write_record(out, trainer.run, world, summary)
-        if not interrupted and (out / "state").exists():
-            shutil.rmtree(out / "state")
+        record = _record(trainer.run, world, summary)
+        try:
+            if interrupted and trainer.unsaved is not None:
+                raise trainer.unsaved
+            if progress.best_step is None or trainer.best is not None:
+                trainer.save_adapter()
+            write_record(out, record)
+            if not interrupted and (out / "state").exists():
+                shutil.rmtree(out / "state")
+        except OSError as error:
+            rescue(trainer, record, error, interrupted=interrupted)
     barrier(world)
     trainer.emit("end", summary.to_dict())
     return summary

@@ -18,7 +18,7 @@ from adapter.errors import TrainingError
 from adapter.evaluation.evaluate import validation_value
 from adapter.network.model import RankingAdapter
 from adapter.settings import TrainEvent
-from adapter.training.checkpoint import Progress, load_state, save_state
+from adapter.training.checkpoint import Progress, load_state, reason, save_state
 from adapter.training.distributed import any_process, barrier, broadcast_object, sum_gradients
 from adapter.training.environment import peak_memory, step_seed
 from adapter.training.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
     from adapter.data.feed import TrainBatch
     from adapter.data.sampling import Batch
+    from adapter.network.losses import Losses
     from adapter.training.distributed import World
     from adapter.training.environment import StopRequest
     from adapter.training.log import RunLog
     from adapter.training.prepare import Preparation
 
 End = Literal["complete", "stopped early", "interrupted"]
+LARGE = 1_000_000  # parameters from which on a run on a CPU takes hours
 LOSS_NAMES = ("loss", "ranking", "regression", "presence", "grad_norm")
 
 
@@ -54,6 +56,9 @@ class Trainer:
         last: The losses that were logged last.
         images: Images seen by this process's steps.
         kinds: Which source each cache is read through, once the loop runs.
+        optimizer: What the state holds beside the weights.
+        best: The best weights, while they could not be written; else None.
+        unsaved: Why the last state could not be saved; None when it was.
     """
 
     def __init__(
@@ -67,7 +72,7 @@ class Trainer:
         self._on_event = on_event
         self.model = RankingAdapter(run.model, seed=run.config.seed).to(world.device)
         self._parameters = list(self.model.parameters())
-        self._optimizer = build_optimizer(self.model, run.config.optim)
+        self.optimizer = build_optimizer(self.model, run.config.optim)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=run.precision == "fp16")
         self._autocast = autocast_for(run.precision, world.device)
         self._losses = torch.compile(batch_losses) if run.config.compile else batch_losses
@@ -75,13 +80,16 @@ class Trainer:
         self.last: dict[str, float] = {}
         self.images = 0
         self.kinds: tuple[str, ...] = ()
+        self.best: dict[str, torch.Tensor] | None = None
+        self.unsaved: OSError | None = None
+        self._told: set[str] = set()
         self._log: RunLog | None = None
         self._pending: list[tuple[Batch, torch.Tensor]] = []
         self._clock = 0.0
 
     def restore(self) -> None:
         """Go back to the saved state, if there is one."""
-        saved = load_state(self.out, self.model, self._optimizer, self.run.settings())
+        saved = load_state(self.out, self.model, self.optimizer, self.run.settings())
         if saved is not None:
             self.progress = saved
             if saved.scaler:
@@ -93,6 +101,9 @@ class Trainer:
         self._log = log
         feed = self._open_feed()
         self.emit("start", self._start_values())
+        for note in self.run.notes:
+            self.note(note)
+        self._estimate(feed)
         batches = feed.batches(progress.step, config.steps)
         self.model.train()
         self._clock = time.perf_counter()
@@ -123,10 +134,24 @@ class Trainer:
             batches.close()
         return "complete"
 
-    def save_adapter(self) -> None:
-        """Write the weights as they are now."""
-        if self.world.is_main:
-            self.model.save(self.out, extra={"scales": self.run.scales.to_list()})
+    def save_adapter(self, folder: Path | None = None) -> None:
+        """Write the weights: the best of the validations where those wait, else as they are now.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        if not self.world.is_main:
+            return
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        self.model.save(folder or self.out, extra={"scales": self.run.scales.to_list()})
+        self.best = None
+
+    def note(self, text: str) -> None:
+        """Tell the caller a sentence, once."""
+        if text not in self._told:
+            self._told.add(text)
+            self.emit("note", {"text": text})
 
     def emit(self, kind: Any, values: Mapping[str, Any]) -> None:
         """Tell the caller what happened."""
@@ -165,9 +190,23 @@ class Trainer:
     def _step(self, batch: TrainBatch) -> None:
         """Update once."""
         config, progress = self.config, self.progress
-        set_learning_rate(self._optimizer, learning_rate(config.optim, progress.step, config.steps))
+        set_learning_rate(self.optimizer, learning_rate(config.optim, progress.step, config.steps))
         torch.manual_seed(step_seed(config.seed, progress.step, self.world.rank))
-        losses = self._losses(
+        losses = self._batch_losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self._scaler.scale(losses.total))
+        sum_gradients(self._parameters, self.world)
+        self._scaler.unscale_(self.optimizer)
+        norm = gradient_norm(self._parameters, config.optim.clip_norm)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        progress.step += 1
+        self.images += len(batch.plan)
+        self._pending.append((batch.plan, torch.stack([*losses, norm]).detach()))
+
+    def _batch_losses(self, batch: TrainBatch) -> Losses:
+        """Compute the losses of a batch."""
+        return self._losses(
             self.model,
             self.run.loss,
             self.world,
@@ -176,16 +215,6 @@ class Trainer:
             batch.targets,
             self._autocast,
         )
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._scaler.scale(losses.total))
-        sum_gradients(self._parameters, self.world)
-        self._scaler.unscale_(self._optimizer)
-        norm = gradient_norm(self._parameters, config.optim.clip_norm)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        progress.step += 1
-        self.images += len(batch.plan)
-        self._pending.append((batch.plan, torch.stack([*losses, norm]).detach()))
 
     def _flush(self) -> None:
         """Fetch the pending losses, check that they are finite, and log their mean."""
@@ -203,7 +232,7 @@ class Trainer:
             {
                 "kind": "train",
                 **self.last,
-                "lr": self._optimizer.param_groups[0]["lr"],
+                "lr": self.optimizer.param_groups[0]["lr"],
                 "step_ms": 1000 * elapsed / len(self._pending),
                 "images_per_second": sum(len(plan) for plan, _ in self._pending) / elapsed,
                 "peak_memory": peak_memory(self.world.device),
@@ -217,6 +246,32 @@ class Trainer:
             f"the loss of step {plan.step} is not finite (query {plan.query!r}, {len(plan)} "
             f"images, targets {plan.values.min():g} to {plan.values.max():g}); lower the learning "
             "rate, or use bf16 or fp32 instead of fp16. A saved state is from before that"
+        )
+
+    def _estimate(self, feed: Feed) -> None:
+        """Before hours on a CPU: time a step, which changes nothing, and tell what is to come."""
+        progress, config = self.progress, self.config
+        count = sum(p.numel() for p in self._parameters)
+        remaining = config.steps - progress.step
+        if self.world.device.type != "cpu" or count < LARGE or remaining < 2:
+            return
+        self.model.train()
+        seconds = math.inf
+        for batch in feed.batches(progress.step, progress.step + 1):
+            for _ in range(2):  # the first one also warms up
+                start = time.perf_counter()
+                torch.manual_seed(step_seed(config.seed, progress.step, self.world.rank))
+                torch.autograd.backward(self._batch_losses(batch).total)
+                self.optimizer.zero_grad(set_to_none=True)
+                seconds = min(seconds, time.perf_counter() - start)
+        self.emit(
+            "estimate",
+            {
+                "step_seconds": seconds,
+                "seconds": seconds * remaining,
+                "parameters": count,
+                "width": self.model.config.width,
+            },
         )
 
     def _validate(self) -> bool:
@@ -240,9 +295,14 @@ class Trainer:
             progress.best_value is None or sign * value > sign * progress.best_value
         ):
             progress.best_value, progress.best_step, progress.stale = value, progress.step, 0
-            self.save_adapter()
-        else:
+            self._keep_best()
+        elif value is not None:
             progress.stale += 1
+        else:  # it says nothing about the weights, so it does not count for patience either
+            self.note(
+                f"validation: {config.select_by} is undefined at step {progress.step} (predictions "
+                "are equal); it is not counted"
+            )
         self._record(
             "validation",
             {
@@ -255,15 +315,40 @@ class Trainer:
         self.model.train()
         return bool(config.patience) and progress.stale >= config.patience
 
+    def _keep_best(self) -> None:
+        """Write the weights of the best validation; where that fails, keep them in memory."""
+        try:
+            self.best = None  # these are better
+            self.save_adapter()
+        except OSError as error:
+            self.best = {
+                name: value.detach().cpu().clone()
+                for name, value in self.model.state_dict().items()
+            }
+            self._cannot_write("the best weights", error)
+
+    def _cannot_write(self, what: str, error: OSError) -> None:
+        """Tell that something was not written; training goes on, and it is tried again."""
+        self.note(
+            f"{what} could not be written to {self.out} ({reason(error)}); training goes on and "
+            "tries again. Free some space, or see to the disk"
+        )
+
     def _save(self) -> None:
         """Save the state; the log up to here is made durable with it."""
         self.progress.scaler = self._scaler.state_dict()
-        if self._log is not None:
-            self._log.sync()
-        if self.world.is_main:
-            save_state(self.out, self.model, self._optimizer, self.progress, self.run.settings())
+        self.unsaved = None
+        try:
+            if self._log is not None:
+                self._log.sync()
+            if self.world.is_main:
+                save_state(self.out, self.model, self.optimizer, self.progress, self.run.settings())
+        except OSError as error:
+            self.unsaved = error
+            self._cannot_write("the state", error)
         barrier(self.world)
-        self.emit("checkpoint", {})
+        if self.unsaved is None:
+            self.emit("checkpoint", {})
         self._clock = time.perf_counter()
 
     def _start_values(self) -> dict[str, Any]:
@@ -281,6 +366,9 @@ class Trainer:
         """Log and tell; the clock of the next steps starts afterwards."""
         record = {"step": self.progress.step, **record}
         if self._log is not None:
-            self._log.append(record)
+            try:
+                self._log.append(record)
+            except OSError as error:
+                self._cannot_write("the log", error)
         self.emit(kind, record)
         self._clock = time.perf_counter()

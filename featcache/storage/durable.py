@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
+import math
 import os
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -118,6 +120,18 @@ def committed(path: Path) -> Iterator[Path]:
             raise
 
 
+def prepare_target(path: Path) -> None:
+    """Make the folder of a file that work will end in, or find out now that it cannot be written.
+
+    Raises:
+        DiskSpaceError, WriteError: It cannot.
+    """
+    if path.is_dir():
+        raise WriteError(f"{path} is a folder; name a file in it")
+    require_writable(path)
+    make_folders(path.parent)
+
+
 def write_pieces(path: Path, pieces: Iterable[Any]) -> tuple[int, str]:
     """Write buffers one after the other into a file, atomically and durably.
 
@@ -172,8 +186,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document, indented for people, atomically and durably."""
-    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+    """Write a JSON document, indented for people, atomically and durably.
+
+    JSON has no NaN and no infinity: a number that is not finite becomes null.
+    """
+    text = json.dumps(finite(value), indent=2, sort_keys=True, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with null in place of numbers that are not finite, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
 
 
 def is_temporary(path: Path) -> bool:

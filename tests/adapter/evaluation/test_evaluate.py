@@ -136,7 +136,7 @@ def test_missing_heads_and_rankings(tmp_path, train_fake, make_cache):
     assert evaluate(tmp_path, [make_cache()]).rankings == ("score",)
     with pytest.raises(ConfigError, match="without the head"):
         evaluate(tmp_path, [make_cache()], by=["comparison"])
-    with pytest.raises(ConfigError, match="not 'luck'"):
+    with pytest.raises(ConfigError, match="no ranking 'luck'"):
         evaluate(tmp_path, [make_cache()], by=["luck"])
 
 
@@ -167,7 +167,7 @@ def test_several_seeds_and_folds(tmp_path, make_cache):
     assert list(result.members) == seen
     assert (tmp_path / "fold-1" / "seed-2" / "eval.json").exists()
     values = [m.evaluation.overall("score").mean.mae for m in result.members]
-    mean, std, runs = result.spread("mae")
+    mean, std, runs = result.spread.spread("mae")
     assert (mean, std, runs) == (
         pytest.approx(np.mean(values)),
         pytest.approx(np.std(values, ddof=1)),
@@ -175,11 +175,99 @@ def test_several_seeds_and_folds(tmp_path, make_cache):
     )
     written = json.loads((tmp_path / "many.json").read_text())
     assert written["spread"]["score"]["mae"]["mean"] == pytest.approx(mean)
-    assert f"{mean:.3f} ± {std:.3f}" in result.to_markdown()
+    assert f"{mean:.3f} ± {std:.3f}" in result.spread.to_markdown()
     # Each fold is evaluated on its own test images.
     rows = {m.fold: set(m.evaluation.queries[0].rows % 2) for m in result.members}
     assert rows == {0: {0}, 1: {1}}
     again = train_sweep(*arguments, seeds=(0, 1, 2), folds=(0, 1), resume=True)
-    assert again.spread("mae") == pytest.approx(result.spread("mae"))
+    assert again.spread.spread("mae") == pytest.approx(result.spread.spread("mae"))
     with pytest.raises(ConfigError, match="each once"):
         train_sweep(*arguments, seeds=(1, 1))
+
+
+def test_a_query_that_was_never_trained_stands_apart(trained):
+    out, cache = trained
+    rows = [
+        (f"image-{i}", "score", "noise", float(i * 7 % 5), "test", None) for i in range(3, 60, 4)
+    ]
+    cache.label_rows.extend(rows)
+    cache.prompts["noise"] = cache.prompts["beauty"]
+    evaluation = evaluate(out, [cache])
+    del cache.label_rows[-len(rows) :]
+    assert [q.query for q in evaluation.apart] == ["noise"]
+    names = ["number of cats.", "number of dogs.", "beauty"]
+    values = [q.metrics["score"].mae for q in evaluation.queries if q.query in names]
+    assert evaluation.overall("score").mean.mae == pytest.approx(np.mean(values))
+    written = evaluation.to_dict()
+    assert [q["trained"] for q in written["queries"]] == [
+        q["query"] in names for q in written["queries"]
+    ]
+    assert written["mean_not_trained"]["score"]["queries"]["srcc"] == 1
+    table = evaluation.to_markdown()
+    assert "mean of 3" in table
+    assert table.index("mean of 3") < table.index("noise (not trained)")
+    # Where none was trained there is nothing to stand apart from.
+    cache.label_rows.extend(rows)
+    alone = evaluate(out, [cache], queries=["noise"])
+    del cache.label_rows[-len(rows) :]
+    assert alone.apart == ()
+    assert alone.overall("score").queries["srcc"] == 1
+
+
+def test_training_images_and_another_fold_are_said(trained, tmp_path, make_cache, train_fake):
+    out, cache = trained
+    assert evaluate(out, [cache]).notes == ()
+    (note,) = evaluate(out, [cache], split="test, train").notes
+    assert "30 of 45 evaluated images are training images" in note
+    other = make_cache(path="elsewhere")  # another cache, which the run never saw
+    assert evaluate(out, [other], split="train").notes == ()
+    folds = make_cache()
+    folds.label_rows[:] = [
+        (f"image-{i}", "score", "beauty", float(i), "test" if i % 2 == f else "train", f)
+        for f in range(2)
+        for i in range(40)
+    ]
+    train_fake(tmp_path, cache=folds, steps=1, fold=0)
+    assert evaluate(tmp_path, [folds]).notes == ()
+    notes = " ".join(evaluate(tmp_path, [folds], fold=1).notes)
+    assert "evaluated on fold 1; the run was trained on fold 0" in notes
+    assert "20 of 20 evaluated images are training images" in notes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "tset"}, "no split 'tset'; there are test, train, val"),
+        ({"split": "test,tset"}, "no split 'tset'"),
+        ({"fold": 7}, "no fold 7; the labels have no folds"),
+        ({"queries": ["beauty", "buety"]}, "no query 'buety'; there are beauty, "),
+        ({"tasks": ["scores*"]}, r"no task 'scores\*'; there are score, count"),
+        ({"by": ["luck"]}, "no ranking 'luck'"),
+        ({"view": "hflop"}, "no view 'hflop'; there are hflip, original"),
+    ],
+)
+def test_unknown_names_are_refused_with_those_that_exist(trained, options, message):
+    out, cache = trained
+    with pytest.raises((LabelsError, ConfigError), match=message):
+        evaluate(out, [cache], **options)
+
+
+def test_spaces_around_names_do_not_count(trained):
+    out, cache = trained
+    found = evaluate(
+        out, [cache], split=" test , val ", queries=[" beauty "], tasks=["score "], by=[" score"]
+    )
+    assert found.split == ("test", "val")
+    assert [q.query for q in found.queries] == ["beauty"]
+
+
+def test_the_precision_is_that_of_the_training(tmp_path, make_cache, train_fake):
+    cache = make_cache()
+    train_fake(tmp_path, cache=cache, steps=2, precision="bf16")
+    default, asked = (evaluate(tmp_path, [cache], precision=p) for p in ("auto", "bf16"))
+    assert (default.precision, default.notes) == ("bf16", ())
+    one, two = (e.overall("score").mean for e in (default, asked))
+    assert one == two
+    other = evaluate(tmp_path, [cache], precision="fp32")
+    assert "computed in fp32; the run was trained in bf16" in other.notes[0]
+    assert other.overall("score").mean != one

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from adapter.evaluation import metrics
+from adapter.evaluation.metrics import average_together, measure
 from adapter.evaluation.titles import TITLES
 
 small = st.lists(
@@ -120,3 +121,22 @@ def test_mean_and_spread():
 
 def test_every_metric_has_a_title():
     assert tuple(TITLES) == metrics.METRIC_NAMES
+
+
+def test_averages_beside_each_other_are_over_the_same_queries():
+    y = np.array([1.0, 2.0, 3.0])
+    good, constant = measure(y, y), measure(y, np.full(3, 2.0))
+    unitless = measure(y, y, in_units=False)
+    found = average_together(
+        [
+            {"a": good, "b": constant, "c": unitless},
+            {"a": constant, "b": good, "c": unitless},
+            {"a": good, "b": good, "c": unitless},
+        ]
+    )
+    assert [found[name].queries["srcc"] for name in "abc"] == [1, 1, 1]
+    assert [found[name].mean.srcc for name in "abc"] == [1.0, 1.0, 1.0]
+    # A comparison has no error in the labels' unit; it takes no query from the others.
+    assert [found[name].queries["mae"] for name in "abc"] == [3, 3, 0]
+    assert math.isnan(found["c"].mean.mae)
+    assert average_together([]) == {}

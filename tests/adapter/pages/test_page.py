@@ -136,3 +136,12 @@ def test_pages_are_well_formed(query):
         checker.close()
         assert checker.open == []
         assert page.startswith("<!doctype html>")
+
+
+def test_queries_outside_the_mean_stand_in_a_table_of_their_own(query):
+    alone = dataclasses.replace(query, query="never trained", compared=False)
+    page = report_page("T", "L", [query, alone], {}, {}, Thumbnails())
+    assert "Mean of 1 query" in page
+    mean, apart = page.index("SRCC per query"), page.index("Queries outside the mean")
+    assert mean < page.index('href="#q0"') < apart < page.index('href="#q1"')
+    assert "outside the mean" not in report_page("T", "L", [query], {}, {}, Thumbnails())

@@ -1,0 +1,152 @@
+"""A run's folder: what was trained, from which features, in which unit its scores are.
+
+run/
+run.json              settings, caches with their identities, units, versions, outcome
+adapter.safetensors   weights (the best of the validations, else the last)
+adapter.json          architecture
+log.jsonl             losses and timings
+state/                what resuming needs; removed when the run is finished
+eval.json             metrics, once evaluated
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from adapter.convert import require_features
+from adapter.data.identity import cache_path, position
+from adapter.data.targets import TargetScale, TargetScales
+from adapter.errors import CheckpointError, ConfigError
+from adapter.network.model import RankingAdapter
+from adapter.record import RUN_FILE, read_record
+from featcache.storage.fingerprint import Fingerprint, require_same
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from adapter.data.labels import FeatureCache
+    from featcache.devices import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A trained adapter and what belongs to it.
+
+    Attributes:
+        folder: Where it is.
+        model: The adapter, on the CPU, in evaluation mode.
+        scales: Units of its scores.
+        fingerprint: The features that it was trained on; None for a converted checkpoint, of
+            which only what ``requires`` in the record says is known.
+        record: All of ``run.json``.
+    """
+
+    folder: Path
+    model: RankingAdapter
+    scales: TargetScales
+    fingerprint: Fingerprint | None
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a run.
+
+        Raises:
+            CheckpointNotFoundError: There is no run, or it has no weights yet.
+            CheckpointError: A file is damaged.
+        """
+        folder = Path(folder)
+        record = read_record(folder)
+        model = RankingAdapter.load(folder)
+        try:
+            return cls(
+                folder=folder,
+                model=model,
+                scales=TargetScales.from_list(record["scales"]),
+                fingerprint=None
+                if "requires" in record
+                else Fingerprint.from_dict(record["shards"][0]["fingerprint"]),
+                record=record,
+            )
+        except (KeyError, IndexError, TypeError) as error:
+            raise CheckpointError(f"{folder / RUN_FILE}: a field is missing: {error}") from error
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """The queries that it was trained on; of a converted checkpoint none is known."""
+        return tuple(dict.fromkeys(q for scale in self.scales.scales for q in scale.queries))
+
+    def precision(self, asked: Precision) -> Precision:
+        """Return the precision to predict in: ``auto`` is that of the training, on any device."""
+        return self.record.get("precision", "auto") if asked == "auto" else asked
+
+    def position(self, cache: FeatureCache) -> int | None:
+        """Return which cache of the run's training this is; None for any other."""
+        return position(self.record["shards"], cache)
+
+    def scale(self, cache: FeatureCache, query: str, task: str | None = None) -> TargetScale:
+        """Return the unit of a query's scores on a cache; see ``TargetScales.find``."""
+        return self.scales.find(query, task, cache.dataset, self.position(cache))
+
+    def about_query(self, query: str) -> str | None:
+        """Say that a query is not one that was trained, and which is closest; else None."""
+        trained = self.queries
+        if not trained or query in trained:
+            return None
+        close = get_close_matches(query, trained, n=1, cutoff=0.0)
+        return (
+            f"the run was not trained on the query {query!r}; the closest that it knows is "
+            f"{close[0]!r}"
+        )
+
+    def require_features(self, cache: FeatureCache) -> None:
+        """Refuse a cache whose features are not those of the training; views may differ.
+
+        Raises:
+            FingerprintMismatchError: They differ; the message says in what.
+        """
+        self.require_fingerprint(cache.fingerprint, f"the cache {cache_path(cache)}")
+
+    def require_fingerprint(self, found: Fingerprint, what: str) -> None:
+        """The same for a fingerprint; ``what`` names in the message what it belongs to."""
+        if self.fingerprint is None:
+            require_features(self.record["requires"], found.backbone, what)
+        else:
+            require_same(self.fingerprint, found, f"the run {self.folder}", what, ignore=("views",))
+
+
+def open_caches(
+    caches: Sequence[str | Path | FeatureCache], *, verify_rows: bool = False
+) -> list[FeatureCache]:
+    """Open caches that are given as paths, and require that all hold the same features.
+
+    Args:
+        caches: Caches, as paths or opened.
+        verify_rows: Compare each row with its digest when it is first read; of the caches that
+            are opened here.
+
+    Raises:
+        ConfigError: There are none.
+        FingerprintMismatchError: They differ; views may.
+    """
+    if not caches:
+        raise ConfigError("at least one cache is needed: --shards CACHE")
+    opened = [_open(c, verify_rows) if isinstance(c, (str, Path)) else c for c in caches]
+    for other in opened[1:]:
+        require_same(
+            opened[0].fingerprint,
+            other.fingerprint,
+            f"the cache {cache_path(opened[0])}",
+            f"the cache {cache_path(other)}",
+            ignore=("views",),
+        )
+    return opened
+
+
+def _open(path: str | Path, verify_rows: bool) -> FeatureCache:
+    from featcache.reading.cache import Cache
+
+    return Cache.open(path, verify_rows=verify_rows)
