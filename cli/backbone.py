@@ -46,7 +46,9 @@ TextWeights = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
+Device = Annotated[
+    str, typer.Option(help="Where to compute: cpu, cuda, cuda:N, or auto (a GPU if there is one).")
+]
 PrecisionOption = Annotated[
     str, typer.Option(help="fp32, bf16, fp16, or auto: mixed precision on a GPU, fp32 on a CPU.")
 ]
@@ -64,14 +66,14 @@ PretrainedAgain = Annotated[
     ),
 ]
 ConfigAgain = Annotated[
-    str | None, typer.Option("--model-config", help="The same for the model config.")
+    str | None, typer.Option("--model-config", help="Where the model config is now.")
 ]
 ProjectionAgain = Annotated[
     str | None,
-    typer.Option("--projection", help="The same for the token projection: checkpoint:FILE."),
+    typer.Option("--projection", help="Where the token projection is now: checkpoint:FILE."),
 ]
 TextWeightsAgain = Annotated[
-    str | None, typer.Option("--text-weights", help="The same for the text tower's own weights.")
+    str | None, typer.Option("--text-weights", help="Where the text tower's weights are now.")
 ]
 
 

@@ -31,7 +31,9 @@ CacheFolder = Annotated[Path, typer.Argument(help="The cache's folder.", metavar
 def info(
     cache: CacheFolder,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
-    failures: Annotated[bool, typer.Option(help="List the images that failed, and why.")] = False,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="List the images that failed, and why.")
+    ] = False,
 ) -> None:
     """Say what a cache holds: features, labels, prompts, failures, fingerprint.
 
@@ -39,9 +41,9 @@ def info(
 
     **Examples**
 
-    `featcache info cache/ava --failures`
-
     `featcache info cache/ava`
+
+    `featcache info cache/ava --failures`
 
     `featcache info cache/ava --json | jq .fingerprint_digest`
     """
@@ -215,7 +217,9 @@ def _failures(cache: Cache) -> list[tuple[str, str]]:
 
 def prompts(
     cache: CacheFolder,
-    add: Annotated[list[str] | None, typer.Option(help="A prompt to keep tokens of.")] = None,
+    add: Annotated[
+        list[str] | None, typer.Option(help="A prompt to keep tokens of; several times for more.")
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="A text file with one prompt per line.")] = None,
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
@@ -268,11 +272,15 @@ def labels(
     dataset: Annotated[
         str, typer.Option(help="Read the labels again, with this data set's reader.")
     ] = "",
-    root: Annotated[Path | None, typer.Option(help="The data set's folder.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --dataset: the data set's folder.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="An option of the data set, name=value.")
     ] = None,
-    append: Annotated[bool, typer.Option(help="Keep the labels that are there.")] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Keep the labels that are there, and add these.")
+    ] = False,
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
     model_config: ConfigAgain = None,

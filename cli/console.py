@@ -212,6 +212,8 @@ def _told(error: Exception) -> str:
         return f"{place}{error.strerror}"
     if isinstance(error, OSError):
         return str(error)
+    if isinstance(error, UnicodeError):  # of an argument; files are read with messages of their own
+        return f"text that is not UTF-8: {error}; write it in UTF-8"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch
         return f"out of memory: choose a smaller --batch-size ({error})"
     last = traceback.extract_tb(error.__traceback__)[-1]

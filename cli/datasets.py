@@ -23,7 +23,10 @@ def datasets(
         Path | None, typer.Option(help="A folder: say what is found in it, and what is missing.")
     ] = None,
     contents: Annotated[
-        bool, typer.Option(help="With --check, also find equal files on two sides of a split.")
+        bool,
+        typer.Option(
+            "--contents", help="With --check, also find equal files on two sides of a split."
+        ),
     ] = False,
     option: Annotated[
         list[str] | None, typer.Option(help="An option of the data set, name=value.")

@@ -25,8 +25,10 @@ def evaluate(
         list[Path] | None,
         typer.Option("--shards", help="A cache.  [default: those of the training]"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Whose labels, separated by commas.")] = "test",
-    fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
+    split: Annotated[
+        str, typer.Option(help="The splits whose labels count, separated by commas.")
+    ] = "test",
+    fold: Annotated[int | None, typer.Option(help="Which fold's labels.")] = None,
     query: Queries = None,
     task: Tasks = None,
     by: Annotated[

@@ -92,7 +92,7 @@ def extract(
             show_default=False,
         ),
     ] = "",
-    dtype: Annotated[str, typer.Option(help="Of stored tokens: float16, float32 or int8.")] = (
+    dtype: Annotated[str, typer.Option(help="How tokens are stored: float16, float32 or int8.")] = (
         "float16"
     ),
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
@@ -103,13 +103,17 @@ def extract(
     limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
     max_failures: MaxFailures = 0.25,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="A prompt to keep tokens of, beside the labels'.")
+        list[str] | None,
+        typer.Option(
+            help="One more prompt to keep tokens of; those of the labels are kept anyway."
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="What to call the cache.  [default: the data set's name]")
     ] = None,
     part: Annotated[
-        str, typer.Option(help="I/N: make only every N-th shard, from the I-th; merge later.")
+        str,
+        typer.Option(help="I/N: make only part I of N, on one of N machines; merge them later."),
     ] = "",
 ) -> None:
     """See EXAMPLES."""

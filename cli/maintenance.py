@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from featcache.maintenance.verify import VerifyProgress
 
 Root = Annotated[Path | None, typer.Option(help="The data set's folder.")]
-NewFolder = Annotated[Path, typer.Option(help="A new folder.")]
+NewFolder = Annotated[Path, typer.Option(help="The folder to make.")]
 
 
 def verify(
     cache: CacheFolder,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Sizes, fingerprints and tables only.")
+        bool, typer.Option("--quick", help="Read sizes, fingerprints and tables only.")
     ] = False,
     root: Annotated[
         Path | None,
@@ -43,7 +43,7 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
 ) -> None:
-    """Read a cache and name each damaged file and row; exit code 1 where there is one.
+    """Read a whole cache and name each damaged file and row; exit code 1 if there is any.
 
     **Examples**
 
@@ -94,7 +94,7 @@ def repair(
     text_weights: TextWeightsAgain = None,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per processor.")] = 0,
 ) -> None:
-    """Make again just what is damaged or failed earlier; the rest stays as it is.
+    """Make again only what is damaged, or failed earlier; the rest stays as it is.
 
     Lost tables and cache.json are rebuilt from the shards. Images are read, and the backbone is
     loaded, only where features are lost.

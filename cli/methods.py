@@ -39,7 +39,7 @@ def fit(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="FIELD=VALUE: a setting of the method. May be repeated."),
+        typer.Option("--set", help="FIELD=VALUE: a setting of the method; several times for more."),
     ] = None,
     antonyms: Annotated[
         tuple[str, str] | None,
@@ -53,9 +53,11 @@ def fit(
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="Splits to learn from.")] = "train",
-    fold: Annotated[int | None, typer.Option(help="Which fold.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Which fold's labels.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    quick: Annotated[bool, typer.Option(help="Few steps, for a check in a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few steps, for a check in a minute.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Fit a method to one query of a cache, then rank or evaluate with it.

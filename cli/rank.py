@@ -38,7 +38,7 @@ def rank(
         list[str] | None,
         typer.Option(
             "--attribute",
-            help="Without a run: quality, brightness, ... as CLIP-IQA has them. May be repeated.",
+            help="Without a run: quality, brightness, ... of CLIP-IQA; several times for more.",
         ),
     ] = None,
     antonyms: Annotated[
@@ -59,7 +59,7 @@ def rank(
     keep: Annotated[
         Path | None, typer.Option(help="Keep the features of --images in this cache.")
     ] = None,
-    by: Annotated[str, typer.Option(help="score or comparison.")] = "score",
+    by: Annotated[str, typer.Option(help="Rank by score, or by comparison of pairs.")] = "score",
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     max_failures: MaxFailures = 0.25,

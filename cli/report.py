@@ -21,15 +21,24 @@ def report(
     ] = None,
     roots: Annotated[
         list[Path] | None,
-        typer.Option("--root", help="The images' folder, for the pictures; one per cache."),
+        typer.Option(
+            "--root",
+            help="The images' folder, for the pictures; one for each cache.",
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Whose labels, separated by commas.")] = "test",
-    fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
-    max_images: Annotated[int, typer.Option(help="Images per query in the long lists.")] = 400,
+    split: Annotated[
+        str, typer.Option(help="The splits whose labels count, separated by commas.")
+    ] = "test",
+    fold: Annotated[int | None, typer.Option(help="Which fold's labels.")] = None,
+    max_images: Annotated[
+        int, typer.Option(help="Images per query in the lists that can be opened.", min=1)
+    ] = 400,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="The page.  [default: RUN/report.html]")] = None,
 ) -> None:
-    """Write a self-contained page: per query the ranked images, a scatter plot, the metrics.
+    """Write a page about a run: for each query the ranked images, a scatter plot, the metrics.
+
+    It is one file that needs nothing else.
 
     Ridge regression on the same cached features is fitted and measured beside the adapter.
 
@@ -38,10 +47,10 @@ def report(
     `adapter report runs/ava --root /data/ava/images`
     """
     from adapter.pages.build import build_report
-    from featcache.storage.durable import require_writable, write_json, write_text
+    from featcache.storage.durable import prepare_target, write_json, write_text
 
     target = out or run / "report.html"
-    require_writable(target)
+    prepare_target(target)
     with working("evaluating and drawing"):
         page, metrics = build_report(
             run,

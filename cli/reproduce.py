@@ -63,7 +63,8 @@ def reproduce(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option(help="Few steps, for a check in minutes; not the reproduction.")
+        bool,
+        typer.Option("--quick", help="Few steps, for a check in minutes; not the reproduction."),
     ] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="Run only this row; give it several times.")
@@ -77,7 +78,9 @@ def reproduce(
         ),
     ] = False,
     note: Annotated[str, typer.Option(help="Said below the table.")] = "",
-    keep_runs: Annotated[bool, typer.Option(help="Keep the trained adapters.")] = False,
+    keep_runs: Annotated[
+        bool, typer.Option("--keep-runs", help="Keep the trained adapters.")
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the caches.  [default: OUT/cache]")
     ] = None,

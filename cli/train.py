@@ -22,9 +22,12 @@ Caches = Annotated[
     list[Path], typer.Option("--shards", help="A cache; give it several times to mix data sets.")
 ]
 Queries = Annotated[
-    list[str] | None, typer.Option("--query", help="A query, or a shell pattern; all by default.")
+    list[str] | None,
+    typer.Option("--query", help="Only this query, or those like '*age*'; several times for more."),
 ]
-Tasks = Annotated[list[str] | None, typer.Option("--task", help="The same for tasks.")]
+Tasks = Annotated[
+    list[str] | None, typer.Option("--task", help="The same, by the name of the task.")
+]
 
 EXAMPLES = """Train an adapter from cached features.
 
@@ -55,9 +58,9 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="released (the published code) or paper (its text).")
+        str, typer.Option(help="Settings of the authors' code (released) or of their text (paper).")
     ] = "released",
-    steps: Annotated[int, typer.Option(help="Updates.")] = 2000,
+    steps: Annotated[int, typer.Option(help="How many updates of the weights.")] = 2000,
     batch_size: Annotated[int, typer.Option(help="Images per step, over all processes.")] = 64,
     lr: Annotated[float, typer.Option(help="Largest learning rate.")] = 2e-4,
     width: Annotated[
@@ -68,7 +71,7 @@ def train(
     query: Queries = None,
     task: Tasks = None,
     split: Annotated[str, typer.Option(help="Splits to train on, separated by commas.")] = "train",
-    fold: Annotated[int | None, typer.Option(help="Of which fold.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Which fold's labels.")] = None,
     folds: Annotated[
         str, typer.Option(help="Several folds, such as 0,1,2: one run and evaluation each.")
     ] = "",
@@ -101,7 +104,8 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            help="Go on with the run in --out; without --out, with the newest that was stopped."
+            "--resume",
+            help="Go on with the run in --out; without --out, with the newest that was stopped.",
         ),
     ] = False,
 ) -> None:

@@ -40,7 +40,12 @@ def load_module(name: str) -> tuple[Recipe, str]:
         if spec is None or spec.loader is None:
             raise ConfigError(f"{name}: not a Python file")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # whatever the user's code raises
+            raise ConfigError(
+                f"{name}: this recipe cannot be run: {type(error).__name__}: {error}"
+            ) from error
     elif name in RECIPES:
         module = importlib.import_module(RECIPES[name])
     else:

@@ -67,6 +67,7 @@ def test_commands_can_be_pasted(capsys):
         (DatasetError("labels.csv, line 3: no number"), "error: labels.csv, line 3: no number"),
         (PermissionError(13, "Permission denied", "/x/y"), "error: /x/y: Permission denied"),
         (OSError("an odd disk"), "error: an odd disk"),
+        (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogate"), "text that is not UTF-8"),
         (MemoryError(), "out of memory: choose a smaller --batch-size"),
         (KeyError("shape"), "KeyError: 'shape'"),
     ],

@@ -116,3 +116,13 @@ def test_listing_recipes_does_not_import_torch():
         "[load_recipe(name) for name in RECIPES]; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"RECIPE = (", b"import no_such_module", "RECIPE = 1".encode("utf-16")]
+)
+def test_a_file_that_cannot_be_run_is_named(tmp_path, content):
+    file = tmp_path / "mine.py"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"mine\.py: this recipe cannot be run: \w+Error"):
+        load_recipe(str(file))
