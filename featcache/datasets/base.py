@@ -139,13 +139,12 @@ class Dataset:
         """Return what ``annotations`` lists, in columns (``columns.LABELS_SCHEMA``)."""
         return labels_of(self.annotations())
 
-    def published_folds(self, samples: list[str]) -> list[Fold] | None:
-        """Give the splits of the labeled samples; None keeps those of the annotations.
+    def published_folds(self, samples: list[str]) -> list[Fold]:
+        """Give the labeled samples splits that replace those of the annotations.
 
-        With a split file this is not asked, as that file has the say.
+        Only readers that define it are asked, and not with a split file, which has the say.
         """
-        del samples
-        return None
+        raise NotImplementedError
 
     def group(self, sample_id: str) -> str | None:
         """Name what must lie on one side of a split as a whole: a person, a scene."""
@@ -336,9 +335,9 @@ class Dataset:
                     f"{key(str(labels['sample_id'][0]))!r}"
                 )
             return distinct_labels(new, self.info.title)
-        samples = [str(sample) for sample in pc.unique(labels["sample_id"])]
-        if (published := self.published_folds(samples)) is not None:
-            labels = resplit(labels, published, str, self.info.title)
+        if type(self).published_folds is not Dataset.published_folds:
+            samples = list(map(str, pc.unique(labels["sample_id"])))
+            labels = resplit(labels, self.published_folds(samples), str, self.info.title)
         return distinct_labels(labels, self.info.title)
 
     def _digests(self, images: Iterable[ImageRecord]) -> dict[str, str]:

@@ -106,6 +106,13 @@ class Table(Dataset):
             return self._content[0]
         return super().images_table()
 
+    def labels_table(self) -> pa.Table:
+        """Return the labels of the table: each once already, and all of them of listed images."""
+        if type(self).labels is Dataset.labels and self.options["split_file"] is None:
+            self.require()
+            return self._content[1]
+        return super().labels_table()
+
     def annotated_table(self) -> pa.Table:
         """Return the images in the order of their first rows."""
         return self._content[0]
