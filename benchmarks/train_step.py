@@ -35,6 +35,7 @@ from adapter.training.environment import peak_memory
 from adapter.training.prepare import prepare
 from adapter.training.trainer import Trainer
 from featcache.datasets.base import Label
+from featcache.datasets.columns import labels_of
 from featcache.devices import pick_device
 from featcache.extraction.finish import complete
 from featcache.reading.cache import Cache
@@ -43,7 +44,7 @@ from featcache.storage.layout import LABELS, SAMPLES, SHARDS, VIEWS, Shapes, sha
 from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.prompts import Prompt, write_prompts
 from featcache.storage.shard import SampleRecord, ShardContent, write_shard
-from featcache.storage.tables import labels_table, samples_table, write_table
+from featcache.storage.tables import samples_table, write_table
 
 QUERY = "sort images by the person's age."
 
@@ -72,7 +73,7 @@ def write_cache(folder: Path, images: int, shapes: Shapes, shard_size: int = 256
         write_shard(path, content, index=number, fingerprint=fingerprint.digest)
     write_table(folder / SAMPLES, samples_table(enumerate(chunks)))
     labels = [Label(n, "age", QUERY, float(generator.integers(1, 90)), "train") for n in names]
-    write_table(folder / LABELS, labels_table(labels))
+    write_table(folder / LABELS, labels_of(labels))
     tokens = generator.standard_normal((shapes.context_length, shapes.text_dim), np.float32)
     prompt = Prompt(tokens=tokens, pooled=np.zeros(shapes.pooled_dim, np.float32))
     write_prompts(folder, {QUERY: prompt}, fingerprint)

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from featcache.datasets.columns import (
+    ImageRecords,
     belonging,
     distinct_images,
     distinct_labels,
@@ -61,7 +62,7 @@ from featcache.datasets.splits import (
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -204,9 +205,9 @@ class Dataset:
             return distinct_labels(labels_of(self.labels()), self.info.title)
         return belonging(self._split_annotations(), self.images_table())
 
-    def images(self) -> list[ImageRecord]:
-        """List the rows of ``images_table``: for small data sets."""
-        return list(image_records(self.images_table()))
+    def images(self) -> Sequence[ImageRecord]:
+        """Return ``images_table`` as records, which are made when they are asked for."""
+        return ImageRecords(self.images_table())
 
     def labels(self) -> list[Label]:
         """List the rows of ``labels_table``: for small data sets."""

@@ -7,7 +7,8 @@ object.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from featcache.datasets.records import LARGEST_VALUE, SPLITS, ImageRecord, Label
 from featcache.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -45,8 +46,49 @@ LABELS_SCHEMA = pa.schema(_LABELS)
 CHUNK = 1 << 20  # rows of a chunk: far below the 2 GB of text that one array of strings can hold
 
 
+class ImageRecords(Sequence[ImageRecord]):
+    """A table of images that reads like a list of records; its slices share its memory.
+
+    Attributes:
+        table: The images, with the columns of `IMAGES_SCHEMA`.
+    """
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self.table.num_rows
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageRecords: ...
+    def __getitem__(self, index: int | slice) -> ImageRecord | ImageRecords:
+        """Return one image, or some of them."""
+        if isinstance(index, int):
+            numbers = range(len(self))[index]  # raises IndexError as a list does
+            return next(image_records(self.table.slice(numbers, 1)))
+        start, stop, step = index.indices(len(self))
+        if step != 1:
+            return ImageRecords(self.table.take(list(range(start, stop, step))))
+        return ImageRecords(self.table.slice(start, max(0, stop - start)))
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        """Yield the images in order."""
+        return image_records(self.table)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with any sequence of images."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+
 def images_of(records: Iterable[ImageRecord]) -> pa.Table:
     """Build a table of images from records."""
+    if isinstance(records, ImageRecords):
+        return records.table
     return _table(records, IMAGES_SCHEMA)
 
 
@@ -134,6 +176,22 @@ def folds_of(labels: pa.Table) -> NDArray[np.int64]:
     return filled
 
 
+def check_images(images: pa.Table) -> None:
+    """Refuse ids that a cache cannot hold: it stores them as UTF-8 without zero bytes."""
+    for name in IMAGES_SCHEMA.names:
+        bad = pc.index(pc.match_substring_regex(images[name], r"^$|\x00"), pa.scalar(True)).as_py()
+        if bad >= 0:
+            raise _not_storable(images[name][bad].as_py())
+    ids, names = encode(images["sample_id"])
+    if len(names) < len(ids):
+        twice = str(names[int(np.argmax(np.bincount(ids)))])
+        raise DatasetError(f"the data set lists the sample id {twice!r} twice")
+
+
+def _not_storable(text: str) -> DatasetError:
+    return DatasetError(f"{text!r} is not valid as UTF-8 text without zero bytes; rename the file")
+
+
 def distinct_images(images: pa.Table, title: str) -> pa.Table:
     """Return each image once; raises DatasetError when two images have one id."""
     ids, _ = encode(images["sample_id"])
@@ -211,4 +269,7 @@ def belonging(labels: pa.Table, images: pa.Table) -> pa.Table:
 def _table(records: Iterable[ImageRecord | Label], schema: pa.Schema) -> pa.Table:
     rows: Sequence[Any] = list(records)
     columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
-    return pa.table(columns, schema=schema)
+    try:
+        return pa.table(columns, schema=schema)
+    except UnicodeEncodeError as error:
+        raise _not_storable(str(error.object)) from error

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from featcache.datasets.columns import belonging
 from featcache.errors import TooManyFailuresError
 from featcache.extraction.checks import named, require_readable, require_room
 from featcache.extraction.finish import finish
@@ -31,6 +32,7 @@ from featcache.storage.durable import make_folders, remove_temporaries
 from featcache.storage.history import append_history
 from featcache.storage.layout import SHARDS
 from featcache.storage.lock import writing
+from featcache.storage.tables import queries_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -118,9 +120,8 @@ def extract(
     out = Path(out)
     started = time.monotonic()
     images = checked_images(dataset.images()[: config.limit])
-    planned = {image.sample_id for image in images}
-    labels = [label for label in dataset.labels() if label.sample_id in planned]
-    texts = {label.query for label in labels} | {*config.prompts}
+    labels = belonging(dataset.labels_table(), images.table)
+    texts = queries_of(labels) | {*config.prompts}
     backbone.check_prompts(texts | set(dataset.measured_queries.values()))
     manifest = plan = plan_manifest(dataset, backbone, config, len(images))
     if not out.exists():  # else what is there needs no room

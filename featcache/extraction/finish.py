@@ -14,14 +14,15 @@ from featcache.extraction.prompts import add_prompts
 from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, shard_name
 from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.shard import open_shard_of
-from featcache.storage.tables import labels_table, measured_labels, samples_table, write_table
+from featcache.storage.tables import queries_of, samples_table, with_measured, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    import pyarrow as pa
+
     from featcache.backbone import Backbone
-    from featcache.datasets.records import Label
     from featcache.storage.shard import SampleRecord
 
 
@@ -39,7 +40,7 @@ def finish(
     folder: Path,
     manifest: Manifest,
     shards: Mapping[int, FileEntry],
-    labels: Sequence[Label],
+    labels: pa.Table,
     measured_queries: Mapping[str, str],
     backbone: Backbone | None,
     prompts: Iterable[str] = (),
@@ -60,15 +61,14 @@ def finish(
     """
     samples = samples_table(read_records(folder, manifest, sorted(shards)))
     write_table(folder / SAMPLES, samples)
-    rows = list(labels)
-    texts = {row.query for row in rows} | set(prompts) | set(measured_queries.values())
+    texts = queries_of(labels) | set(prompts) | set(measured_queries.values())
     if not manifest.part:
-        rows += measured_labels(samples, rows, measured_queries)
-    write_table(folder / LABELS, labels_table(rows))
+        labels = with_measured(samples, labels, measured_queries)
+    write_table(folder / LABELS, labels)
     count = add_prompts(folder, manifest, texts, lambda: backbone or load_backbone_of(manifest))
     complete(folder, manifest, {shard_name(n): shards[n] for n in sorted(shards)})
     ok = sum(e.rows or 0 for e in shards.values())
-    return Finished(images=ok, failed=samples.num_rows - ok, prompts=count, labels=len(rows))
+    return Finished(images=ok, failed=samples.num_rows - ok, prompts=count, labels=labels.num_rows)
 
 
 def read_records(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from featcache.configuration import Configuration
+from featcache.datasets.columns import ImageRecords, check_images, images_of
 from featcache.errors import (
     CacheFormatError,
     ConfigError,
@@ -92,23 +93,11 @@ class ExtractConfig(Configuration):
             )
 
 
-def checked_images(images: list[ImageRecord]) -> list[ImageRecord]:
-    """Refuse ids that a cache cannot hold: it stores them as UTF-8 without zero bytes."""
-    seen: set[str] = set()
-    for image in images:
-        for text in (image.sample_id, image.path):
-            try:
-                storable = bool(text) and b"\0" not in text.encode()
-            except UnicodeEncodeError:
-                storable = False
-            if not storable:
-                raise DatasetError(
-                    f"{text!r} is not valid as UTF-8 text without zero bytes; rename the file"
-                )
-        if image.sample_id in seen:
-            raise DatasetError(f"the data set lists the sample id {image.sample_id!r} twice")
-        seen.add(image.sample_id)
-    return images
+def checked_images(images: Sequence[ImageRecord]) -> ImageRecords:
+    """Refuse ids that a cache cannot hold; the images come back as a table that reads alike."""
+    table = images_of(images)
+    check_images(table)
+    return ImageRecords(table)
 
 
 def source_of(dataset: Dataset) -> dict[str, Any]:

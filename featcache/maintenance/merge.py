@@ -43,12 +43,13 @@ from featcache.storage.lock import writing
 from featcache.storage.manifest import FileEntry, Manifest, new_identity
 from featcache.storage.prompts import write_prompts
 from featcache.storage.shard import mismatches, open_shard_of
-from featcache.storage.tables import SAMPLES_SCHEMA, labels_from, read_table
+from featcache.storage.tables import SAMPLES_SCHEMA, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from featcache.datasets.records import Label
+    import pyarrow as pa
+
     from featcache.storage.prompts import Prompt
 
 CHUNK = 1 << 22  # bytes per read of a copy
@@ -198,7 +199,7 @@ def _sources(
     return sources
 
 
-def _labels(folders: Sequence[Path]) -> list[Label]:
+def _labels(folders: Sequence[Path]) -> pa.Table:
     """Read the labels, which every part holds of all planned images."""
     first = read_table(folders[0] / LABELS, LABELS_SCHEMA)
     for folder in folders[1:]:
@@ -207,7 +208,7 @@ def _labels(folders: Sequence[Path]) -> list[Label]:
                 f"{folders[0] / LABELS} and {folder / LABELS} differ: the machines read different "
                 "labels; run `featcache extract` again for the parts with the old ones"
             )
-    return labels_from(first)
+    return first
 
 
 def _require_one_data_set(folders: Sequence[Path], manifests: Sequence[Manifest]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
+
 from featcache.datasets import open_dataset
-from featcache.datasets.columns import LABELS_SCHEMA
+from featcache.datasets.columns import LABELS_SCHEMA, belonging
 from featcache.datasets.records import ImageRecord
 from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatchError
 from featcache.extraction.backbone import load_backbone_of
@@ -35,11 +37,10 @@ from featcache.storage.shard import (
 )
 from featcache.storage.tables import (
     SAMPLES_SCHEMA,
-    labels_from,
-    labels_table,
-    measured_labels,
+    queries_of,
     read_table,
     samples_table,
+    with_measured,
     write_table,
 )
 
@@ -177,7 +178,7 @@ def planned_images(
     number: int,
     numbers: Sequence[int],
     samples: list[SampleRecord] | None,
-) -> list[ImageRecord]:
+) -> Sequence[ImageRecord]:
     """Return the images of a lost shard: from the old table, its records, or the data set.
 
     Args:
@@ -229,7 +230,7 @@ def rewrite_tables(
     samples = samples_table(records)
     tables = {SAMPLES: samples, LABELS: _labels(folder, source, samples, recovered)}
     rewritten = [name for name, table in tables.items() if write_table(folder / name, table)]
-    queries = set(tables[LABELS]["query"].unique().to_pylist())
+    queries = queries_of(tables[LABELS])
     if _rewrite_prompts(folder, source, queries, PROMPTS in damaged):
         rewritten.append(PROMPTS)
     if read_history(folder)[1]:
@@ -245,17 +246,17 @@ def _labels(folder: Path, source: Source, samples: pa.Table, recovered: bool) ->
         table = read_table(folder / LABELS, LABELS_SCHEMA)
     except CacheFormatError as error:
         dataset = source.dataset(str(error))
-        known = set(samples["sample_id"].to_pylist())
-        rows = [label for label in dataset.labels() if part or label.sample_id in known]
-        if not part:
-            rows += measured_labels(samples, rows, dataset.measured_queries)
-        return labels_table(rows)
+        labels = dataset.labels_table()
+        if part:
+            return labels
+        return with_measured(samples, belonging(labels, samples), dataset.measured_queries)
     if recovered and not part:
         measured = source.dataset().measured_queries
-        there = labels_from(table)
-        kept = [row for row in there if measured.get(row.task) != row.query]
-        if len(kept) < len(there):
-            return labels_table([*kept, *measured_labels(samples, kept, measured)])
+        own = pc.scalar(True)
+        for measure, query in measured.items():
+            own &= (pc.field("task") != measure) | (pc.field("query") != query)
+        if (labels := table.filter(own)).num_rows < table.num_rows:
+            return with_measured(samples, labels, measured)
     return table
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from featcache.datasets.columns import LABELS_SCHEMA
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featcache.datasets.columns import LABELS_SCHEMA, distinct_labels
 from featcache.errors import DatasetError
 from featcache.extraction.finish import complete
 from featcache.extraction.plan import source_of
@@ -15,9 +17,9 @@ from featcache.storage.lock import writing
 from featcache.storage.manifest import Manifest
 from featcache.storage.tables import (
     SAMPLES_SCHEMA,
-    labels_table,
-    measured_labels,
+    queries_of,
     read_table,
+    with_measured,
     write_table,
 )
 
@@ -43,43 +45,52 @@ def relabel(
         dataset: Reads the new labels. An image is found by its id or, where the cache was made
             with another reader, by its path; labels of unknown images are left out.
         load: Loads the backbone of a manifest; called only when a prompt is missing.
-        append: Keep the labels that are there.
+        append: Keep the labels that are there. Equal labels count once.
 
     Returns:
-        Number of label rows written, and of labels left out.
+        Number of label rows that there are now, and of labels left out.
+
+    Raises:
+        DatasetError: No label belongs to an image of the cache, or a new label contradicts one
+            that is there.
     """
-    labels = dataset.labels()
-    paths = {image.sample_id: image.path for image in dataset.images()}
+    labels, images = dataset.labels_table(), dataset.images_table()
     with writing(folder):
         manifest = Manifest.read(folder)
         samples = read_table(folder / SAMPLES, SAMPLES_SCHEMA)
-        ids = samples["sample_id"].to_pylist()
-        known, by_path = set(ids), dict(zip(samples["path"].to_pylist(), ids, strict=True))
-        rows = []
-        for label in labels:
-            name = (
-                label.sample_id if label.sample_id in known else by_path.get(paths[label.sample_id])
-            )
-            if name is not None:
-                rows.append(replace(label, sample_id=name))
-        left_out = len(labels) - len(rows)
-        if labels and not rows:
+        known = _of_samples(labels, images, samples)
+        left_out = labels.num_rows - known.num_rows
+        if labels.num_rows and not known.num_rows:
+            here = samples["path"][0].as_py() if samples.num_rows else None
             raise DatasetError(
-                f"none of the {len(labels):,} labels of {dataset.root} belongs to an image of "
-                f"{folder}: paths there look like {next(iter(paths.values()))!r}, here like "
-                f"{next(iter(by_path), None)!r}"
+                f"none of the {labels.num_rows:,} labels of {dataset.root} belongs to an image of "
+                f"{folder}: paths there look like {images['path'][0].as_py()!r}, here like {here!r}"
             )
-        rows += measured_labels(samples, rows, dataset.measured_queries)
-        table = labels_table(rows)
-        add_prompts(folder, manifest, {row.query for row in rows}, lambda: load(manifest))
         if append:
-            import pyarrow as pa
-
-            table = pa.concat_tables([read_table(folder / LABELS, LABELS_SCHEMA), table])
+            known = pa.concat_tables([read_table(folder / LABELS, LABELS_SCHEMA), known])
+        table = with_measured(samples, known, dataset.measured_queries)
+        try:
+            table = distinct_labels(table, f"{folder} with the labels of {dataset.root}")
+        except DatasetError as error:
+            raise DatasetError(
+                f"{error}" + ("; without --append, new labels replace the old ones" * append)
+            ) from error
+        add_prompts(folder, manifest, queries_of(table), lambda: load(manifest))
         write_table(folder / LABELS, table)
         manifest = manifest.with_labels_of(source_of(dataset), append=append)
         complete(folder, manifest, manifest.shards())
     return table.num_rows, left_out
+
+
+def _of_samples(labels: pa.Table, images: pa.Table, samples: pa.Table) -> pa.Table:
+    """Give labels the ids of the cache's samples, found by id, else by path; leave out others."""
+    by_id: Any = pc.index_in(labels["sample_id"], value_set=samples["sample_id"])
+    image: Any = pc.index_in(labels["sample_id"], value_set=images["sample_id"])
+    by_path: Any = pc.index_in(images["path"].take(image), value_set=samples["path"])
+    row = pc.coalesce(by_id, by_path)
+    found = labels.filter(row.is_valid())
+    ids = samples["sample_id"].take(row.drop_null())
+    return found.set_column(0, LABELS_SCHEMA.field("sample_id"), ids)
 
 
 def add_texts(folder: Path, texts: Iterable[str], load: Callable[[Manifest], Backbone]) -> int:

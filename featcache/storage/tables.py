@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from featcache.datasets.columns import label_records, labels_of
+from featcache.datasets.columns import LABELS_SCHEMA, encode, first_rows, folds_of, repeated
 from featcache.datasets.paths import UNSAFE
-from featcache.datasets.records import Label
 from featcache.errors import CacheFormatError
 from featcache.storage.durable import write_bytes
 from featcache.storage.fingerprint import digest
@@ -59,19 +58,7 @@ def samples_table(shards: Iterable[tuple[int, Sequence[SampleRecord]]]) -> pa.Ta
     return pa.table(columns, schema=SAMPLES_SCHEMA)
 
 
-def labels_table(labels: Iterable[Label]) -> pa.Table:
-    """Build the labels table."""
-    return labels_of(labels)
-
-
-def labels_from(table: pa.Table) -> list[Label]:
-    """Return the rows of a labels table."""
-    return list(label_records(table))
-
-
-def measured_labels(
-    samples: pa.Table, labels: Sequence[Label], queries: Mapping[str, str]
-) -> list[Label]:
+def measured_labels(samples: pa.Table, labels: pa.Table, queries: Mapping[str, str]) -> pa.Table:
     """Make labels of what was measured on the pixels during the extraction.
 
     Args:
@@ -84,17 +71,43 @@ def measured_labels(
         image has no label.
     """
     if not queries:
-        return []
-    places: dict[str, dict[tuple[str, int | None], None]] = {}  # a dict keeps the order
-    for label in labels:
-        places.setdefault(label.sample_id, {})[label.split, label.fold] = None
-    readable = ok_samples(samples).to_pylist()
-    return [
-        Label(sample["sample_id"], measure, query, sample[measure], split, fold)
-        for measure, query in queries.items()
-        for sample in readable
-        for split, fold in places.get(sample["sample_id"], {("all", None): None})
-    ]
+        return LABELS_SCHEMA.empty_table()
+    readable = ok_samples(samples)
+    found: Any = pc.index_in(labels["sample_id"], value_set=readable["sample_id"])
+    image = pc.fill_null(found, -1).to_numpy().astype(np.int64)  # (n,) rows of readable images
+    splits, folds = encode(labels["split"])[0], folds_of(labels)
+    first = first_rows(image + 1, splits, folds + 1) == np.arange(len(image))
+    place = np.flatnonzero(first & (image >= 0))  # (m,) labels: each place of an image once
+    alone = np.setdiff1d(np.arange(readable.num_rows), image)  # (k,) images without a label
+    names = ["image", "split", "fold"]
+    labeled: list[Any] = [image[place], labels["split"].take(place), labels["fold"].take(place)]
+    others: list[Any] = [alone, repeated("all", len(alone)), pa.nulls(len(alone), pa.int32())]
+    where = pa.concat_tables([pa.table(labeled, names), pa.table(others, names)])
+    where = where.take(np.argsort(where["image"].to_numpy(), kind="stable"))
+    placed = readable.take(where["image"])
+    parts = []
+    for measure, query in queries.items():
+        columns = [
+            placed["sample_id"],
+            repeated(measure, len(placed)),
+            repeated(query, len(placed)),
+            placed[measure],
+            where["split"],
+            where["fold"],
+            pa.nulls(len(placed), LABELS_SCHEMA.field("distribution").type),
+        ]
+        parts.append(pa.table(columns, schema=LABELS_SCHEMA))
+    return pa.concat_tables(parts)
+
+
+def with_measured(samples: pa.Table, labels: pa.Table, queries: Mapping[str, str]) -> pa.Table:
+    """Return labels followed by the measured ones (`measured_labels`)."""
+    return pa.concat_tables([labels, measured_labels(samples, labels, queries)])
+
+
+def queries_of(labels: pa.Table) -> set[str]:
+    """Return the prompts that labels have."""
+    return set(map(str, labels["query"].unique()))
 
 
 def ok_samples(samples: pa.Table) -> pa.Table:
@@ -145,6 +158,7 @@ def write_table(path: Path, table: pa.Table) -> bool:
         Whether anything was written: a file that has the same bytes already stays.
     """
     stream = pa.BufferOutputStream()
+    table = table.combine_chunks()  # or the bytes would depend on how it was put together
     pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
     content = stream.getvalue().to_pybytes()
     if path.is_file() and path.read_bytes() == content:

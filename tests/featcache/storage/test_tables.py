@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from featcache.datasets.columns import label_records, labels_of
 from featcache.datasets.records import Label
 from featcache.errors import CacheFormatError
 from featcache.storage.shard import SampleRecord
@@ -11,8 +12,6 @@ from featcache.storage.tables import (
     LABELS_SCHEMA,
     SAMPLES_SCHEMA,
     content_digest,
-    labels_from,
-    labels_table,
     measured_labels,
     read_table,
     samples_table,
@@ -32,10 +31,10 @@ def record(name, ok=True, **facts):
 
 
 def test_labels_round_trip_to_the_byte(tmp_path):
-    table = labels_table(LABELS)
+    table = labels_of(LABELS)
     assert write_table(tmp_path / "one", table)
     found = read_table(tmp_path / "one", LABELS_SCHEMA)
-    assert labels_from(found) == LABELS
+    assert list(label_records(found)) == LABELS
     write_table(tmp_path / "two", found)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert not write_table(tmp_path / "one", found)  # nothing to write
@@ -55,7 +54,9 @@ def test_measured_labels_follow_the_splits():
             (1, [record("d", ok=False)]),
         ]
     )
-    found = measured_labels(samples, LABELS, {"contrast": "by contrast."})
+    found = list(
+        label_records(measured_labels(samples, labels_of(LABELS), {"contrast": "by contrast."}))
+    )
     assert [(x.sample_id, x.value, x.split, x.fold) for x in found] == [
         ("a", 0.0, "train", None),
         ("a", 0.0, "test", 3),
@@ -63,7 +64,7 @@ def test_measured_labels_follow_the_splits():
         ("c", 1.0, "all", None),
     ]
     assert {(x.task, x.query) for x in found} == {("contrast", "by contrast.")}
-    assert measured_labels(samples, LABELS, {}) == []
+    assert measured_labels(samples, labels_of(LABELS), {}).num_rows == 0
 
 
 def test_what_cannot_be_read(tmp_path):
@@ -79,7 +80,7 @@ def test_what_cannot_be_read(tmp_path):
 
 
 def test_the_content_digest_knows_each_value_and_no_chunks():
-    whole = labels_table(LABELS)
+    whole = labels_of(LABELS)
     pieces = pa.concat_tables([whole.slice(0, 1), whole.slice(1, 0), whole.slice(1)])
     assert pieces["query"].num_chunks == 3
     assert content_digest(pieces) == content_digest(whole)
@@ -87,8 +88,8 @@ def test_the_content_digest_knows_each_value_and_no_chunks():
         {"sample_id": "aa"}, {"task": ""}, {"value": 1.5}, {"split": "val"}, {"fold": 3},
         {"fold": 0}, {"distribution": ()}, {"distribution": (0.25, 0.5)},
     ]  # fmt: skip
-    others = [labels_table([replace(LABELS[0], **change), *LABELS[1:]]) for change in changes]
-    others += [labels_table(LABELS[:2]), labels_table([*LABELS[1:], LABELS[0]]), labels_table([])]
+    others = [labels_of([replace(LABELS[0], **change), *LABELS[1:]]) for change in changes]
+    others += [labels_of(LABELS[:2]), labels_of([*LABELS[1:], LABELS[0]]), labels_of([])]
     found = {content_digest(table) for table in [whole, *others]}
     assert len(found) == 1 + len(others)
 
