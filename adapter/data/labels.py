@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from adapter.errors import LabelsError
+from featcache.datasets.columns import encode, folds_of
+from featcache.datasets.records import LARGEST_VALUE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from featcache.storage.fingerprint import Fingerprint
-
-
-LARGEST = 1e30  # squares of larger values, and float32, overflow
 
 
 class FeatureCache(Protocol):
@@ -51,7 +50,9 @@ class FeatureCache(Protocol):
     def __len__(self) -> int:
         """Return the number of images with features."""
 
-    def rows(self, sample_ids: Sequence[str]) -> NDArray[np.int64]:
+    def rows(
+        self, sample_ids: Sequence[str] | pa.Array[Any] | pa.ChunkedArray[Any]
+    ) -> NDArray[np.int64]:
         """Find images: [n], -1 where there is none."""
 
     def tokens(
@@ -144,66 +145,71 @@ def select_labels(
     """
     splits = (split,) if isinstance(split, str) else tuple(split)
     table = cache.labels
-    task_of, task_names = _encode(table, "task")
+    task_of, task_names = _encode(table, "task")  # (n,)
     query_of, query_names = _encode(table, "query")
     split_of, split_names = _encode(table, "split")
-    sample_of, sample_ids = _encode(table, "sample_id")
-    folds = np.nan_to_num(table["fold"].to_numpy().astype(np.float64), nan=-1).astype(np.int64)
-    values = table["value"].to_numpy().astype(np.float64)
-    found = cache.rows(sample_ids) if sample_ids else np.empty(0, np.int64)
-    rows = found[sample_of]
+    values: NDArray[np.float64] = table["value"].to_numpy()
+    rows = cache.rows(table["sample_id"]) if len(table) else np.empty(0, np.int64)
 
-    in_task = np.array([matches(name, tasks) for name in task_names], bool)[task_of]
-    in_query = np.array([matches(name, queries) for name in query_names], bool)[query_of]
-    in_split = np.array([name in splits for name in split_names], bool)[split_of]
-    in_part = in_task & in_split
-    fold = _only_fold(np.unique(folds[in_part & in_query]), fold, cache.dataset)
-    in_part &= (folds == -1) | (folds == fold)
-    if not np.any(in_part & in_query):
+    in_part = np.array([name in splits for name in split_names], bool)[split_of]
+    if tasks:
+        in_part &= np.array([matches(name, tasks) for name in task_names], bool)[task_of]
+    wanted = in_part
+    if queries:
+        wanted = in_part & np.array([matches(name, queries) for name in query_names])[query_of]
+    if table["fold"].null_count < len(table):
+        folds = folds_of(table)
+        fold = _only_fold(np.unique(folds[wanted]), fold, cache.dataset)
+        in_fold = (folds == -1) | (folds == fold)
+        in_part, wanted = in_part & in_fold, wanted & in_fold
+    if not wanted.any():
         raise LabelsError(_nothing_matches(cache, splits, fold, queries, tasks))
 
-    # One sort groups the table by (task, query), without a pass over it per query.
-    key = task_of * len(query_names) + query_of
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0])
-    chosen: list[QueryLabels] = []
-    left_out = 0
-    for group in np.split(order, starts[1:]):
-        task, query = task_names[task_of[group[0]]], query_names[query_of[group[0]]]
-        picked = group[in_part[group] & in_query[group]]
-        left_out += int(np.count_nonzero(rows[picked] < 0))
-        picked = picked[rows[picked] >= 0]
-        if len(picked) == 0:
-            continue
-        image_rows, image_values = _once_per_image(rows[picked], values[picked], task, query)
-        positive = group[(values[group] > 0) & (rows[group] >= 0)]
-        chosen.append(
-            QueryLabels(
-                task=task,
-                query=query,
-                rows=image_rows,
-                values=image_values,
-                containing=np.unique(rows[positive]),
-            )
-        )
-    if not chosen:
+    # One sort puts the labels of a query together, and in it those of an image; all else is then
+    # differences between neighbors, without a pass over the table per query.
+    query = task_of * len(query_names) + query_of
+    place = query * (len(cache) + 1)
+    place += rows + 1  # row -1: an image without features
+    order = np.argsort(place, kind="stable")
+    seen = rows[order] >= 0
+    picked = order[seen & wanted[order]]
+    left_out = int(np.count_nonzero(wanted)) - len(picked)
+    if not picked.size:
         raise LabelsError(
             f"{cache.dataset}: none of the {left_out} chosen labels belongs to an image with "
             "features; `featcache info` shows what failed"
         )
+
+    def names(label: int) -> str:
+        task, prompt = task_names[task_of[label]], query_names[query_of[label]]
+        return f"task {task!r}, query {prompt!r}"
+
+    picked = _once_per_image(picked, place, rows, values, names)
+    positive = order[seen & (values[order] > 0)]
+    positive = positive[_changes(place[positive])]
+    groups = np.flatnonzero(_changes(query[picked]))
+    firsts = query[picked[groups]]
+    holds = np.searchsorted(query[positive], [firsts, firsts + 1])  # (2, queries)
+    chosen = [
+        QueryLabels(
+            task=task_names[task_of[group[0]]],
+            query=query_names[query_of[group[0]]],
+            rows=rows[group],
+            values=values[group],
+            containing=rows[positive[start:stop]],
+        )
+        for group, start, stop in zip(np.split(picked, groups[1:]), *holds, strict=True)
+    ]
     chosen.sort(key=lambda q: (q.task, q.query))
     kept = in_part & (rows >= 0)
     named = {q.task for q in chosen}
+    zeros = np.bincount(task_of[values == 0], minlength=len(task_names)) > 0
     return LabelSelection(
         queries=tuple(chosen),
         task_rows={
             name: rows[kept & (task_of == i)] for i, name in enumerate(task_names) if name in named
         },
-        states_zeros=frozenset(
-            name
-            for i, name in enumerate(task_names)
-            if name in named and np.any((task_of == i) & (values == 0))
-        ),
+        states_zeros=frozenset(t for t, has in zip(task_names, zeros, strict=True) if has) & named,
         left_out=left_out,
     )
 
@@ -246,8 +252,15 @@ def _restrict(
 
 def _encode(table: pa.Table, column: str) -> tuple[NDArray[np.int64], list[str]]:
     """Return a string column as codes and the names they stand for."""
-    encoded = table[column].combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64), [str(v) for v in encoded.dictionary]
+    codes, names = encode(table[column])
+    return codes, [str(name) for name in names]
+
+
+def _changes(sorted_codes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mark the first of each run of equal codes, [n]."""
+    changed = np.ones(len(sorted_codes), bool)
+    np.not_equal(sorted_codes[1:], sorted_codes[:-1], out=changed[1:])
+    return changed
 
 
 def _only_fold(present: NDArray[np.int64], fold: int | None, dataset: str) -> int | None:
@@ -262,27 +275,37 @@ def _only_fold(present: NDArray[np.int64], fold: int | None, dataset: str) -> in
 
 
 def _once_per_image(
-    rows: NDArray[np.int64], values: NDArray[np.float64], task: str, query: str
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Drop repeated labels, refuse contradicting ones; rows come out sorted."""
-    unusable = ~(np.abs(values) <= LARGEST)
-    if unusable.any():
-        at = int(np.flatnonzero(unusable)[0])
+    picked: NDArray[np.int64],
+    place: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    values: NDArray[np.float64],
+    names: Callable[[int], str],
+) -> NDArray[np.int64]:
+    """Drop repeated labels, refuse contradicting and unusable ones.
+
+    Args:
+        picked: Labels, sorted by place.
+        place: Number of the query and image of each label.
+        rows: Image of each label.
+        values: Value of each label.
+        names: Names the query of a label.
+    """
+    value = values[picked]
+    if (bad := np.flatnonzero(~(np.abs(value) <= LARGEST_VALUE))).size:
+        label = picked[bad[0]]
         raise LabelsError(
-            f"task {task!r}, query {query!r}, row {int(rows[at])}: the value {values[at]:g} is not "
-            f"a number up to {LARGEST:g}; leave it out, or give the labels in another unit"
+            f"{names(label)}, row {rows[label]}: the value {values[label]:g} is not a number up to "
+            f"{LARGEST_VALUE:g}; leave it out, or give the labels in another unit"
         )
-    order = np.argsort(rows, kind="stable")
-    rows, values = rows[order], values[order]
-    same = rows[1:] == rows[:-1]
-    if np.any(same & (values[1:] != values[:-1])):
-        at = int(np.flatnonzero(same & (values[1:] != values[:-1]))[0])
+    first = _changes(place[picked])
+    if (bad := np.flatnonzero(~first[1:] & (value[1:] != value[:-1]))).size:
+        label = picked[bad[0]]
         raise LabelsError(
-            f"task {task!r}, query {query!r}: the image in row {rows[at]} has two values, "
-            f"{values[at]:g} and {values[at + 1]:g}; one label per image and query is expected"
+            f"{names(label)}: the image in row {rows[label]} has two values, "
+            f"{value[bad[0]]:g} and {value[bad[0] + 1]:g}; one label per image and query is "
+            "expected"
         )
-    keep = np.r_[True, ~same]
-    return rows[keep], values[keep]
+    return picked[first]
 
 
 def _nothing_matches(
@@ -298,16 +321,18 @@ def _nothing_matches(
     asked += [f"queries {', '.join(queries)}"] if queries else []
     asked += [f"tasks {', '.join(tasks)}"] if tasks else []
     table = cache.labels
-    counts: dict[tuple[str, str, int | None], int] = {}
-    columns = [table[name].to_pylist() for name in ("task", "split", "fold")]
-    for key in zip(*columns, strict=True):
-        counts[key] = counts.get(key, 0) + 1
+    counts = table.group_by(["task", "split", "fold"]).aggregate([([], "count_all")])
     lines = [
-        f"  task {task}, split {split}, {'every fold' if f is None else f'fold {f}'}: {n} labels"
-        for (task, split, f), n in sorted(counts.items(), key=lambda item: str(item[0]))
+        f"  task {row['task']}, split {row['split']}, "
+        + ("every fold" if row["fold"] is None else f"fold {row['fold']}")
+        + f": {row['count_all']} labels"
+        for row in counts.to_pylist()
     ]
     names = sorted(_encode(table, "query")[1])
     shown = [f"  query {name!r}" for name in names[:20]]
     more = [f"  … and {len(names) - 20} more queries"] if len(names) > 20 else []
-    there = "\n".join([*lines, *shown, *more]) or "  no labels at all; `featcache labels` adds some"
+    there = (
+        "\n".join([*sorted(lines), *shown, *more])
+        or "  no labels at all; `featcache labels` adds some"
+    )
     return f"{cache.dataset}: no label matches {', '.join(asked)}. The cache has:\n{there}"

@@ -66,7 +66,7 @@ class FakeCache:
 
     def rows(self, sample_ids: Any) -> np.ndarray:
         known = {f"image-{i}": i for i in range(len(self.features))}
-        return np.array([known.get(name, -1) for name in sample_ids], np.int64)
+        return np.array([known.get(name, -1) for name in map(str, sample_ids)], np.int64)
 
     def tokens(self, rows: Any, view: Any = "original", out: Any = None) -> np.ndarray:
         self.reads += 1

@@ -99,6 +99,12 @@ def test_value_that_is_not_finite(cache):
         select_labels(cache, split="train")
 
 
+def test_value_that_is_absurd(cache):
+    cache.label_rows.append(("image-0", "age", "age", 1e300, "train", None))
+    with pytest.raises(LabelsError, match=r"query 'age', row 0: the value 1e\+300 is not a number up to 1e\+30"):
+        select_labels(cache, split="train")
+
+
 def test_containing_covers_every_split(cache):
     selection = select_labels(cache, split="train", queries=["*cats*"])
     everywhere = {int(n.split("-")[1]) for n, _, q, v, *_ in cache.label_rows if "cats" in q}
