@@ -13,13 +13,28 @@ for training, among them 18,101 of the official test ids, and 4,692 for the test
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
-from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Label, Part
+import numpy as np
+import pyarrow as pa
+
+from featcache.datasets.base import Dataset, DatasetInfo, Part
+from featcache.datasets.columns import IMAGES_SCHEMA, label_columns
 from featcache.datasets.queries import PHOTOMETRIC, quality
-from featcache.datasets.rows import parse_number, read_lines, shares
+from featcache.datasets.rows import rating_shares, read_lines
 from featcache.errors import DatasetError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _LISTS = "aesthetics_image_lists/generic_test.jpgl"
+
+
+class _Ratings(NamedTuple):
+    """Images [n], and the shares of their ratings 1 ... 10, float64 [n, 10]."""
+
+    images: list[str]
+    shares: NDArray[np.float64]
 
 
 class Ava(Dataset):
@@ -47,38 +62,42 @@ class Ava(Dataset):
     )
     measured_queries = PHOTOMETRIC
 
-    def annotated(self) -> list[ImageRecord]:
-        """List the rated photographs; the id is dpchallenge's."""
+    def annotated_table(self) -> pa.Table:
+        """Return the rated photographs; the id is dpchallenge's."""
         folder = self.need("images")
-        return [ImageRecord(image, f"{folder}/{image}.jpg") for image in self._ratings]
+        paths = [f"{folder}/{image}.jpg" for image in self._ratings.images]
+        return pa.table([self._ratings.images, paths], schema=IMAGES_SCHEMA)
 
-    def annotations(self) -> list[Label]:
+    def annotations_table(self) -> pa.Table:
         """One mean rating per photograph, with the shares of the ten ratings."""
-        query, test = quality(), self._test
-        out = []
-        for image, ratings in self._ratings.items():
-            value = sum(rating * share for rating, share in enumerate(ratings, start=1))
-            split = "test" if image in test else "train"
-            out.append(Label(image, "aesthetics", query, value, split, distribution=ratings))
-        return out
+        images, shares = self._ratings
+        values = np.zeros(len(images))
+        for rating in range(1, 11):  # in this order, so that no last bit depends on a library
+            values += rating * shares[:, rating - 1]
+        return label_columns(
+            pa.array(images, pa.string()),
+            values,
+            task="aesthetics",
+            query=quality(),
+            split=pa.array(["test" if image in self._test else "train" for image in images]),
+            distribution=shares,
+        )
 
     def notes(self) -> list[str]:
         """Count test ids without ratings."""
-        unrated = len(self._test - self._ratings.keys())
+        unrated = len(self._test - set(self._ratings.images))
         return [f"{unrated:,} ids of the test list have no ratings"] if unrated else []
 
     @cached_property
-    def _ratings(self) -> dict[str, tuple[float, ...]]:
-        file = self.root / self.need("ratings")
-        out: dict[str, tuple[float, ...]] = {}
-        for where, cells in read_lines(file):
+    def _ratings(self) -> _Ratings:
+        rows: dict[str, tuple[str, list[str]]] = {}  # image -> where, counts
+        for where, cells in read_lines(self.root / self.need("ratings")):
             if len(cells) != 15:
                 raise DatasetError(f"{where}: found {len(cells)} numbers, expected 15")
-            counts = [parse_number(where, cell, 0, 1e9) for cell in cells[2:12]]
-            ratings = shares(where, counts)
-            if out.setdefault(cells[1], ratings) != ratings:
+            if rows.setdefault(cells[1], (where, cells[2:12]))[1] != cells[2:12]:
                 raise DatasetError(f"{where}: image {cells[1]} has other ratings on another line")
-        return out
+        places, counts = [x for x, _ in rows.values()], [x for _, x in rows.values()]
+        return _Ratings(list(rows), rating_shares(places, counts))
 
     @cached_property
     def _test(self) -> set[str]:

@@ -17,23 +17,33 @@ category, which needs ``zeros=true``, as a missing label would otherwise mean ze
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from featcache.datasets.base import (
     SPLIT_FILE,
     Dataset,
     DatasetInfo,
     ImageRecord,
-    Label,
     Option,
     Part,
 )
+from featcache.datasets.columns import decode, label_columns
 from featcache.datasets.queries import count
 from featcache.datasets.rows import read_json
 from featcache.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SPLITS = {"train": "train", "val": "test"}  # COCO's name -> ours
 
@@ -47,20 +57,56 @@ _FIELDS = frozenset(
 )
 
 
-class CocoFile(NamedTuple):
-    """What is needed of one annotation file.
+@dataclass(frozen=True, kw_only=True)
+class CocoFile:
+    """What is needed of one annotation file; numbers of images and words are places in lists.
 
     Attributes:
-        images: Image id -> its record in the file.
-        categories: Category id -> name.
-        counts: (image id, category id) -> number of annotations that are not crowds.
-        crowds: (image id, category id) -> number of crowds.
+        images: The images' records in the file, each once.
+        words: The categories' names, each once: categories of one name are one category.
+        categories: Category id -> number of its word.
+        sizes: int64 [words], how many categories have the word.
+        counts: Per (image, category id): annotations that are not crowds.
+        crowds: Per (image, category id): crowds.
     """
 
-    images: dict[int, dict[str, Any]]
-    categories: dict[int, str]
-    counts: dict[tuple[int, int], int]
-    crowds: dict[tuple[int, int], int]
+    images: list[dict[str, Any]]
+    words: list[str]
+    categories: dict[int, int]
+    sizes: NDArray[np.int64]
+    counts: Counter[tuple[int, int]]
+    crowds: Counter[tuple[int, int]]
+
+    def by_word(self, pairs: Iterable[tuple[int, int]], weights: Iterable[int]) -> Pairs:
+        """Sum numbers of (image, category id) by image and word.
+
+        Args:
+            pairs: Image and category id.
+            weights: The number of each pair.
+        """
+        keys = [image * len(self.words) + self.categories[category] for image, category in pairs]
+        places, inverse = np.unique(np.array(keys, np.int64), return_inverse=True)
+        sums = np.bincount(inverse, np.array([*weights], np.float64), minlength=len(places))
+        return Pairs(places, sums.astype(np.float64))
+
+    def labels(self, pairs: Pairs, task: str, queries: list[str], split: str) -> pa.Table:
+        """Return a label for each pair."""
+        images, words = np.divmod(pairs.places, len(self.words))
+        samples = pa.array([sample_id(image) for image in self.images], pa.string())
+        return label_columns(
+            decode(images, samples),
+            pairs.values,
+            task=task,
+            query=decode(words, pa.array(queries, pa.string())),
+            split=split,
+        )
+
+
+class Pairs(NamedTuple):
+    """Pairs of an image and a word, sorted: image * words + word, int64 [n]; a number of each."""
+
+    places: NDArray[np.int64]
+    values: NDArray[np.float64]
 
 
 class CocoStyle(Dataset):
@@ -74,18 +120,15 @@ class CocoStyle(Dataset):
     @cached_property
     def files(self) -> dict[str, CocoFile]:
         """The annotation files that are there, by COCO's name of the split."""
-        out = {}
-        for name in SPLITS:
-            if (place := self.find(name)) is not None:
-                out[name] = self._read(place)
-        return out
+        found = {name: self.find(name) for name in SPLITS}
+        return {name: self._read(place) for name, place in found.items() if place is not None}
 
     def annotated(self) -> list[ImageRecord]:
         """List the images in the order of the files; the id is the file's stem."""
         return [
             ImageRecord(sample_id(image), self._path(image, name))
             for name, file in self.files.items()
-            for image in file.images.values()
+            for image in file.images
         ]
 
     def _path(self, image: dict[str, Any], name: str) -> str:
@@ -109,28 +152,53 @@ class CocoStyle(Dataset):
     def _read(self, place: str) -> CocoFile:
         file = self.root / place
         content = read_json(file, _FIELDS)
-        counts: dict[tuple[int, int], int] = defaultdict(int)
-        crowds: dict[tuple[int, int], int] = defaultdict(int)
         try:
-            images = {image["id"]: image for image in content["images"]}
-            categories = {item["id"]: item["name"] for item in content["categories"]}
-            for item in content["annotations"]:
-                of = crowds if item.get("iscrowd") else counts
-                of[item["image_id"], item["category_id"]] += 1
-            for image in images.values():
+            images = once(file, "image", content["images"])
+            named = once(file, "category", content["categories"])
+            annotations = once(file, "annotation", content["annotations"])
+            words = list(dict.fromkeys(str(item["name"]) for item in named))
+            categories = {item["id"]: words.index(str(item["name"])) for item in named}
+            numbers = {image["id"]: number for number, image in enumerate(images)}
+            for image in images:
                 _file_name(image)
-        except (KeyError, TypeError) as error:
+            counts: Counter[tuple[int, int]] = Counter()
+            crowds: Counter[tuple[int, int]] = Counter()
+            for item in annotations:
+                image_id, category = item["image_id"], item["category_id"]
+                if image_id not in numbers or category not in categories:
+                    raise DatasetError(
+                        f"{file}: an annotation has image {image_id} and category {category}; "
+                        "expected ids of images and categories in the file"
+                    )
+                of = crowds if item.get("iscrowd") else counts
+                of[numbers[image_id], category] += 1
+        except (KeyError, TypeError, AttributeError) as error:
             raise DatasetError(
                 f"{file}: expected images, annotations and categories in COCO's form; "
                 f"missing: {error}"
             ) from error
-        for image_id, category in (*counts, *crowds):
-            if image_id not in images or category not in categories:
-                raise DatasetError(
-                    f"{file}: an annotation has image {image_id} and category {category}; "
-                    "expected ids of images and categories in the file"
-                )
-        return CocoFile(images, categories, dict(counts), dict(crowds))
+        return CocoFile(
+            images=images,
+            words=words,
+            categories=categories,
+            sizes=np.bincount([*categories.values()], minlength=len(words)),
+            counts=counts,
+            crowds=crowds,
+        )
+
+
+def once(file: Path, what: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return items of a file, each id once; one without an id is there once.
+
+    Raises:
+        DatasetError: Two different items have one id.
+    """
+    out: dict[Any, dict[str, Any]] = {}
+    for number, item in enumerate(items):
+        key = item["id"] if "id" in item or what != "annotation" else ("without", number)
+        if out.setdefault(key, item) != item:
+            raise DatasetError(f"{file}: {what} {key} is there twice, with other content")
+    return list(out.values())
 
 
 def _file_name(image: dict[str, Any]) -> str:
@@ -189,7 +257,7 @@ class Coco(CocoStyle):
     )
     task: ClassVar[str] = "count"
 
-    def annotations(self) -> list[Label]:
+    def annotations_table(self) -> pa.Table:
         """Count annotations per image and category; see the top of this module."""
         crowd, zeros = self.options["crowd"], self.options["zeros"]
         if crowd == "leave-out" and not zeros:
@@ -197,28 +265,21 @@ class Coco(CocoStyle):
                 "option crowd=leave-out needs zeros=true: else the label that is left out "
                 "would be taken for a zero"
             )
-        out = []
+        parts = []
         for name, file in self.files.items():
-            queries = {category: count(word) for category, word in file.categories.items()}
-            values = dict(file.counts)
-            for pair, groups in file.crowds.items():
-                if crowd == "one":
-                    values[pair] = values.get(pair, 0) + groups
-                elif crowd == "leave-out":
-                    values.pop(pair, None)
-            pairs = (
-                ((image, category) for image in file.images for category in queries)
-                if zeros
-                else sorted(values)
-            )
-            ids = {number: sample_id(image) for number, image in file.images.items()}
-            out += [
-                Label(ids[pair[0]], self.task, queries[pair[1]], float(values.get(pair, 0)), split)
-                for split in (SPLITS[name],)
-                for pair in pairs
-                if not (crowd == "leave-out" and pair in file.crowds)
-            ]
-        return out
+            counted = file.counts + file.crowds if crowd == "one" else file.counts
+            pairs = file.by_word(counted.keys(), counted.values())
+            if zeros:
+                values = np.zeros(len(file.images) * len(file.words))
+                values[pairs.places] = pairs.values
+                pairs = Pairs(np.arange(len(values)), values)
+            if crowd == "leave-out":
+                groups = file.by_word(file.crowds.keys(), file.crowds.values()).places
+                known = ~np.isin(pairs.places, groups)
+                pairs = Pairs(pairs.places[known], pairs.values[known])
+            queries = [count(word) for word in file.words]
+            parts.append(file.labels(pairs, self.task, queries, SPLITS[name]))
+        return pa.concat_tables(parts)
 
     def notes(self) -> list[str]:
         """Count the pairs of image and category with a crowd."""

@@ -97,6 +97,43 @@ def labels_of(records: Iterable[Label]) -> pa.Table:
     return _table(records, LABELS_SCHEMA)
 
 
+def label_columns(
+    sample_id: Column,
+    value: NDArray[np.float64],
+    *,
+    task: str,
+    query: str | Column,
+    split: str | Column,
+    distribution: NDArray[np.float64] | None = None,
+) -> pa.Table:
+    """Build a table of labels from columns.
+
+    Args:
+        sample_id: Text [n].
+        value: float64 [n].
+        task: Of all labels.
+        query: Of all labels, or of each [n].
+        split: Of all labels, or of each [n].
+        distribution: float64 [n, r], shares of r ratings.
+    """
+    count, kind = len(sample_id), LABELS_SCHEMA.field("distribution").type
+    shares: Any = pa.nulls(count, kind)
+    if distribution is not None:
+        offsets = np.arange(count + 1, dtype=np.int32) * distribution.shape[1]
+        flat = pa.array(distribution.reshape(-1), pa.float32(), safe=False)
+        shares = pa.ListArray.from_arrays(pa.array(offsets), flat).cast(kind)
+    columns = [
+        sample_id,
+        repeated(task, count),
+        repeated(query, count) if isinstance(query, str) else query,
+        pa.array(value, pa.float64()),
+        repeated(split, count) if isinstance(split, str) else split,
+        pa.nulls(count, pa.int32()),
+        shares,
+    ]
+    return pa.table(columns, schema=LABELS_SCHEMA)
+
+
 def image_records(images: pa.Table) -> Iterator[ImageRecord]:
     """Yield the rows of a table of images."""
     for batch in images.to_batches(max_chunksize=CHUNK):

@@ -14,9 +14,13 @@ The files name images by ``coco_url`` alone; some of the validation images are i
 
 from __future__ import annotations
 
-from featcache.datasets.base import SPLIT_FILE, DatasetInfo, Label, Part
-from featcache.datasets.coco import SPLITS, CocoStyle, sample_id
+import numpy as np
+import pyarrow as pa
+
+from featcache.datasets.base import SPLIT_FILE, DatasetInfo, Part
+from featcache.datasets.coco import SPLITS, CocoFile, CocoStyle, Pairs, sample_id
 from featcache.datasets.queries import count
+from featcache.errors import DatasetError
 
 
 class Lvis(CocoStyle):
@@ -50,29 +54,41 @@ class Lvis(CocoStyle):
         ),
     )
 
-    def annotations(self) -> list[Label]:
+    def annotations_table(self) -> pa.Table:
         """Exhaustive counts and verified zeros."""
-        out = []
-        for name, file in self.files.items():
-            queries = {
-                category: count(word.replace("_", " "))
-                for category, word in file.categories.items()
-            }
-            for (number, category), value in sorted(file.counts.items()):
-                image = file.images[number]
-                if category not in image.get("not_exhaustive_category_ids", ()):
-                    out.append(
-                        Label(
-                            sample_id(image),
-                            "count",
-                            queries[category],
-                            float(value),
-                            SPLITS[name],
-                        )
-                    )
-            out += [
-                Label(sample_id(image), "count", queries[category], 0.0, SPLITS[name])
-                for image in file.images.values()
-                for category in sorted(image.get("neg_category_ids", ()))
-            ]
-        return out
+        return pa.concat_tables([self._labels(name, file) for name, file in self.files.items()])
+
+    def _labels(self, name: str, file: CocoFile) -> pa.Table:
+        """Return the labels of one file.
+
+        A count is known where each category of a word is answered: annotated, or verified to be
+        absent. (LVIS has one category for a word; a file that has two asks for both.)
+        """
+        absent = listed(file, "neg_category_ids")
+        if both := sorted(absent & file.counts.keys()):
+            number, category = both[0]
+            raise DatasetError(
+                f"{self.info.title}: image {sample_id(file.images[number])} has annotations of "
+                f"category {category} and lists it as absent; expected one of the two"
+            )
+        unknown = listed(file, "not_exhaustive_category_ids")
+        answered = file.counts.keys() | absent
+        pairs = file.by_word(answered, (file.counts[pair] for pair in answered))
+        answers = file.by_word(answered, (1 for _ in answered)).values
+        known = answers == file.sizes[pairs.places % len(file.words)]
+        known &= ~np.isin(pairs.places, file.by_word(unknown, (1 for _ in unknown)).places)
+        return file.labels(
+            Pairs(pairs.places[known], pairs.values[known]),
+            "count",
+            [count(word.replace("_", " ")) for word in file.words],
+            SPLITS[name],
+        )
+
+
+def listed(file: CocoFile, field: str) -> set[tuple[int, int]]:
+    """Return the (image, category id) pairs that a field of the images lists."""
+    return {
+        (number, category)
+        for number, image in enumerate(file.images)
+        for category in image.get(field, ())
+    }

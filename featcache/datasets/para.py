@@ -12,11 +12,16 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Label, Part
+import numpy as np
+import pyarrow as pa
+
+from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Part
+from featcache.datasets.columns import label_columns
 from featcache.datasets.queries import quality
-from featcache.datasets.rows import Row, number, read_rows, shares
+from featcache.datasets.rows import Row, number, rating_shares, read_rows
 
 _FILES = {"train": "PARA-GiaaTrain.csv", "test": "PARA-GiaaTest.csv"}
+_MEAN = {"aesthetics": "aestheticScore_mean", "quality": "qualityScore_mean"}
 _RATINGS = tuple(f"aestheticScore_{half / 2:.1f}" for half in range(2, 11))
 
 
@@ -53,30 +58,27 @@ class Para(Dataset):
             for _, row in rows
         ]
 
-    def annotations(self) -> list[Label]:
+    def annotations_table(self) -> pa.Table:
         """Aesthetics, with the shares of the nine ratings, and quality."""
-        out = []
+        parts = []
         for split, rows in self._rows.items():
-            for where, row in rows:
-                ratings = shares(where, [number(where, row, c, 0, 1e9) for c in _RATINGS])
-                value = number(where, row, "aestheticScore_mean", 1, 5)
-                out.append(
-                    Label(
-                        _sample(row),
-                        "aesthetics",
-                        quality("aesthetics"),
-                        value,
-                        split,
-                        distribution=ratings,
+            samples = pa.array([_sample(row) for _, row in rows], pa.string())
+            counts = [[row[column] for column in _RATINGS] for _, row in rows]
+            shares = rating_shares([where for where, _ in rows], counts)
+            for task, query in (("aesthetics", quality("aesthetics")), ("quality", quality())):
+                column = _MEAN[task]
+                values = np.array([number(where, row, column, 1, 5) for where, row in rows])
+                shown = shares if task == "aesthetics" else None
+                parts.append(
+                    label_columns(
+                        samples, values, task=task, query=query, split=split, distribution=shown
                     )
                 )
-                value = number(where, row, "qualityScore_mean", 1, 5)
-                out.append(Label(_sample(row), "quality", quality(), value, split))
-        return out
+        return pa.concat_tables(parts)
 
     @cached_property
     def _rows(self) -> dict[str, list[tuple[str, Row]]]:
-        columns = ("imageName", "sessionId", "aestheticScore_mean", "qualityScore_mean", *_RATINGS)
+        columns = ("imageName", "sessionId", *_MEAN.values(), *_RATINGS)
         return {split: list(read_rows(self.root / self.need(split), columns)) for split in _FILES}
 
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 import csv
 import json
 import math
+import posixpath
 import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+
+import numpy as np
 
 from featcache.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 Row = dict[str, str]
 
@@ -28,7 +33,8 @@ def read_rows(
     """Read a table with a header.
 
     Args:
-        file: CSV (or another delimiter), or an .xlsx workbook, of which the first sheet is read.
+        file: CSV (or another delimiter), or an .xlsx workbook, of which the first sheet with the
+            columns is read.
         columns: Columns that must be there; others are read too.
         delimiter: Of a text file.
 
@@ -38,12 +44,20 @@ def read_rows(
     Raises:
         DatasetError: The file is not such a table.
     """
-    lines = _xlsx_lines(file) if file.suffix.lower() == ".xlsx" else _text_lines(file, delimiter)
-    _, first = next(lines, (0, []))
-    header = [name.strip() for name in first]
-    if missing := [name for name in columns if name not in header]:
+    tables = _workbook(file) if file.suffix.lower() == ".xlsx" else [_text_lines(file, delimiter)]
+    headers = []
+    for lines in tables:
+        header = [name.strip() for name in next(lines, (0, [""]))[1]]
+        headers.append(header)
+        if missing := [name for name in columns if name not in header]:
+            continue
+        break
+    else:
+        more = f" in the first of {len(headers)} sheets" if len(headers) > 1 else ""
+        missing = [name for name in columns if name not in headers[0]]
         raise DatasetError(
-            f"{file}, line 1: found columns {', '.join(header) or 'none'}; expected {missing[0]!r}"
+            f"{file}, line 1: found columns {', '.join(headers[0]) or 'none'}{more}; "
+            f"expected {missing[0]!r}"
         )
     for number, cells in lines:
         where = f"{file}, line {number}"
@@ -94,6 +108,23 @@ def shares(where: str, counts: Sequence[float]) -> tuple[float, ...]:
     return tuple(count / total for count in counts)
 
 
+def rating_shares(where: Sequence[str], counts: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    """Scale counts of ratings, written as text [n, r], to shares float64 [n, r] with sum 1.
+
+    Raises:
+        DatasetError: A count is not a number from 0 to 1e9, or a row has none.
+    """
+    try:
+        numbers = np.array(counts, np.float64).reshape(len(where), -1)
+        good = (numbers >= 0).all(1) & (numbers <= 1e9).all(1) & (numbers.sum(1) > 0)
+    except ValueError:
+        numbers, good = np.empty((0, 0)), np.zeros(len(where), bool)
+    for row in map(int, np.flatnonzero(~good)):  # which says what is wrong with the first that is
+        shares(where[row], [parse_number(where[row], cell, 0, 1e9) for cell in counts[row]])
+    out: NDArray[np.float64] = numbers / numbers.sum(1, keepdims=True)
+    return out
+
+
 def read_json(file: Path, keep: Collection[str]) -> dict[str, Any]:
     """Read a JSON object, keeping of all objects inside it only some fields.
 
@@ -124,7 +155,7 @@ def _text_lines(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter)
             for cells in reader:
-                if cells:
+                if any(cell.strip() for cell in cells):  # spreadsheets end with empty rows
                     yield reader.line_num, cells
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: not a text table in UTF-8: {error}") from error
@@ -133,19 +164,45 @@ def _text_lines(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
-def _xlsx_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of the first sheet: an .xlsx file is a ZIP of XML (ECMA-376, part 1, 18)."""
+_LINK = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+
+
+def _workbook(file: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """Yield the sheets in the order of their tabs, each as its rows.
+
+    An .xlsx file is a ZIP of XML (ECMA-376, part 1, 18).
+    """
     try:
         with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
             texts: list[str] = []
-            if "xl/sharedStrings.xml" in names:
+            if "xl/sharedStrings.xml" in archive.namelist():
                 root = ElementTree.fromstring(archive.read("xl/sharedStrings.xml"))
                 texts = ["".join(t.text or "" for t in item.iter(f"{_SHEET}t")) for item in root]
-            sheet = min(n for n in names if re.fullmatch(r"xl/worksheets/sheet\d+\.xml", n))
-            rows = list(ElementTree.fromstring(archive.read(sheet)).iter(f"{_SHEET}row"))
+            for place in _sheets(archive):
+                rows = list(ElementTree.fromstring(archive.read(place)).iter(f"{_SHEET}row"))
+                yield _sheet_lines(file, texts, rows)
     except (OSError, zipfile.BadZipFile, ElementTree.ParseError, ValueError, KeyError) as error:
         raise DatasetError(f"{file}: not an .xlsx workbook: {error}") from error
+
+
+def _sheets(archive: zipfile.ZipFile) -> list[str]:
+    """Return the places of the sheets, in the order of their tabs."""
+    names = [n for n in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", n)]
+    if not names:
+        raise ValueError("no sheet in it")
+    if "xl/workbook.xml" not in archive.namelist():
+        return sorted(names, key=lambda name: (len(name), name))  # sheet2 before sheet10
+    links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+    target = {link.get("Id"): link.get("Target", "") for link in links}
+    tabs = ElementTree.fromstring(archive.read("xl/workbook.xml")).iter(f"{_SHEET}sheet")
+    places = [posixpath.join("xl", target[tab.get(_LINK)]).lstrip("/") for tab in tabs]
+    return [place for place in places if place in names]  # others are charts
+
+
+def _sheet_lines(
+    file: Path, texts: list[str], rows: list[ElementTree.Element]
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a sheet that hold something: number and cells."""
     width = 0
     for place, row in enumerate(rows, start=1):
         cells: dict[int, str] = {}

@@ -175,6 +175,40 @@ def test_lvis_federated_rule(put, agree):
     }
 
 
+def test_what_is_listed_twice_counts_once(put):
+    photos = [image(139, "val2017")] * 2
+    twice = [annotation(1, 139, 44), annotation(2, 139, 44), annotation(1, 139, 44)]
+    text = instances(photos, twice)
+    root = put(FILES[3], **{"annotations/instances_val2017.json": text})
+    assert values(open_dataset("coco", root).labels()) == {(139, HOT_DOG): 2}
+    text = instances(photos, [*twice, annotation(1, 139, 17)])
+    root = put(FILES[3], **{"annotations/instances_val2017.json": text})
+    with pytest.raises(DatasetError, match="annotation 1 is there twice, with other content"):
+        open_dataset("coco", root).labels()
+
+
+def test_categories_of_one_name_are_one(put):
+    content = json.loads(instances([image(139, "val2017")], [annotation(1, 139, 44)]))
+    content["categories"].append({"id": 90, "name": "hot dog"})
+    content["annotations"].append(annotation(2, 139, 90))
+    root = put(FILES[3], **{"annotations/instances_val2017.json": json.dumps(content)})
+    assert values(open_dataset("coco", root).labels()) == {(139, HOT_DOG): 2}
+    assert len(open_dataset("coco", root, zeros=True).labels()) == 3
+    content["images"][0] |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    root = put(FILES[3], **{"lvis_v1_val.json": json.dumps(content)})
+    assert values(open_dataset("lvis", root).labels()) == {(139, HOT_DOG): 2}
+    content["annotations"].pop()  # nobody looked for the other category of that name
+    root = put(FILES[3], **{"lvis_v1_val.json": json.dumps(content)})
+    assert open_dataset("lvis", root).labels() == []
+
+
+def test_annotated_and_absent_at_once_is_an_error(put):
+    both = image(139, "val2017") | {"neg_category_ids": [44], "not_exhaustive_category_ids": []}
+    root = put(FILES[3], **{"lvis_v1_val.json": lvis([both], [annotation(1, 139, 44)])})
+    with pytest.raises(DatasetError, match="000000000139 has annotations of category 44 and"):
+        open_dataset("lvis", root).labels()
+
+
 @pytest.mark.shared
 def test_the_real_sample(agree):
     if not (shared := os.environ.get("FEATCACHE_SHARED")):

@@ -270,7 +270,8 @@ def test_para(put, agree, prefix):
         },
     )
     labels = agree(open_dataset("para", root))
-    assert [(lab.sample_id, lab.task, lab.value, lab.split) for lab in labels] == [
+    found = [(lab.sample_id, lab.task, lab.value, lab.split) for lab in labels]
+    assert found == [
         ("session1/iaa_pub1_", "aesthetics", 3.4, "train"),
         ("session1/iaa_pub1_", "quality", 3.6, "train"),
         ("session2/iaa_pub1_", "aesthetics", 3.0, "test"),

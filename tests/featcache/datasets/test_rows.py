@@ -57,6 +57,43 @@ def test_workbook_with_inline_text_and_gaps(tmp_path):
     assert list(read_rows(file, ("a",))) == [(f"{file}, line 3", {"a": "1", "b": "", "c": "2"})]
 
 
+def test_the_sheet_with_the_columns_in_the_order_of_the_tabs(tmp_path):
+    file = tmp_path / "x.xlsx"
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    link = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+    def sheet(*rows):
+        cells = "".join(
+            f'<row r="{n}"><c r="A{n}" t="inlineStr"><is><t>{text}</t></is></c></row>'
+            for n, text in enumerate(rows, start=1)
+        )
+        return f"<worksheet {main}><sheetData>{cells}</sheetData></worksheet>"
+
+    tabs = {"rId3": "sheet1.xml", "rId1": "sheet10.xml", "rId2": "sheet2.xml"}
+    with zipfile.ZipFile(file, "w") as archive:
+        listed = "".join(f'<sheet name="{i}" r:id="{i}"/>' for i in ("rId1", "rId2", "rId3"))
+        archive.writestr(
+            "xl/workbook.xml",
+            f'<workbook {main} xmlns:r="{link}"><sheets>{listed}</sheets></workbook>',
+        )
+        targets = "".join(
+            f'<Relationship Id="{i}" Target="{"/xl/" * (i == "rId2")}worksheets/{name}"/>'
+            for i, name in tabs.items()
+        )
+        archive.writestr("xl/_rels/workbook.xml.rels", f"<Relationships>{targets}</Relationships>")
+        archive.writestr("xl/worksheets/sheet1.xml", sheet("a", "last"))
+        archive.writestr("xl/worksheets/sheet2.xml", sheet("a", "second"))
+        archive.writestr("xl/worksheets/sheet10.xml", sheet("about this file"))
+    assert [row for _, row in read_rows(file, ("a",))] == [{"a": "second"}]
+    with pytest.raises(DatasetError, match="about this file in the first of 3 sheets; expected"):
+        list(read_rows(file, ("b",)))
+
+
+def test_empty_rows_of_a_spreadsheet(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n,\n , \n")
+    assert [row for _, row in read_rows(tmp_path / "x.csv", ("a",))] == [{"a": "1", "b": "2"}]
+
+
 def test_shares():
     assert shares("", [1, 3, 0]) == (0.25, 0.75, 0)
     with pytest.raises(DatasetError, match="expected counts above 0"):
