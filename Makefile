@@ -11,8 +11,8 @@ DATA   ?=
 OUT    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-oldest lint format demo bench-read bench-head bench-step model-card \
-  reproduce-table1 clean
+.PHONY: help setup test test-slow test-oldest lint format demo bench-read bench-head bench-step \
+  bench-tables model-card reproduce-table1 clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ model-card: setup  ## what the embedded CLIP knows, measured on unseen scenes
 
 bench-step: setup  ## a training step from the cache beside one from memory
 	$(BIN)/python benchmarks/train_step.py
+
+bench-tables: setup  ## a million and ten million rows to a plan, five million labels: fails over its limits
+	$(BIN)/python benchmarks/tables.py --json docs/benchmarks/tables.json
 
 clean:  ## remove what the demo and the tests leave behind
 	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

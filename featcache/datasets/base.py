@@ -202,7 +202,8 @@ class Dataset:
             DatasetNotFoundError, DatasetError: As ``images_table``.
         """
         if type(self).labels is not Dataset.labels:
-            return distinct_labels(labels_of(self.labels()), self.info.title)
+            labels = distinct_labels(labels_of(self.labels()), self.info.title)
+            return belonging(labels, self.images_table())
         return belonging(self._split_annotations(), self.images_table())
 
     def images(self) -> Sequence[ImageRecord]:

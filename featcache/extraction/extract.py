@@ -120,7 +120,9 @@ def extract(
     out = Path(out)
     started = time.monotonic()
     images = checked_images(dataset.images()[: config.limit])
-    labels = belonging(dataset.labels_table(), images.table)
+    labels = dataset.labels_table()
+    if config.limit is not None:
+        labels = belonging(labels, images.table)
     texts = queries_of(labels) | {*config.prompts}
     backbone.check_prompts(texts | set(dataset.measured_queries.values()))
     manifest = plan = plan_manifest(dataset, backbone, config, len(images))

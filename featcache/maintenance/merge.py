@@ -48,8 +48,6 @@ from featcache.storage.tables import SAMPLES_SCHEMA, read_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import pyarrow as pa
-
     from featcache.storage.prompts import Prompt
 
 CHUNK = 1 << 22  # bytes per read of a copy

@@ -252,10 +252,10 @@ def _labels(folder: Path, source: Source, samples: pa.Table, recovered: bool) ->
         return with_measured(samples, belonging(labels, samples), dataset.measured_queries)
     if recovered and not part:
         measured = source.dataset().measured_queries
-        own = pc.scalar(True)
+        others = pc.scalar(True)
         for measure, query in measured.items():
-            own &= (pc.field("task") != measure) | (pc.field("query") != query)
-        if (labels := table.filter(own)).num_rows < table.num_rows:
+            others &= (pc.field("task") != measure) | (pc.field("query") != query)
+        if (labels := table.filter(others)).num_rows < table.num_rows:
             return with_measured(samples, labels, measured)
     return table
 
