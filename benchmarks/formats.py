@@ -17,13 +17,14 @@ import h5py
 import numpy as np
 
 from featcache import Cache
+from featcache.datasets.columns import labels_of
 from featcache.datasets.records import Label
 from featcache.storage.fingerprint import Fingerprint
 from featcache.storage.layout import LABELS, SAMPLES, Shapes, shard_name
 from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.quantize import quantize
 from featcache.storage.shard import SampleRecord, ShardContent, write_shard
-from featcache.storage.tables import labels_table, samples_table, write_table
+from featcache.storage.tables import samples_table, write_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +116,7 @@ def write_featcache(folder: Path, data: Array, dtype: str = "float16") -> None:
         Label(record.sample_id, "random", QUERY, float(row), "train")
         for row, record in enumerate(record for _, part in records for record in part)
     ]
-    tables = {SAMPLES: samples_table(records), LABELS: labels_table(labels)}
+    tables = {SAMPLES: samples_table(records), LABELS: labels_of(labels)}
     for name, table in tables.items():
         write_table(folder / name, table)
         files[name] = FileEntry.of(folder / name)

@@ -167,12 +167,15 @@ def select_labels(
 
     # One sort puts the labels of a query together, and in it those of an image; all else is then
     # differences between neighbors, without a pass over the table per query.
-    query = task_of * len(query_names) + query_of
+    query = task_of * len(query_names)
+    query += query_of
     place = query * (len(cache) + 1)
-    place += rows + 1  # row -1: an image without features
+    place += rows
+    there = rows >= 0  # not so of images without features
+    marks = (there & wanted).view(np.uint8) | (there & (values > 0)).view(np.uint8) << 1
     order = np.argsort(place, kind="stable")
-    seen = rows[order] >= 0
-    picked = order[seen & wanted[order]]
+    ordered = marks[order]
+    picked = order[(ordered & 1).astype(bool)]
     left_out = int(np.count_nonzero(wanted)) - len(picked)
     if not picked.size:
         raise LabelsError(
@@ -185,7 +188,7 @@ def select_labels(
         return f"task {task!r}, query {prompt!r}"
 
     picked = _once_per_image(picked, place, rows, values, names)
-    positive = order[seen & (values[order] > 0)]
+    positive = order[(ordered & 2).astype(bool)]
     positive = positive[_changes(place[positive])]
     groups = np.flatnonzero(_changes(query[picked]))
     firsts = query[picked[groups]]
@@ -201,13 +204,15 @@ def select_labels(
         for group, start, stop in zip(np.split(picked, groups[1:]), *holds, strict=True)
     ]
     chosen.sort(key=lambda q: (q.task, q.query))
-    kept = in_part & (rows >= 0)
+    in_part &= there
     named = {q.task for q in chosen}
     zeros = np.bincount(task_of[values == 0], minlength=len(task_names)) > 0
     return LabelSelection(
         queries=tuple(chosen),
         task_rows={
-            name: rows[kept & (task_of == i)] for i, name in enumerate(task_names) if name in named
+            name: rows[in_part & (task_of == i)]
+            for i, name in enumerate(task_names)
+            if name in named
         },
         states_zeros=frozenset(t for t, has in zip(task_names, zeros, strict=True) if has) & named,
         left_out=left_out,

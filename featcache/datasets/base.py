@@ -204,7 +204,8 @@ class Dataset:
         if type(self).labels is not Dataset.labels:
             labels = distinct_labels(labels_of(self.labels()), self.info.title)
             return belonging(labels, self.images_table())
-        return belonging(self._split_annotations(), self.images_table())
+        images = self.images_table()  # which says first what is missing
+        return belonging(self._split_annotations(), images)
 
     def images(self) -> Sequence[ImageRecord]:
         """Return ``images_table`` as records, which are made when they are asked for."""
