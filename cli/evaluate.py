@@ -10,10 +10,13 @@ import typer
 from cli.backbone import Device, PrecisionOption
 from cli.console import say, say_next
 from cli.places import known_root
-from cli.progress import working
+from cli.progress import progress, working
 from cli.train import Queries, Tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cli.progress import Progress
     from featcache.reading.cache import Cache
 
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
@@ -105,9 +108,9 @@ def evaluate(
     if predictions is not None:
         require_table_name(predictions)
         prepare_target(predictions)
-    with working("evaluating"):
+    with progress() as display:
         opened = open_caches(used)
-        evaluation = measure(run, opened, **options)
+        evaluation = measure(run, opened, **options, on_progress=_shown_on(display, "evaluating"))
     write_json(target, evaluation.to_dict())
     if predictions is not None:
         write_predictions(predictions, evaluation, cast("list[Cache]", opened))
@@ -168,8 +171,10 @@ def _evaluate_members(
         prepare_target(member)
     found, notes = [], []
     for folder in members:
-        with working(f"evaluating {folder}"):
-            evaluation = measure(folder, caches or caches_of(folder), **options)
+        with progress() as display:
+            show = _shown_on(display, f"evaluating {folder}")
+            used = caches or caches_of(folder)
+            evaluation = measure(folder, used, **options, on_progress=show)
         write_json(folder / "eval.json", evaluation.to_dict())
         found.append(evaluation)
         notes += [f"{folder.relative_to(run)}: {note}" for note in evaluation.notes]
@@ -188,6 +193,12 @@ def _evaluate_members(
     for note in (*spread.notes, *notes):
         say(f"note: {note}")
     say(f"written to {target} and to eval.json in each of {len(members)} runs")
+
+
+def _shown_on(display: Progress, what: str) -> Callable[[int, int], None]:
+    """Return what shows how many predictions are made."""
+    display.show(what)
+    return lambda done, total: display.show(what, done, total, unit="predictions")
 
 
 def caches_of(run: Path) -> list[Path]:

@@ -24,6 +24,9 @@ from cli.places import CACHES, find_dataset
 from cli.progress import progress, working
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cli.progress import Progress
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
     from featcache.extraction.extract import ExtractEvent, ExtractSummary
@@ -186,24 +189,28 @@ def with_progress(
     from featcache.extraction.extract import extract as run
 
     with progress() as display:
+        return run(dataset, out, backbone, config, shown_on(display))
 
-        def show(event: ExtractEvent) -> None:
-            if event.kind == "start" and event.resumed:
-                say(f"going on: {event.resumed:,} images are done")
-            if event.kind == "finish":
-                display.show("writing tables and prompts")
-                return
-            failed = f"{event.failed:,} failed" if event.failed else ""
-            display.show(
-                "extracting",
-                event.done,
-                event.total,
-                unit="images",
-                note=failed,
-                before=event.resumed,
-            )
 
-        return run(dataset, out, backbone, config, show)
+def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
+    """Return what shows the events of an extraction."""
+
+    def show(event: ExtractEvent) -> None:
+        if event.kind == "start" and event.resumed:
+            say(f"going on: {event.resumed:,} images are done")
+        if event.kind == "finish":
+            display.show("writing tables and prompts")
+            return
+        display.show(
+            "extracting",
+            event.done,
+            event.total,
+            unit="images",
+            note=f"{event.failed:,} failed" if event.failed else "",
+            before=event.resumed,
+        )
+
+    return show
 
 
 def summarize(summary: ExtractSummary, dataset: Dataset, config: ExtractConfig) -> None:

@@ -111,7 +111,7 @@ class Progress(ABC):
         """Show a job, or where it is now; the arguments are the fields of `Job`."""
         new = name not in self.jobs
         job = self.jobs.setdefault(name, Job(name=name, unit=unit, before=before))
-        job.done, job.total, job.note = done, total, note
+        job.done, job.total, job.unit, job.note = done, total, unit, note
         self.changed(job, new=new)
 
     def forget(self, name: str) -> None:

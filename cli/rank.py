@@ -12,11 +12,15 @@ import typer
 
 from cli.backbone import BackboneName, Device, MaxFailures, PrecisionOption
 from cli.console import say
-from cli.progress import working
+from cli.extract import shown_on
+from cli.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from adapter.evaluation.ranking import Ranking
     from adapter.methods.ranker import Ranker
+    from cli.progress import Progress
 
 
 def rank(
@@ -92,6 +96,7 @@ def rank(
     from adapter.methods.ranker import AntonymRanker, chosen_pairs
     from adapter.names import choose_names
     from featcache.backbone import BackboneSpec
+    from featcache.datasets import open_dataset
     from featcache.reading.cache import Cache
     from featcache.storage.durable import prepare_target, require_writable, write_text
 
@@ -115,13 +120,15 @@ def rank(
         ranker = _ranker(run, query, by, precision)
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
         if images is not None:
-            with working(f"extracting {images}"):
+            with progress() as display:
+                display.show("loading the backbone")
                 cache = ranker.extract(
                     images,
                     keep or Path(temporary) / "cache",
                     device=device,
                     precision=precision,
                     max_failures=max_failures,
+                    on_event=shown_on(display),
                     pretrained=pretrained,
                     model_config=model_config,
                 )
@@ -129,8 +136,11 @@ def rank(
             assert caches is not None  # one of the two is given, see above
             cache = Cache.open(caches)
         require_images(cache)
-        with working("ranking"):
-            ranking = ranker.rank(cache, device=device)
+        with progress() as display:
+            ranking = ranker.rank(cache, device=device, on_images=_counting(display, len(cache)))
+    if images is not None:
+        for note in open_dataset("folder", images).notes():
+            say(note)
     if ranking.failed:
         say(f"{len(ranking.failed)} images could not be read:")
         for path, reason in list(ranking.failed.items())[:10]:
@@ -141,6 +151,19 @@ def rank(
     page = _gallery(images or root, ranking, run) if out.suffix == ".html" else _csv(ranking)
     write_text(out, page)
     say(f"{len(ranking.paths):,} images ranked; written to {out}")
+
+
+def _counting(display: Progress, total: int) -> Callable[[int], None]:
+    """Return what counts the images that are ranked."""
+    done = 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        display.show("ranking", done, total, unit="images")
+
+    count(0)
+    return count
 
 
 def _ranker(run: Path | None, query: str | None, by: str, precision: str) -> Ranker:

@@ -27,7 +27,7 @@ from adapter.stored import StoredRun, open_caches
 from featcache.devices import choose_precision, pick_device
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import torch
@@ -56,6 +56,7 @@ def evaluate(
     device: str = "auto",
     precision: Precision = "auto",
     view: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Evaluate a run on the labels of one or several caches.
 
@@ -73,6 +74,7 @@ def evaluate(
         device: Where to compute.
         precision: Of the network; ``auto`` is that of the training, on any device.
         view: Name of the view; the cache's first when left out.
+        on_progress: Called with the predictions done and to do.
 
     Returns:
         Predictions and metrics.
@@ -102,8 +104,18 @@ def evaluate(
     left_out = 0
     titles = cache_titles(opened)
     trained = run.queries
-    for number, cache in enumerate(opened):
-        chosen = select_labels(cache, split=splits, fold=fold, queries=queries, tasks=tasks)
+    selections = [
+        select_labels(cache, split=splits, fold=fold, queries=queries, tasks=tasks)
+        for cache in opened
+    ]
+    total, done = sum(len(q.rows) for chosen in selections for q in chosen.queries), 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        on_progress(done, total)
+
+    for number, (cache, chosen) in enumerate(zip(opened, selections, strict=True)):
         left_out += chosen.left_out
         notes += _about_training(run, cache, titles[number], chosen)
         counts = train["sampling"]["counting_tasks"]
@@ -112,6 +124,7 @@ def evaluate(
             known = not trained or labels.query in trained
             if relevance is not None:
                 if not counted:
+                    count(len(labels.rows))
                     continue
                 labels = relevant_labels(labels, relevance)
             predictions = predict_rankings(
@@ -124,6 +137,7 @@ def evaluate(
                 precision=precision,
                 view=view,
                 method=method,
+                on_images=count,
             )
             scale = run.scale(cache, labels.query, labels.task)
             if "score" in predictions:

@@ -27,7 +27,7 @@ from adapter.network.ranking import PairSummary
 from featcache.devices import autocast_for, choose_precision, pick_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -54,6 +54,7 @@ def predict(
     device: str = "auto",
     precision: Precision = "auto",
     view: str | None = None,
+    on_images: Callable[[int], None] = lambda count: None,
 ) -> Array:
     """Rank images by any prompt that the cache has tokens for, trained on or not.
 
@@ -69,6 +70,7 @@ def predict(
         device: Where to compute.
         precision: Of the network; ``auto`` is that of the training.
         view: Name of the view; the cache's first when left out.
+        on_images: Called with the number of images after each part of them.
 
     Returns:
         float64 [n]; higher means more.
@@ -87,6 +89,7 @@ def predict(
         precision=choose_precision(run.precision(precision), place),
         view=view,
         method=method,
+        on_images=on_images,
     )
     if by == "comparison":
         return predictions[by]
@@ -104,6 +107,7 @@ def predict_rankings(
     precision: Precision,
     view: str | None = None,
     method: Method = "bradley-terry",
+    on_images: Callable[[int], None] = lambda count: None,
 ) -> dict[By, Array]:
     """Compute scores, in the network's unit, and strengths by comparison, in one pass.
 
@@ -117,6 +121,7 @@ def predict_rankings(
         precision: Of the network.
         view: Name of the view; the cache's first when left out.
         method: How pair logits become a ranking.
+        on_images: Called with the number of images after each part of them.
 
     Returns:
         float64 [n] per way.
@@ -133,6 +138,7 @@ def predict_rankings(
                 scores.append(found.scores.double().cpu())
             if found.summary is not None:
                 summaries.append(found.summary)
+            on_images(len(tokens))
         result: dict[By, Array] = {}
         if scores:
             result["score"] = torch.cat(scores).numpy()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adapter.stored import StoredRun
     from featcache.backbone import BackboneSpec
     from featcache.devices import Precision
+    from featcache.extraction.extract import ExtractEvent
     from featcache.storage.fingerprint import Fingerprint
 
 
@@ -37,6 +38,7 @@ def rank_cache(
     by: By = "score",
     device: str = "auto",
     precision: Precision = "auto",
+    on_images: Callable[[int], None] = lambda count: None,
 ) -> Ranking:
     """Rank all images of a cache.
 
@@ -47,6 +49,7 @@ def rank_cache(
         by: ``score`` or ``comparison``.
         device: Where to compute.
         precision: Of the network; ``auto`` is that of the training.
+        on_images: Called with the number of images after each part of them.
 
     Raises:
         ConfigError: The cache holds no image.
@@ -55,7 +58,16 @@ def rank_cache(
     """
     require_images(cache)
     rows = np.arange(len(cache))
-    scores = predict(run, cache, query, rows, by=by, device=device, precision=precision)
+    scores = predict(
+        run,
+        cache,
+        query,
+        rows,
+        by=by,
+        device=device,
+        precision=precision,
+        on_images=on_images,
+    )
     return order_by(cache, query, scores)
 
 
@@ -95,6 +107,7 @@ def extract_images(
     device: str = "cpu",
     precision: str = "auto",
     max_failures: float = 0.25,
+    on_event: Callable[[ExtractEvent], None] | None = None,
     **changes: str | None,
 ) -> Cache:
     """Extract a folder of images with the run's own backbone, into a cache.
@@ -107,6 +120,7 @@ def extract_images(
         device: Where the backbone runs.
         precision: Of the forward pass.
         max_failures: Share of the images that may fail.
+        on_event: Told how far it is.
         **changes: As `backbone_of`.
 
     Raises:
@@ -129,6 +143,7 @@ def extract_images(
         device=device,
         precision=precision,
         max_failures=max_failures,
+        on_event=on_event,
     )
 
 
@@ -143,6 +158,7 @@ def extract_folder(
     device: str = "cpu",
     precision: str = "auto",
     max_failures: float = 0.25,
+    on_event: Callable[[ExtractEvent], None] | None = None,
 ) -> Cache:
     """Extract a folder of images into a cache.
 
@@ -156,6 +172,7 @@ def extract_folder(
         device: Where the backbone runs.
         precision: Of the forward pass.
         max_failures: Share of the images that may fail.
+        on_event: Told how far it is.
     """
     from typing import Any, cast
 
@@ -173,5 +190,5 @@ def extract_folder(
     if like is not None:
         config = config.replace(views=like.views[:1], dtype=like.dtype)
     check(plan_manifest(dataset, backbone, config).fingerprint)
-    extract(dataset, out, backbone, config)
+    extract(dataset, out, backbone, config, on_event)
     return Cache.open(out)

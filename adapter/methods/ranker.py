@@ -20,13 +20,14 @@ from featcache.backbone import BackboneSpec
 from featcache.storage.fingerprint import Fingerprint, require_same
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from adapter.evaluation.predict import By
     from adapter.methods.fitted import Fitted
     from adapter.stored import StoredRun
     from featcache.devices import Precision
+    from featcache.extraction.extract import ExtractEvent
     from featcache.reading.cache import Cache
 
 
@@ -41,15 +42,19 @@ class Ranker(Protocol):
         device: str,
         precision: str,
         max_failures: float,
+        on_event: Callable[[ExtractEvent], None] | None = None,
         **changes: str | None,
     ) -> Cache:
         """Extract a folder of images into the cache ``out``.
 
-        ``changes`` are fields of the backbone that differ here, such as ``pretrained``.
+        ``on_event`` is told how far it is; ``changes`` are fields of the backbone that differ here,
+        such as ``pretrained``.
         """
 
-    def rank(self, cache: Cache, *, device: str) -> Ranking:
-        """Rank all images of a cache."""
+    def rank(
+        self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
+    ) -> Ranking:
+        """Rank all images of a cache; ``on_images`` is told how many after each part of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,7 @@ class RunRanker:
         device: str,
         precision: str,
         max_failures: float,
+        on_event: Callable[[ExtractEvent], None] | None = None,
         **changes: str | None,
     ) -> Cache:
         """Extract with the run's own backbone."""
@@ -80,13 +86,22 @@ class RunRanker:
             device=device,
             precision=precision,
             max_failures=max_failures,
+            on_event=on_event,
             **changes,
         )
 
-    def rank(self, cache: Cache, *, device: str) -> Ranking:
+    def rank(
+        self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
+    ) -> Ranking:
         """Rank by the query."""
         return rank_cache(
-            self.run, cache, self.query, by=self.by, device=device, precision=self.precision
+            self.run,
+            cache,
+            self.query,
+            by=self.by,
+            device=device,
+            precision=self.precision,
+            on_images=on_images,
         )
 
 
@@ -104,6 +119,7 @@ class FittedRanker:
         device: str,
         precision: str,
         max_failures: float,
+        on_event: Callable[[ExtractEvent], None] | None = None,
         **changes: str | None,
     ) -> Cache:
         """Extract with the backbone that the method was fitted on."""
@@ -124,11 +140,14 @@ class FittedRanker:
             device=device,
             precision=precision,
             max_failures=max_failures,
+            on_event=on_event,
         )
 
-    def rank(self, cache: Cache, *, device: str) -> Ranking:
+    def rank(
+        self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
+    ) -> Ranking:
         """Rank by what was learnt."""
-        del device
+        del device, on_images  # one product of matrices
         return self.fitted.rank(cache)
 
 
@@ -162,17 +181,28 @@ class AntonymRanker:
         device: str,
         precision: str,
         max_failures: float,
+        on_event: Callable[[ExtractEvent], None] | None = None,
         **changes: str | None,
     ) -> Cache:
         """Extract with the given backbone, or the default CLIP."""
         given = {name: value for name, value in changes.items() if value is not None}
         spec = BackboneSpec.from_dict({**(self.spec or BackboneSpec()).to_dict(), **given})
         return extract_folder(
-            spec, images, out, (), device=device, precision=precision, max_failures=max_failures
+            spec,
+            images,
+            out,
+            (),
+            device=device,
+            precision=precision,
+            max_failures=max_failures,
+            on_event=on_event,
         )
 
-    def rank(self, cache: Cache, *, device: str) -> Ranking:
+    def rank(
+        self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
+    ) -> Ranking:
         """Rank by the pairs; scores are in 0 ... 1. Pooled embeddings are enough."""
+        del on_images  # one product of matrices
         from adapter.methods.fold import load_text
 
         text = load_text(cache, device)

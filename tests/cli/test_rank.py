@@ -33,6 +33,7 @@ def test_standard_output_is_the_table(adapter, run, query):
     assert lines[0] == "place,path,score"
     assert len(lines) == 15
     assert "broken.png" in err
+    assert "ranking: 0 of 14 images" in err
 
 
 @pytest.mark.parametrize("name", ["new/folder/ranked.csv", "ranked.html"])

@@ -271,3 +271,12 @@ def test_the_precision_is_that_of_the_training(tmp_path, make_cache, train_fake)
     other = evaluate(tmp_path, [cache], precision="fp32")
     assert "computed in fp32; the run was trained in bf16" in other.notes[0]
     assert other.overall("score").mean != one
+
+
+def test_progress_ends_with_all_that_there_is(trained):
+    out, cache = trained
+    told = []
+    evaluation = evaluate(out, [cache], on_progress=lambda *counts: told.append(counts))
+    done, totals = [n for n, _ in told], {total for _, total in told}
+    assert done == sorted(done)
+    assert totals == {done[-1]} == {sum(len(q.rows) for q in evaluation.queries)}
