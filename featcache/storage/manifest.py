@@ -154,8 +154,11 @@ class Manifest:
 
     def label_sources(self) -> list[Mapping[str, Any]]:
         """Return the data sets, name and options, that the labels came from, the oldest first."""
-        images = {name: value for name, value in self.dataset.items() if name != "labels"}
-        return list(self.dataset.get("labels", [images]))
+        return list(self.dataset.get("labels", [self._images()]))
+
+    def _images(self) -> dict[str, Any]:
+        """Return the data set that the images came from."""
+        return {name: value for name, value in self.dataset.items() if name != "labels"}
 
     def with_labels_of(self, source: Mapping[str, Any], *, append: bool) -> Manifest:
         """Return the manifest once labels were read with a data set's reader.
@@ -199,7 +202,7 @@ class Manifest:
         if self.schema_version == 1:
             fingerprint["schema_version"] = 1
         return {
-            "dataset": dict(self.dataset),
+            "dataset": self._images(),
             "fingerprint": fingerprint,
             "shapes": self.shapes.to_dict(),
             "shard_size": self.shard_size,
@@ -227,6 +230,7 @@ class Manifest:
             "schema_version": self.schema_version,
             **({} if self.schema_version == 1 else {"identity": self.identity, "name": self.name}),
             **self.settings(),
+            "dataset": dict(self.dataset),  # where labels came from afterwards is in no shard
             "fingerprint_digest": self.fingerprint.digest,
             "complete": self.complete,
             "files": {name: entry.to_dict() for name, entry in sorted(self.files.items())},

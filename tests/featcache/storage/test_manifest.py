@@ -176,6 +176,7 @@ def test_where_labels_came_from(manifest, tmp_path):
     assert replaced.dataset["options"] == own["options"]  # the images are still those
     both = manifest.with_labels_of(other, append=True).with_labels_of(other, append=True)
     assert both.label_sources() == [own, other]
+    assert both.settings() == manifest.settings()  # shards stay the same
     both.write(tmp_path)
     assert Manifest.read(tmp_path).label_sources() == [own, other]
 
