@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from featcache.datasets import open_dataset
-from featcache.datasets.columns import LABELS_SCHEMA, belonging
+from featcache.datasets.columns import LABELS_SCHEMA, distinct_labels
 from featcache.datasets.records import ImageRecord
 from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatchError
 from featcache.extraction.backbone import load_backbone_of
 from featcache.extraction.prompts import encode_prompts
+from featcache.maintenance.relabel import labels_of
 from featcache.storage.fingerprint import Fingerprint, canonical_json, require_same
 from featcache.storage.history import read_history, rewrite_history
 from featcache.storage.layout import (
@@ -47,8 +49,6 @@ from featcache.storage.tables import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    import pyarrow as pa
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
@@ -101,7 +101,7 @@ class Source:
     ) -> None:
         self.manifest = manifest
         self._root = root
-        self._dataset = dataset
+        self._given = self._dataset = dataset
         self._backbone = backbone
         self._loaded: Backbone | None = None
 
@@ -118,6 +118,15 @@ class Source:
             facts = self.manifest.dataset
             self._dataset = open_dataset(facts["name"], self._root, **facts["options"])
         return self._dataset
+
+    def label_readers(self, why: str) -> list[Dataset]:
+        """Return readers of all that the labels came from: also of labels that came afterwards."""
+        if self._given is not None or self._root is None:
+            return [self.dataset(why)]
+        return [
+            open_dataset(source["name"], self._root, **source.get("options", {}))
+            for source in self.manifest.label_sources()
+        ]
 
     def backbone(self) -> Backbone:
         """Return the backbone; raises FingerprintMismatchError where it is another one."""
@@ -245,11 +254,14 @@ def _labels(folder: Path, source: Source, samples: pa.Table, recovered: bool) ->
     try:
         table = read_table(folder / LABELS, LABELS_SCHEMA)
     except CacheFormatError as error:
-        dataset = source.dataset(str(error))
-        labels = dataset.labels_table()
+        readers = source.label_readers(str(error))
         if part:
-            return labels
-        return with_measured(samples, belonging(labels, samples), dataset.measured_queries)
+            return readers[0].labels_table()
+        tables = [
+            with_measured(samples, labels_of(reader, samples), reader.measured_queries)
+            for reader in readers
+        ]
+        return distinct_labels(pa.concat_tables(tables), f"the labels of {folder}")
     if recovered and not part:
         measured = source.dataset().measured_queries
         others = pc.scalar(True)

@@ -82,6 +82,11 @@ def relabel(
     return table.num_rows, left_out
 
 
+def labels_of(dataset: Dataset, samples: pa.Table) -> pa.Table:
+    """Read a data set's labels, with the ids of a cache's samples; others are left out."""
+    return _of_samples(dataset.labels_table(), dataset.images_table(), samples)
+
+
 def _of_samples(labels: pa.Table, images: pa.Table, samples: pa.Table) -> pa.Table:
     """Give labels the ids of the cache's samples, found by id, else by path; leave out others."""
     by_id: Any = pc.index_in(labels["sample_id"], value_set=samples["sample_id"])

@@ -157,6 +157,20 @@ def test_labels_of_the_user_stay(cache_copy, image_folder, tiny_backbone, mine, 
     assert Cache.open(cache_copy).labels["value"].to_pylist() == [7.0]
 
 
+@pytest.mark.parametrize("append", [False, True])
+def test_lost_labels_come_from_where_they_came(
+    cache_copy, image_folder, tiny_backbone, tmp_path, append, contents
+):
+    """Labels that were replaced or appended later, not those of the extraction alone."""
+    (tmp_path / "new.csv").write_text("path,query,value\nimage_03.png,by hand.,7\n")
+    dataset = open_dataset("table", image_folder, table=str(tmp_path / "new.csv"))
+    relabel(cache_copy, dataset, lambda _: tiny_backbone, append=append)
+    before = contents(cache_copy)
+    (cache_copy / "labels.parquet").unlink()
+    repair_cache(cache_copy, image_folder, backbone=tiny_backbone)
+    assert contents(cache_copy) == before
+
+
 def test_an_interrupted_relabeling_is_settled(cache_copy, tiny_backbone, mine, contents):
     manifest = (cache_copy / "cache.json").read_bytes()
     relabel(cache_copy, mine, lambda _: tiny_backbone)
