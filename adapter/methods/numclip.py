@@ -19,6 +19,8 @@ from adapter.methods.method import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 RATIO = 0.8  # share of the adapted embedding; the rest is the cached one
@@ -48,7 +50,8 @@ class NumClip:
     original's ages, whose first class starts at 0, this is the same.
 
     Attributes:
-        context: What each prompt begins with, frozen; the class words follow.
+        context: What each prompt begins with, frozen; the class words follow. Empty takes the words
+            that all class prompts of the fold begin with.
         words: Words of the coarse classes; empty takes the fold's class names where there are at
             most ten classes, else five steps from bad to excellent.
         starts: The value that each coarse class begins with; empty takes the classes themselves,
@@ -61,7 +64,7 @@ class NumClip:
         flips: Draw from every view of the cache.
     """
 
-    context: str = "a photo of"
+    context: str = ""
     words: tuple[str, ...] = ()
     starts: tuple[float, ...] = ()
     epochs: int = 100
@@ -106,9 +109,10 @@ class NumClip:
 
         text = data.text()
         words, starts = self.coarse_classes(data)
-        ids = text.tokenize([f"{self.context} {word.rstrip('.')}." for word in words])  # [K, T]
+        context = self.context or common_words(data.class_prompts) or "a photo of"
+        ids = text.tokenize([f"{context} {word.rstrip('.')}." for word in words])  # [K, T]
         first = text.embed(ids)  # [K, T, D]
-        size = int(text.word_mask(text.tokenize([self.context])).sum())
+        size = int(text.word_mask(text.tokenize([context])).sum())
         place = text.word_mask(ids).cumsum(dim=1)  # [K, T]; the full stop is the last
         learnt = ((place > size) & (place < place[:, -1:]))[..., None]  # [K, T, 1]
         ranks = torch.nn.Parameter(first.clone())  # [K, T, D]
@@ -209,6 +213,16 @@ class NumClipPredictor:
         values = low + (shares * moved).sum(axis=1)
         same = np.array_equal(self.starts, self.class_values)
         return Prediction(values=values, probabilities=shares if same else None)
+
+
+def common_words(prompts: Sequence[str]) -> str:
+    """Return the words that all prompts begin with; empty where they differ from the first on."""
+    shared = []
+    for words in zip(*(prompt.split() for prompt in prompts), strict=False):
+        if len(set(words)) > 1:
+            break
+        shared.append(words[0])
+    return " ".join(shared)
 
 
 def ranking_calibrated_entropy(logits: Tensor, classes: Tensor) -> Tensor:

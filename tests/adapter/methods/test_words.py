@@ -55,3 +55,11 @@ def test_opposite_prompts(query, pair):
 def test_equal_labels_are_refused():
     with pytest.raises(LabelsError, match="all training labels are 3"):
         derive_words("sort images by age.", np.array([3.0, 3.0]))
+
+
+def test_words_that_class_prompts_share():
+    from adapter.methods.numclip import common_words
+
+    prompts = ("a photo taken in the 1930s.", "a photo taken in the 1940s.")
+    assert common_words(prompts) == "a photo taken in the"
+    assert common_words(("old.", "young.")) == ""

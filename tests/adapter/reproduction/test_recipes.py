@@ -33,8 +33,8 @@ def test_printed_numbers_of_table_1():
     assert rows["adapter"].printed["hci"]["accuracy"] == Printed(mean=72.8, std=2.6)
     assert rows["adapter"].printed["adience"]["mae"] == Printed(mean=0.36, std=0.03)
     assert rows["numclip"].printed.keys() == {"hci"}
-    for key in ("l2rclip", "numclip", "instructblip"):
-        assert rows[key].method is None
+    assert rows["instructblip"].method is None
+    assert rows["coop-printed"].printed["hci"]["mae"] == Printed(mean=0.76, std=0.06)
 
 
 def test_printed_numbers_of_table_7():
@@ -103,7 +103,11 @@ def test_contradictions_in_a_task_are_refused(change, message):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"reference": "l2rclip"}, "not run"), ({"seeds": (0, 0)}, "seeds"), ({"rows": ()}, "row")],
+    [
+        ({"reference": "instructblip"}, "not run"),
+        ({"seeds": (0, 0)}, "seeds"),
+        ({"rows": ()}, "row"),
+    ],
 )
 def test_contradictions_in_a_recipe_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):

@@ -262,8 +262,10 @@ def test_only_some_rows(data, caches, tmp_path):
         "ridge": "run",
         "linear": "run",
     }
-    with pytest.raises(ConfigError, match="l2rclip"):
-        reproduce(recipe, data, tmp_path, DEMO, dataclasses.replace(options, only=("l2rclip",)))
+    with pytest.raises(ConfigError, match="instructblip"):
+        reproduce(
+            recipe, data, tmp_path, DEMO, dataclasses.replace(options, only=("instructblip",))
+        )
 
 
 def test_an_unaligned_text_tower_leaves_methods_out(data, caches, tmp_path):
