@@ -127,7 +127,7 @@ def test_every_method_runs_and_the_planted_signal_is_learnt(whole):
     assert result.missing == ()
     doc = read(out)
     run = [row for row in doc["rows"] if row["kind"] == "run"]
-    assert len(run) == 13
+    assert len(run) == 16
     for row in run:
         for task in row["tasks"].values():
             assert task["folds_run"] == 1
@@ -323,7 +323,7 @@ def test_the_whole_quick_recipe(data, caches, tmp_path):
     recipe = load_recipe("table1").to_quick()
     options = dataclasses.replace(CPU, cache=caches)
     result = reproduce(recipe, data, tmp_path, DEMO, options)
-    assert result.computed == 13 * (5 + 10)
+    assert result.computed == 16 * (5 + 10)
     doc = read(tmp_path)
     assert mean(doc, "adapter", "adience") > 60
     assert mean(doc, "adapter", "hci") > 60
