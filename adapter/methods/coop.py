@@ -86,7 +86,9 @@ class CoOp:
 
     def quick(self) -> CoOp:
         """Return the same with few steps and learnt vectors."""
-        return replace(self, context=min(self.context, 4), steps=60, lr=10 * self.lr)
+        return replace(
+            self, context=min(self.context, 4), steps=100, batch_size=64, lr=10 * self.lr
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,7 @@ class CoOpPrinted:
 
     def quick(self) -> CoOpPrinted:
         """Return the same with few steps."""
-        return replace(self, steps=60, lr=10 * self.lr)
+        return replace(self, steps=100, batch_size=64, lr=10 * self.lr)
 
 
 def _check(method: CoOp | CoOpPrinted) -> None:
