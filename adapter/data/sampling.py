@@ -10,6 +10,7 @@ How the images of one query are drawn is in :mod:`adapter.data.pools`.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -168,10 +169,11 @@ def require_prompts(cache: FeatureCache, prompts: Sequence[str], where: str) -> 
     if missing:
         shown = "\n".join(f"  {p!r}" for p in missing[:10])
         more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
+        adding = [word for prompt in missing[:10] for word in ("--add", prompt)]
         raise LabelsError(
             f"{where} has no tokens for {len(missing)} of {len(prompts)} prompts:\n{shown}{more}\n"
-            f'Add them: featcache prompts {where} --add "{missing[0]}"'
-            + (" --add …" if len(missing) > 1 else "")
+            f"Add them: {shlex.join(['featcache', 'prompts', where, *adding])}"
+            + (" --add …" if more else "")
         )
 
 

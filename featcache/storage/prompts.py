@@ -11,6 +11,7 @@ The root's attribute ``identity`` is the digest of what determines a prompt's to
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,8 +58,8 @@ class PromptIndex:
         row = self.rows.get(text)
         if row is None:
             raise PromptNotFoundError(
-                f"{self.path}: no tokens for the prompt {text!r}; add them with "
-                f"`featcache prompts {self.path.parent} --add {json.dumps(text)}`"
+                f"{self.path}: no tokens for the prompt {text!r}; add them with: "
+                + shlex.join(["featcache", "prompts", str(self.path.parent), "--add", text])
             )
         if row in self.damaged([row]):
             raise CacheFormatError(

@@ -39,6 +39,7 @@ def cache(made, empty, featcache):
         code, _, err = featcache("extract", "--dataset", "demo", "--option", "count=24")
         assert code == 0, err
         shutil.copytree("cache/demo", made / "demo")
+        shutil.move("data", made / "data")
         (made / "messages").write_text(err)
     else:
         shutil.copytree(made / "demo", "cache/demo")
@@ -96,7 +97,7 @@ def test_images_of_the_user_need_a_folder(empty, featcache):
     assert "needs --root" in " ".join(err.split())
 
 
-def test_runs_get_names_of_their_caches(cache, adapter):
+def test_runs_get_names_of_their_caches(cache, adapter, made):
     code, _, err = adapter("train", "--shards", cache, *SMALL)
     assert code == 0, err
     assert "the run goes to runs/demo\n" in err
@@ -115,6 +116,9 @@ def test_runs_get_names_of_their_caches(cache, adapter):
     code, _, err = adapter("eval", "runs/demo-2")
     assert code == 0, err
     assert next_command(err) == ["adapter", "report", "runs/demo-2"]
+    shutil.copytree(made / "data", "data")  # where the images should be
+    code, _, err = adapter("eval", "runs/demo-2")
+    assert next_command(err) == ["adapter", "report", "runs/demo-2", "--root", "data/demo"]
 
 
 def test_a_sweep_that_is_not_finished_goes_on(cache, adapter):

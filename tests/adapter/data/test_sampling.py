@@ -157,7 +157,7 @@ def test_missing_prompts_are_named_with_the_command(cache):
     require_prompts(cache, ["beauty"], "cache")
     with pytest.raises(LabelsError) as caught:
         require_prompts(cache, ["beauty", "age of the person"], "my/cache")
-    assert 'featcache prompts my/cache --add "age of the person"' in str(caught.value)
+    assert "featcache prompts my/cache --add 'age of the person'" in str(caught.value)
 
 
 @pytest.mark.parametrize(

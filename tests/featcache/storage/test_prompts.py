@@ -38,7 +38,7 @@ def test_round_trip(tmp_path, tiny_backbone, manifest, open_in):
 
 
 def test_a_missing_prompt_says_how_to_add_it(small_cache, open_in):
-    with pytest.raises(PromptNotFoundError, match=re.escape('--add "no such prompt"')):
+    with pytest.raises(PromptNotFoundError, match=re.escape("--add 'no such prompt'")):
         open_in(small_cache).read("no such prompt")
 
 
