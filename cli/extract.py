@@ -51,7 +51,8 @@ EXAMPLES = """Run the frozen backbone over a data set once, and keep the feature
 --projection checkpoint:released/token_projection.safetensors
 --text-weights released/text_tower.safetensors`
 
-A stopped run goes on where it was when the same command is given again.
+A stopped run goes on where it was when the same command is given again. When the data set has
+changed, the same command makes the cache follow it: `--dry-run` says how.
 """
 
 # How an adapter learns from drawn scenes in minutes on a CPU; `make demo` gives the same options.
@@ -114,6 +115,9 @@ def extract(
     name: Annotated[
         str | None, typer.Option(help="What to call the cache.  [default: the data set's name]")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what there is to do; nothing is written.")
+    ] = False,
     part: Annotated[
         str,
         typer.Option(help="I/N: make only part I of N, on one of N machines; merge them later."),
@@ -158,6 +162,9 @@ def extract(
     for note in notes:
         say(f"{reader.info.title}: {note}")
     model = load(spec, device, precision)
+    if dry_run:
+        say(f"{out}: {plan(reader, out, model, config)}")
+        return
     announce(reader, model, config, out, total)
     summarize(with_progress(reader, out, model, config), reader, config)
 
@@ -182,6 +189,18 @@ def announce(
     )
 
 
+def plan(dataset: Dataset, out: Path, backbone: Backbone, config: ExtractConfig) -> str:
+    """Return what there is to do, in words."""
+    from featcache.extraction.extract import plan_extraction
+
+    with progress() as display:
+
+        def show(event: ExtractEvent) -> None:
+            display.show("comparing", event.done, event.total, unit="files")
+
+        return str(plan_extraction(dataset, out, backbone, config, show))
+
+
 def with_progress(
     dataset: Dataset, out: Path, backbone: Backbone, config: ExtractConfig
 ) -> ExtractSummary:
@@ -196,7 +215,12 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
     """Return what shows the events of an extraction."""
 
     def show(event: ExtractEvent) -> None:
-        if event.kind == "start" and event.resumed:
+        if event.kind == "compare":
+            display.show("comparing", event.done, event.total, unit="files")
+            return
+        if event.kind == "start" and event.growth:
+            say(f"since the last time: {event.growth}")
+        elif event.kind == "start" and event.resumed:
             say(f"going on: {event.resumed:,} images are done")
         if event.kind == "finish":
             display.show("writing tables and prompts")

@@ -15,6 +15,7 @@ app.command()(datasets.datasets)
 app.command()(maintenance.verify)
 app.command()(maintenance.repair)
 app.command()(maintenance.merge)
+app.command()(maintenance.compact)
 app.command()(maintenance.export)
 
 

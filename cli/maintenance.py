@@ -169,6 +169,27 @@ def merge(
         say_next("featcache", "info", out)
 
 
+def compact(cache: CacheFolder) -> None:
+    """Give back the disk that features of images take that are gone; nothing else changes.
+
+    Needs room for one shard. If it is stopped, run it again.
+
+    **Examples**
+
+    `featcache compact cache/photos`
+    """
+    from featcache.maintenance.compact import compact_cache
+
+    with progress() as display:
+        summary = compact_cache(cache, on_progress=_steps(display, "compacting"))
+    say(
+        f"{summary.rows:,} images that are gone left out of {summary.shards:,} shards of {cache}: "
+        f"{size(max(summary.freed, 0))} less"
+        if summary.rows
+        else f"{cache}: nothing to leave out"
+    )
+
+
 def export(
     cache: CacheFolder,
     out: NewFolder,

@@ -30,6 +30,10 @@ class CacheLockedError(FeatcacheError, BlockingIOError):
     """Another process is writing to the cache."""
 
 
+class TokensNotStoredError(FeatcacheError, LookupError):
+    """The cache was made without patch tokens."""
+
+
 class PromptNotFoundError(FeatcacheError, KeyError):
     """The cache holds no tokens for a prompt."""
 

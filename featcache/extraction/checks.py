@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from featcache.errors import DiskSpaceError, TooManyFailuresError
-from featcache.extraction.pipeline import read
+from featcache.extraction.pipeline import Failure, read
 from featcache.storage.layout import bytes_per_image
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def require_readable(
     failures = []
     for image in random.Random(0).sample(images, min(SAMPLE, len(images))):
         result = read(root, image, preprocessing)
-        if not isinstance(result, str):
+        if not isinstance(result, Failure):
             return
-        failures.append((image.path, result))
+        failures.append((image.path, result.reason))
     if failures:
         raise TooManyFailuresError(
             f"none of {len(failures)} images drawn from {len(images):,} below {root} can be read:"

@@ -2,7 +2,8 @@
 
     extract(dataset, out, backbone, ExtractConfig(views=("original", "hflip")))
 
-What is to be done, and what of it an earlier run has done, is in ``plan.py``; here it is run.
+On a finished cache the same call makes it follow its data set. What there is to do is in
+``work.py``; here it is done.
 """
 
 from __future__ import annotations
@@ -13,33 +14,38 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from featcache.datasets.columns import belonging
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featcache.datasets.columns import ImageRecords, belonging
 from featcache.errors import TooManyFailuresError
 from featcache.extraction.checks import named, require_readable, require_room
 from featcache.extraction.finish import finish
+from featcache.extraction.parts import write_planned
 from featcache.extraction.pipeline import make_shards
 from featcache.extraction.plan import (
     ExtractConfig,
     checked_images,
-    finished_shards,
     plan_manifest,
     resumed_manifest,
     split_chunks,
 )
+from featcache.extraction.work import remaining_work
 from featcache.storage.durable import make_folders, remove_temporaries
 from featcache.storage.history import append_history
-from featcache.storage.layout import SHARDS
-from featcache.storage.lock import writing
-from featcache.storage.tables import queries_of
+from featcache.storage.layout import SHARDS, folder_exists, shard_name
+from featcache.storage.lock import reading, writing
+from featcache.storage.tables import changed, queries_of, without_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
-    from featcache.extraction.plan import Kept
+    from featcache.extraction.growth import Growth
+    from featcache.extraction.work import Work
     from featcache.storage.manifest import FileEntry
     from featcache.storage.shard import SampleRecord
 
@@ -49,19 +55,22 @@ class ExtractEvent:
     """Something that a caller may want to show.
 
     Attributes:
-        kind: ``start``, ``image`` (one more has features or has failed), ``shard`` (one more
-            committed), ``finish`` (tables and prompts are being written).
+        kind: ``compare`` (one more file of the data set is compared with the cache; ``done`` and
+            ``total`` count files), ``start``, ``image`` (one more has features or has failed),
+            ``shard`` (one more committed), ``finish`` (tables and prompts are being written).
         done: Images done, those of finished shards included.
         failed: Images failed so far.
         total: Images planned.
         resumed: Images in shards of an earlier run.
+        growth: At the start, how the data set differs from the cache; None for a first extraction.
     """
 
-    kind: Literal["start", "image", "shard", "finish"]
+    kind: Literal["compare", "start", "image", "shard", "finish"]
     done: int
     failed: int
     total: int
     resumed: int
+    growth: Growth | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,7 @@ class ExtractSummary:
         bytes: Size of the cache on the disk.
         seconds: Wall time of this run.
         images_per_second: Images newly extracted over wall time.
+        growth: How the data set differed from the cache, in words; empty for a first extraction.
     """
 
     out: Path
@@ -89,6 +99,7 @@ class ExtractSummary:
     bytes: int
     seconds: float
     images_per_second: float
+    growth: str = ""
 
 
 def extract(
@@ -98,11 +109,12 @@ def extract(
     config: ExtractConfig | None = None,
     on_event: Callable[[ExtractEvent], None] | None = None,
 ) -> ExtractSummary:
-    """Make, or finish, a cache.
+    """Make a cache, finish it, or let it follow its data set.
 
     Args:
         dataset: Images and labels.
-        out: The cache's folder; made when it is not there. Finished shards in it are kept.
+        out: The cache's folder; made when it is not there. Finished shards in it are kept. On a
+            finished cache all files of the data set are compared with it, by their SHA-256.
         backbone: The frozen model.
         config: How features are made and stored.
         on_event: Called after every image; must be quick.
@@ -110,7 +122,8 @@ def extract(
     Raises:
         FingerprintMismatchError: ``out`` holds features of other settings.
         CacheLockedError: Another process writes to ``out``.
-        DatasetError: ``out`` holds shards of other images, or the data set is unreadable.
+        DatasetError: ``out`` holds another data set, or the data set is unreadable.
+        CacheFormatError: Shards of a finished cache are damaged, and the data set has changed.
         BackboneError: A prompt is longer than the text tower reads.
         DiskSpaceError, WriteError: The features do not fit on the disk, or cannot be written.
         TooManyFailuresError: More than ``max_failures`` of all images have failed, or none of a
@@ -119,39 +132,39 @@ def extract(
     config = config or ExtractConfig()
     out = Path(out)
     started = time.monotonic()
-    images = checked_images(dataset.images()[: config.limit])
+    images, listed = _images(dataset, config)
     labels = dataset.labels_table()
-    if config.limit is not None:
-        labels = belonging(labels, images.table)
     texts = queries_of(labels) | {*config.prompts}
     backbone.check_prompts(texts | set(dataset.measured_queries.values()))
-    manifest = plan = plan_manifest(dataset, backbone, config, len(images))
+    manifest = plan = plan_manifest(dataset, backbone, config, images)
     if not out.exists():  # else what is there needs no room
         chunks = split_chunks(images, manifest.shard_size, manifest.part)
         require_room(out, manifest, sum(map(len, chunks.values())))
     make_folders(out / SHARDS)
     with writing(out), stopped_by_sigterm():
+        if manifest.part and not folder_exists(out):
+            write_planned(out, images)
         manifest = resumed_manifest(out, manifest)
         if config.name:
             manifest = replace(manifest, name=config.name)
         remove_temporaries(out)
         remove_temporaries(out / SHARDS)
-        chunks = split_chunks(images, manifest.shard_size, manifest.part)
-        kept = finished_shards(out, manifest, chunks)
-        missing = {number: chunk for number, chunk in chunks.items() if number not in kept}
-        run = _Run(out, config, on_event, sum(map(len, chunks.values())))
-        run.keep(kept)
-        to_do = [image for chunk in missing.values() for image in chunk]
+        run = _Run(out, config, on_event)
+        work = remaining_work(out, manifest, dataset.root, images, listed, run.compare)
+        run.keep(work)
+        to_do = work.growth.images
         require_room(out, manifest, len(to_do))
-        require_readable(dataset.root, to_do, backbone.preprocessing, allowed=run.failures_left)
-        if missing:
+        if work.chunks:
             manifest = replace(manifest, provenance=plan.provenance)
-        if missing or not manifest.files:
-            manifest = manifest.unfinished()
-            manifest.write(out)
-        run.report("start")
+        if work.first:
+            require_readable(dataset.root, to_do, backbone.preprocessing, allowed=run.failures_left)
+            if work.chunks or not manifest.files:
+                manifest = manifest.unfinished()
+                manifest.write(out)
+        run.report("start", None if work.first else work.growth)
         make_shards(
-            missing,
+            work.chunks,
+            changes=work.changes,
             root=dataset.root,
             out=out,
             backbone=backbone,
@@ -162,17 +175,22 @@ def extract(
             on_shard=run.shard,
         )
         run.report("finish")
+        if work.chunks and not work.first:
+            # From here on the cache is not complete until `finish` has ended: its tables would not
+            # be those of its shards. Before, it is what it was.
+            shards = {shard_name(n): run.entries[n] for n in sorted(run.entries)}
+            manifest = manifest.with_shards(shards)
+            manifest.write(out)
         finished = finish(
             out,
             manifest,
             run.entries,
-            labels,
+            _labels_of(labels, images, listed, work),
             dataset.measured_queries,
             backbone,
             config.prompts,
         )
         seconds = time.monotonic() - started
-        new = run.total - run.resumed
         summary = ExtractSummary(
             out=out,
             images=finished.images,
@@ -182,10 +200,50 @@ def extract(
             labels=finished.labels,
             bytes=sum(f.stat().st_size for f in out.rglob("*") if f.is_file()),
             seconds=seconds,
-            images_per_second=new / seconds if new else 0.0,
+            images_per_second=len(to_do) / seconds,
+            growth="" if work.first else str(work.growth),
         )
-        append_history(out, manifest, "extract", summary, str(backbone.device))
+        device = str(backbone.device)
+        append_history(out, manifest, "extract", summary, device, {device: tuple(work.chunks)})
     return summary
+
+
+def plan_extraction(
+    dataset: Dataset,
+    out: str | Path,
+    backbone: Backbone,
+    config: ExtractConfig | None = None,
+    on_event: Callable[[ExtractEvent], None] | None = None,
+) -> Growth:
+    """Say what `extract` would do with the same arguments; nothing is written, nothing extracted.
+
+    For a new cache no image is touched. Arguments and errors are those of `extract`.
+    """
+    config = config or ExtractConfig()
+    out = Path(out)
+    images, listed = _images(dataset, config)
+    manifest = plan_manifest(dataset, backbone, config, images)
+    with reading(out):
+        manifest = resumed_manifest(out, manifest)
+        compare = _Run(out, config, on_event).compare
+        return remaining_work(out, manifest, dataset.root, images, listed, compare).growth
+
+
+def _images(dataset: Dataset, config: ExtractConfig) -> tuple[ImageRecords, list[str]]:
+    """Return the images to have features of, and the ids of those that ``limit`` leaves out."""
+    images = dataset.images()
+    rest = images[len(images) if config.limit is None else config.limit :]
+    return checked_images(images[: config.limit]), [image.sample_id for image in rest]
+
+
+def _labels_of(
+    labels: pa.Table, images: ImageRecords, listed: Sequence[str], work: Work
+) -> pa.Table:
+    """Leave out labels of images that ``limit`` leaves out, unless they are there already."""
+    if not listed:
+        return labels
+    known = [table.select(["sample_id"]) for table in (images.table, without_gone(work.samples))]
+    return belonging(labels, pa.concat_tables(known))
 
 
 @contextmanager
@@ -220,13 +278,11 @@ class _Run:
         out: Path,
         config: ExtractConfig,
         on_event: Callable[[ExtractEvent], None] | None,
-        total: int,
     ) -> None:
         self.out = out
         self.config = config
         self.on_event = on_event
-        self.total = total
-        self.done = self.resumed = 0
+        self.total = self.done = self.resumed = 0
         self.failures: list[tuple[str, str]] = []  # path and reason
         self.entries: dict[int, FileEntry] = {}
 
@@ -235,7 +291,14 @@ class _Run:
         """How many images may fail yet."""
         return self.config.max_failures * self.total - len(self.failures)
 
-    def report(self, kind: Literal["start", "image", "shard", "finish"]) -> None:
+    def compare(self, done: int, total: int) -> None:
+        """Tell how many files of the data set are compared with the cache."""
+        if self.on_event:
+            self.on_event(ExtractEvent(kind="compare", done=done, failed=0, total=total, resumed=0))
+
+    def report(
+        self, kind: Literal["start", "image", "shard", "finish"], growth: Growth | None = None
+    ) -> None:
         """Tell the caller where the run is."""
         if self.on_event:
             self.on_event(
@@ -245,16 +308,19 @@ class _Run:
                     failed=len(self.failures),
                     total=self.total,
                     resumed=self.resumed,
+                    growth=growth,
                 )
             )
 
-    def keep(self, kept: Mapping[int, Kept]) -> None:
+    def keep(self, work: Work) -> None:
         """Count what an earlier run has done."""
-        for number, (records, entry) in kept.items():
-            self.entries[number] = entry
-            self.resumed += len(records)
-            for record in records:
-                self._count(record)
+        there = without_gone(changed(work.samples, work.growth.changes))
+        failed: Any = there.filter(pc.field("status") == "failed").select(["path", "error"])
+        self.entries = dict(work.kept)
+        self.done = self.resumed = there.num_rows
+        self.total = self.resumed + len(work.growth.images)
+        self.failures = [(line["path"], line["error"]) for line in failed.to_pylist()]
+        self._check()
 
     def image(self, record: SampleRecord) -> None:
         """Count an image of this run."""
@@ -271,6 +337,10 @@ class _Run:
         self.done += 1
         if record.error is not None:
             self.failures.append((record.path, record.error))
+        self._check()
+
+    def _check(self) -> None:
+        """Stop the run where too many images have failed."""
         if self.failures_left < 0:
             raise TooManyFailuresError(
                 f"{len(self.failures):,} of {self.total:,} images have failed, more than the share "

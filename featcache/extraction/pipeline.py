@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from featcache.datasets.base import safe_relative
 from featcache.errors import DatasetError, ImageError
+from featcache.images.digest import FileDigest, digest_file
 from featcache.images.preprocess import DecodedImage, normalize, read_image
 from featcache.storage.layout import shard_name
 from featcache.storage.quantize import quantize
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from featcache.backbone import Backbone
     from featcache.datasets.base import ImageRecord
     from featcache.images.preprocess import Preprocessing
+    from featcache.storage.changes import Change
     from featcache.storage.manifest import FileEntry, Manifest
 
 
@@ -42,6 +46,7 @@ def make_shards(
     manifest: Manifest,
     batch_size: int,
     workers: int = 0,
+    changes: Mapping[int, Sequence[Change]] = MappingProxyType({}),
     on_image: Callable[[SampleRecord], None] = lambda _: None,
     on_shard: Callable[[int, FileEntry], None] = lambda *_: None,
 ) -> None:
@@ -55,6 +60,7 @@ def make_shards(
         manifest: What the cache is.
         batch_size: Images per forward pass.
         workers: Decoding threads; 0 for one per processor, 32 at most.
+        changes: What a shard, by its number, says of images in earlier ones.
         on_image: Called when an image's features are known, or it has failed; may raise, which
             ends the run.
         on_shard: Called when a shard is on the disk, with its number and its entry.
@@ -66,15 +72,18 @@ def make_shards(
     ahead = workers + 2 * batch_size
     settings = manifest.settings()
 
-    def decode(image: ImageRecord) -> DecodedImage | str:
-        return read(root, image, backbone.preprocessing)
+    def decode(image: ImageRecord) -> DecodedImage | Failure:
+        result = read(root, image, backbone.preprocessing)
+        if isinstance(result, Failure) and manifest.schema_version == 1:
+            return Failure(result.reason)  # version 1 did not say more
+        return result
 
     def write(number: int, content: ShardContent) -> tuple[int, FileEntry]:
         digest = manifest.fingerprint.digest
         path = out / shard_name(number)
         return number, write_shard(
             path,
-            content,
+            replace(content, changes=changes.get(number, ())),
             index=number,
             fingerprint=digest,
             settings=settings,
@@ -101,17 +110,28 @@ def make_shards(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def read(root: Path, image: ImageRecord, preprocessing: Preprocessing) -> DecodedImage | str:
+class Failure(NamedTuple):
+    """Why an image has no features, and what its file is; None where that cannot be read."""
+
+    reason: str
+    file: FileDigest | None = None
+
+
+def read(root: Path, image: ImageRecord, preprocessing: Preprocessing) -> DecodedImage | Failure:
     """Decode an image, or return the reason why that is not possible."""
     try:
-        return read_image(safe_relative(root, image.path), preprocessing)
-    except (ImageError, DatasetError) as error:
-        return str(error)
+        path = safe_relative(root, image.path)
+    except DatasetError as error:
+        return Failure(str(error))
+    try:
+        return read_image(path, preprocessing)
+    except ImageError as error:
+        return Failure(str(error), digest_file(path))
 
 
 def _shard(
     chunk: Sequence[ImageRecord],
-    decoded: Iterator[DecodedImage | str],
+    decoded: Iterator[DecodedImage | Failure],
     manifest: Manifest,
     backbone: Backbone,
     batch_size: int,
@@ -124,13 +144,15 @@ def _shard(
     def settle(known: Mapping[int, str | None]) -> None:
         for position, reason in known.items():
             if reason is not None:
-                records[position] = _failure(chunk[position], reason)
+                before = records[position]
+                file = FileDigest(before.sha256 or "", before.bytes or 0)
+                records[position] = _failure(chunk[position], Failure(reason, file))
             on_image(records[position])
 
     batch: list[tuple[int, DecodedImage]] = []
     for position, image in enumerate(chunk):
         result = next(decoded)
-        if isinstance(result, str):
+        if isinstance(result, Failure):
             records.append(_failure(image, result))
             on_image(records[-1])
         else:
@@ -153,8 +175,9 @@ class _Rows:
         self.dtype = manifest.fingerprint.dtype
         self.backbone = backbone
         shape = (size, len(self.views), shapes.num_tokens, shapes.token_dim)
-        self.tokens = np.empty(shape, self.dtype)
-        self.scales = np.empty(shape[:3], np.float32) if self.dtype == "int8" else None
+        self.tokens = np.empty(shape, self.dtype) if shapes.num_tokens else None
+        quantized = self.tokens is not None and self.dtype == "int8"
+        self.scales = np.empty(shape[:3], np.float32) if quantized else None
         self.pooled = np.empty((size, len(self.views), shapes.pooled_dim), np.float32)
         self.filled = 0
         self.positions: list[int] = []
@@ -191,10 +214,11 @@ class _Rows:
         }
         values, vectors = values[good], vectors[good]
         rows = slice(self.filled, self.filled + len(values))
-        if self.scales is not None:
-            self.tokens[rows], self.scales[rows] = quantize(values)
-        else:
-            self.tokens[rows] = values
+        if self.tokens is not None:
+            if self.scales is not None:
+                self.tokens[rows], self.scales[rows] = quantize(values)
+            else:
+                self.tokens[rows] = values
         self.pooled[rows] = vectors
         self.filled += len(values)
         return known
@@ -203,7 +227,7 @@ class _Rows:
         """Return the shard's content."""
         return ShardContent(
             records=records,
-            tokens=self.tokens[: self.filled],
+            tokens=None if self.tokens is None else self.tokens[: self.filled],
             pooled=self.pooled[: self.filled],
             scales=None if self.scales is None else self.scales[: self.filled],
         )
@@ -231,8 +255,15 @@ def encode_views(
     return tokens, pooled
 
 
-def _failure(image: ImageRecord, reason: str) -> SampleRecord:
-    return SampleRecord(sample_id=image.sample_id, path=image.path, status="failed", error=reason)
+def _failure(image: ImageRecord, failure: Failure) -> SampleRecord:
+    return SampleRecord(
+        sample_id=image.sample_id,
+        path=image.path,
+        status="failed",
+        error=failure.reason,
+        sha256=failure.file.sha256 if failure.file else None,
+        bytes=failure.file.num_bytes if failure.file else None,
+    )
 
 
 def _record(image: ImageRecord, result: DecodedImage) -> SampleRecord:

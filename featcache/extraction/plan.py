@@ -1,44 +1,40 @@
-"""The plan of an extraction: its settings, the shards it makes, and which of them are there.
+"""The plan of an extraction: its settings, and the shards that it makes of a new data set.
 
 Shard k holds the images k * shard_size ... of the data set, whichever of them fail. So a shard's
 bytes do not depend on where an earlier run stopped, and several machines can make every n-th
 shard each (``part``).
-
-What an earlier run left in the folder is kept where it belongs to the plan, refused where it is of
-other features or images, and made again where it is damaged.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from featcache.configuration import Configuration
 from featcache.datasets.columns import ImageRecords, check_images, images_of
 from featcache.errors import (
-    CacheFormatError,
     ConfigError,
     DatasetError,
     FeatcacheError,
     FingerprintMismatchError,
 )
+from featcache.extraction.parts import listing_digest
 from featcache.storage.fingerprint import Fingerprint, require_same
 from featcache.storage.layout import (
     DEFAULT_SHARD_SIZE,
+    PLANNED,
     DType,
     Shapes,
     View,
     folder_exists,
-    shard_name,
     shard_numbers,
 )
-from featcache.storage.manifest import FileEntry, Manifest, Part
-from featcache.storage.shard import SampleRecord, ShardIndex, mismatches, open_shard_of
+from featcache.storage.manifest import Manifest, Part
 from featcache.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset, ImageRecord
@@ -108,9 +104,9 @@ def source_of(dataset: Dataset) -> dict[str, Any]:
 
 
 def plan_manifest(
-    dataset: Dataset, backbone: Backbone, config: ExtractConfig, images: int = 0
+    dataset: Dataset, backbone: Backbone, config: ExtractConfig, images: Sequence[ImageRecord] = ()
 ) -> Manifest:
-    """Return the manifest of an extraction that has not begun, of so many planned images."""
+    """Return the manifest of an extraction that has not begun, of the planned images."""
     return Manifest(
         dataset=source_of(dataset),
         fingerprint=Fingerprint(
@@ -127,7 +123,12 @@ def plan_manifest(
             "precision": backbone.precision,
             "batch_size": config.batch_size,
         },
-        part=Part(index=config.part[0], count=config.part[1], images=images)
+        part=Part(
+            index=config.part[0],
+            count=config.part[1],
+            images=len(images),
+            listing=listing_digest(images),
+        )
         if config.part
         else None,
         name=config.name or "",
@@ -165,9 +166,10 @@ def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:
             f"extraction makes {f'part {manifest.part}' if manifest.part else 'a whole cache'}; "
             "each part needs a folder of its own"
         )
-    return replace(
-        there.current(), part=manifest.part, dataset=manifest.dataset, backbone=manifest.backbone
-    )
+    part = manifest.part
+    if part and there.part and (out / PLANNED).exists():
+        part = replace(part, images=there.part.images)  # as all parts have planned it
+    return replace(there.current(), part=part, dataset=manifest.dataset, backbone=manifest.backbone)
 
 
 def split_chunks(
@@ -176,56 +178,3 @@ def split_chunks(
     """Split the planned images into those of each shard; of a part, only its own shards."""
     chunks = {n: images[n * size : (n + 1) * size] for n in range(-(-len(images) // size))}
     return {number: chunk for number, chunk in chunks.items() if not part or part.has(number)}
-
-
-class Kept(NamedTuple):
-    """A shard of an earlier run."""
-
-    records: list[SampleRecord]
-    entry: FileEntry
-
-
-def finished_shards(
-    out: Path, manifest: Manifest, chunks: Mapping[int, Sequence[ImageRecord]]
-) -> dict[int, Kept]:
-    """Return the finished shards of an earlier run, and refuse those of other images.
-
-    Shards that cache.json does not describe yet are compared with their own digests, so that
-    what is described has been read and is intact. Not finished are damaged shards, and a last one
-    that holds the beginning of its chunk: the data set, or ``limit``, has grown.
-    """
-    kept = {}
-    present = shard_numbers(out)
-    for number in present:
-        entry = manifest.files.get(shard_name(number))
-        try:
-            shard = _open_planned(out, manifest, number)
-            records = shard.records()
-        except CacheFormatError:
-            continue  # made again, like one that was never written
-        found = [(record.sample_id, record.path) for record in records]
-        planned = [(image.sample_id, image.path) for image in chunks.get(number, ())]
-        if found == planned:
-            # Where no image at all was readable, they are tried again: nothing is lost by it.
-            if shard.num_rows and (entry or not shard.damaged_rows()):
-                kept[number] = Kept(records, entry or FileEntry.of(shard.path, shard.num_rows))
-        elif found != planned[: len(found)] or number != present[-1]:
-            first = next((f for f, p in zip(found, planned, strict=False) if f != p), found[-1:])
-            raise DatasetError(
-                f"{shard.path} holds other images than the data set now lists in its place "
-                f"(first difference: {first}); the data set has changed, or --limit is smaller: "
-                "extract into a new folder"
-            )
-    return kept
-
-
-def _open_planned(out: Path, manifest: Manifest, number: int) -> ShardIndex:
-    """Open a shard of this cache; raises where it belongs to another."""
-    name = shard_name(number)
-    shard = open_shard_of(out, manifest, name)
-    if found := mismatches(shard, manifest, name, manifest.files.get(name)):
-        raise FingerprintMismatchError(
-            f"{shard.path}: {'; '.join(found)}; remove it, and the same command makes it again, "
-            "or extract into a new folder"
-        )
-    return shard

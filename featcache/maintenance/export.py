@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from featcache.errors import CacheFormatError, FeatcacheError
@@ -27,7 +28,7 @@ from featcache.storage.durable import committed, make_folders, write_bytes, writ
 from featcache.storage.layout import LABELS, SAMPLES
 from featcache.storage.quantize import dequantize
 from featcache.storage.shard import FEATURES, mismatches, open_shard_of
-from featcache.storage.tables import write_table
+from featcache.storage.tables import SAMPLES_SCHEMA, ok_samples, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,9 +75,11 @@ def export_safetensors(
 
     opened, out = Cache.open(cache), _new_folder(out)
     require_free(out, sum(entry.bytes for entry in opened.manifest.files.values()), "")
+    live = ok_samples(opened.samples)
     for number, shard in _shards(opened, on_progress):
+        rows = np.asarray(live.filter(pc.field("shard") == number)["row"], np.int64)
         names = [name for name in FEATURES if name in shard.regions]
-        arrays = {name: np.array(shard.map(name)) for name in names}
+        arrays = {name: shard.map(name)[rows] for name in names}  # without images that are gone
         write_bytes(out / f"{number:05d}.safetensors", save(arrays))
     if opened.prompts:
         prompts = [opened.prompt(text) for text in opened.prompts]
@@ -85,7 +88,7 @@ def export_safetensors(
             "pooled": np.stack([prompt.pooled for prompt in prompts]),
         }
         write_bytes(out / "prompts.safetensors", save(arrays))
-    write_table(out / SAMPLES, opened.samples)
+    write_table(out / SAMPLES, _exported_rows(opened.samples))
     write_table(out / LABELS, opened.labels)
     return _finish(opened, out, "safetensors")
 
@@ -111,12 +114,14 @@ def export_webdataset(
         described = samples.filter(pc.field("shard") == number).to_pylist()
         labels = _labels_of(opened, [sample["sample_id"] for sample in described])
         with _tar(out / f"{number:05d}.tar") as tar:
-            for local, sample in enumerate(described):
+            for sample in described:
+                local = sample["row"]
                 facts = {**sample, "labels": labels.get(sample["sample_id"], [])}
                 key = f"{row:09d}"
                 _put(tar, f"{key}.json", json.dumps(facts, ensure_ascii=False).encode())
                 _put(tar, f"{key}.pooled.npy", _npy(shard.map("pooled")[local]))
-                _put(tar, f"{key}.tokens.npy", _npy(_tokens(shard, local)))
+                if "tokens" in shard.regions:
+                    _put(tar, f"{key}.tokens.npy", _npy(_tokens(shard, local)))
                 row += 1
     if opened.prompts:
         with _tar(out / "prompts.tar") as tar:
@@ -126,6 +131,16 @@ def export_webdataset(
                 _put(tar, f"{n:09d}.tokens.npy", _npy(prompt.tokens))
                 _put(tar, f"{n:09d}.txt", text.encode())
     return _finish(opened, out, "webdataset")
+
+
+def _exported_rows(samples: pa.Table) -> pa.Table:
+    """Number the rows of each shard anew: those of images that are gone are left out."""
+    shards = ok_samples(samples)["shard"].to_numpy().astype(np.int64)
+    ok = np.asarray(samples["row"].is_valid(), bool)
+    rows = np.zeros(len(samples), np.int32)
+    rows[ok] = np.arange(len(shards)) - np.searchsorted(shards, shards)
+    at = samples.column_names.index("row")
+    return samples.set_column(at, SAMPLES_SCHEMA.field("row"), pa.array(rows, mask=~ok))
 
 
 def _new_folder(out: str | Path) -> Path:
@@ -183,7 +198,8 @@ def _finish(cache: Cache, out: Path, kind: str) -> ExportSummary:
 def _labels_of(cache: Cache, sample_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Group the labels of some images by image."""
     grouped: dict[str, list[dict[str, Any]]] = {}
-    for label in cache.labels.filter(pc.field("sample_id").isin(sample_ids)).to_pylist():
+    wanted = pc.is_in(cache.labels["sample_id"], value_set=pa.array(sample_ids, pa.string()))
+    for label in cache.labels.filter(wanted).to_pylist():
         grouped.setdefault(label.pop("sample_id"), []).append(label)
     return grouped
 

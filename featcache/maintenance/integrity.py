@@ -19,6 +19,7 @@ from featcache.storage.layout import (
     HISTORY,
     LABELS,
     MANIFEST,
+    PLANNED,
     PROMPTS,
     SAMPLES,
     SHARDS,
@@ -28,7 +29,7 @@ from featcache.storage.layout import (
 )
 from featcache.storage.prompts import open_prompts
 from featcache.storage.shard import mismatches, open_shard_of
-from featcache.storage.tables import SAMPLES_SCHEMA, read_table
+from featcache.storage.tables import PLANNED_SCHEMA, SAMPLES_SCHEMA, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -82,8 +83,9 @@ class ByteCounter:
 
 def expected_files(path: Path, manifest: Manifest) -> dict[str, FileEntry | None]:
     """Return what has to be there, with its entry where cache.json has one."""
-    if not manifest.files:
-        return {shard_name(number): None for number in shard_numbers(path)}
+    if not manifest.finished:
+        there = {shard_name(number): None for number in shard_numbers(path)}
+        return there | dict(manifest.files)
     expected: dict[str, FileEntry | None] = {SAMPLES: None, LABELS: None}
     last = max(map(shard_number, manifest.shards()), default=-1)
     for number in range(last + 1):
@@ -134,7 +136,7 @@ def _check_file(
     if not file.is_file():
         yield Damage(file=name, what="missing")
         return
-    if manifest.files and entry is None:
+    if manifest.finished and entry is None:
         yield Damage(file=name, what=f"{MANIFEST} does not describe it")
     problems = []
     size = file.stat().st_size
@@ -159,6 +161,8 @@ def _check_inside(
             read_table(path / name, SAMPLES_SCHEMA)
         elif name == LABELS:
             read_table(path / name, LABELS_SCHEMA)
+        elif name == PLANNED:
+            read_table(path / name, PLANNED_SCHEMA)
         elif name == PROMPTS:
             prompts = open_prompts(path, shapes=manifest.shapes, fingerprint=manifest.fingerprint)
             if read and (rows := prompts.damaged()):

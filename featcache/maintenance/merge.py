@@ -33,6 +33,7 @@ from featcache.storage.fingerprint import differences, require_same
 from featcache.storage.history import append_history
 from featcache.storage.layout import (
     LABELS,
+    PLANNED,
     SAMPLES,
     SHARDS,
     folder_exists,
@@ -42,8 +43,8 @@ from featcache.storage.layout import (
 from featcache.storage.lock import writing
 from featcache.storage.manifest import FileEntry, Manifest, new_identity
 from featcache.storage.prompts import write_prompts
-from featcache.storage.shard import mismatches, open_shard_of
-from featcache.storage.tables import SAMPLES_SCHEMA, read_table
+from featcache.storage.shard import mismatches, open_shard_of, write_empty_shard
+from featcache.storage.tables import SAMPLES_SCHEMA, read_table, without_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,12 +104,16 @@ def merge_caches(
         remove_temporaries(out)
         remove_temporaries(out / SHARDS)
         whole.write(out)
-        entries, linked = {}, 0
-        for done, (number, (folder, entry)) in enumerate(sorted(sources.items()), 1):
-            linked += _take(folder, out, number, entry, whole)
-            entries[number] = entry
+        entries, linked, numbers = {}, 0, range(max(sources, default=-1) + 1)
+        for number in numbers:
+            if number in sources:
+                folder, entry = sources[number]
+                linked += _take(folder, out, number, entry, whole)
+                entries[number] = entry
+            else:  # one part has grown by more shards than another
+                entries[number] = write_empty_shard(out, whole, number)
             if on_progress:
-                on_progress(done, len(sources))
+                on_progress(number + 1, len(numbers))
         prompts: dict[str, Prompt] = {}
         for folder, manifest in zip(folders, manifests, strict=True):
             prompts = stored_prompts(folder, manifest) | prompts  # the first part has the say
@@ -123,7 +128,7 @@ def merge_caches(
             labels=finished.labels,
             prompts=finished.prompts,
             linked=linked,
-            copied=len(entries) - linked,
+            copied=len(sources) - linked,
         )
         append_history(out, whole, "merge", summary)
     return summary
@@ -135,7 +140,7 @@ def _finished_part(folder: Path) -> Manifest:
         raise FeatcacheError(
             f"{folder} is no part of a cache; parts are made with `featcache extract --part I/N`"
         )
-    if not manifest.files:
+    if not manifest.finished:
         raise FeatcacheError(
             f"{folder}: part {manifest.part} has not finished; run its `featcache extract` again"
         )
@@ -190,7 +195,10 @@ def _sources(
                 )
     part = manifests[0].part
     needed = -(-part.images // manifests[0].shard_size) if part else 0
-    if misplaced := sorted(set(range(needed)) ^ sources.keys()):
+    misplaced = sorted(set(range(needed)) - sources.keys())
+    if part and part.listing is None:  # of version 1, which did not grow
+        misplaced = sorted(set(range(needed)) ^ sources.keys())
+    if misplaced:
         raise FeatcacheError(
             f"{needed} shards are needed; missing, or too many: {', '.join(map(str, misplaced))}"
         )
@@ -213,7 +221,7 @@ def _require_one_data_set(folders: Sequence[Path], manifests: Sequence[Manifest]
     """Refuse parts whose images cannot be those of one data set: in two parts, or in none."""
     parts = {m.part.index: folder for folder, m in zip(folders, manifests, strict=True) if m.part}
     samples = {
-        folder: read_table(folder / SAMPLES, SAMPLES_SCHEMA)["sample_id"]
+        folder: without_gone(read_table(folder / SAMPLES, SAMPLES_SCHEMA))["sample_id"]
         for folder in parts.values()
     }
     ids = pa.chunked_array(
@@ -233,6 +241,13 @@ def _require_one_data_set(folders: Sequence[Path], manifests: Sequence[Manifest]
         raise DatasetError(
             f"no part holds the image {unknown[0].as_py()!r}, which has labels: the machines "
             "listed different images; extract all parts from the same data set"
+        )
+    seen = [m.part.listing for m in manifests if m.part and m.part.listing]
+    planned = [m.files[PLANNED].xxh3_128 for m in manifests if PLANNED in m.files]
+    if len({*seen}) > 1 or len({*planned}) > 1:
+        raise DatasetError(
+            f"{', '.join(map(str, folders))} have seen a data set at different times: run their "
+            "`featcache extract` again, all with the data set as it is now"
         )
 
 

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 
 from featcache.datasets import open_dataset
 from featcache.datasets.columns import LABELS_SCHEMA, distinct_labels
-from featcache.datasets.records import ImageRecord
 from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatchError
 from featcache.extraction.backbone import load_backbone_of
 from featcache.extraction.prompts import encode_prompts
@@ -21,6 +20,7 @@ from featcache.storage.layout import (
     HISTORY,
     LABELS,
     MANIFEST,
+    PLANNED,
     PROMPTS,
     SAMPLES,
     shard_name,
@@ -29,9 +29,6 @@ from featcache.storage.layout import (
 from featcache.storage.manifest import Manifest
 from featcache.storage.prompts import open_prompts, write_prompts
 from featcache.storage.shard import (
-    FEATURES,
-    SampleRecord,
-    ShardContent,
     mismatches,
     open_shard_of,
     shard_settings,
@@ -41,13 +38,13 @@ from featcache.storage.tables import (
     SAMPLES_SCHEMA,
     queries_of,
     read_table,
-    samples_table,
     with_measured,
+    without_gone,
     write_table,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from featcache.backbone import Backbone
@@ -161,10 +158,9 @@ def rewrite_shard(folder: Path, manifest: Manifest, number: int) -> FileEntry | 
         return None
     if ids != shard.map("sample_id").tolist() or shard.damaged_rows():
         return None
-    names = [name for name in FEATURES if name in shard.regions]
     return write_shard(
         shard.path,
-        ShardContent(records=records, **{name: shard.map(name) for name in names}),
+        shard.content(),
         index=number,
         fingerprint=shard.fingerprint,
         settings=settings,
@@ -172,55 +168,18 @@ def rewrite_shard(folder: Path, manifest: Manifest, number: int) -> FileEntry | 
     )
 
 
-def old_samples(folder: Path) -> list[SampleRecord] | None:
+def old_table(folder: Path) -> pa.Table | None:
     """Read the old samples table, where it is readable."""
     try:
-        rows = read_table(folder / SAMPLES, SAMPLES_SCHEMA)
+        return read_table(folder / SAMPLES, SAMPLES_SCHEMA)
     except CacheFormatError:
         return None
-    return [SampleRecord(**row) for row in rows.drop_columns(["shard", "row"]).to_pylist()]
-
-
-def planned_images(
-    folder: Path,
-    source: Source,
-    number: int,
-    numbers: Sequence[int],
-    samples: list[SampleRecord] | None,
-) -> Sequence[ImageRecord]:
-    """Return the images of a lost shard: from the old table, its records, or the data set.
-
-    Args:
-        folder: The cache.
-        source: The data set, loaded only where nothing else knows.
-        number: The shard's.
-        numbers: Of all shards, in order; a part has only some.
-        samples: The old samples table, where it was readable.
-    """
-    size = source.manifest.shard_size
-    if samples is not None:
-        start = numbers.index(number) * size
-        return images_of(samples[start : start + size])
-    name = shard_name(number)
-    try:
-        shard = open_shard_of(folder, source.manifest, name)
-        if not mismatches(shard, source.manifest, name, None):
-            return images_of(shard.records())
-    except CacheFormatError:
-        pass  # then the data set knows
-    images = source.dataset(f"{name} is damaged").images()
-    return images[number * size : (number + 1) * size]
-
-
-def images_of(records: Sequence[SampleRecord]) -> list[ImageRecord]:
-    """Return the images that records are of."""
-    return [ImageRecord(record.sample_id, record.path) for record in records]
 
 
 def rewrite_tables(
     folder: Path,
     source: Source,
-    records: Sequence[tuple[int, Sequence[SampleRecord]]],
+    samples: pa.Table,
     damaged: set[str],
     recovered: bool,
 ) -> list[str]:
@@ -229,19 +188,20 @@ def rewrite_tables(
     Args:
         folder: The cache, locked by the caller.
         source: Labels and prompts that are lost.
-        records: Of all shards, in order.
+        samples: The samples table that the shards give.
         damaged: Files that verification named.
         recovered: Whether images that had failed have features now.
 
     Returns:
         Names of the files that were written.
     """
-    samples = samples_table(records)
     tables = {SAMPLES: samples, LABELS: _labels(folder, source, samples, recovered)}
     rewritten = [name for name, table in tables.items() if write_table(folder / name, table)]
     queries = queries_of(tables[LABELS])
     if _rewrite_prompts(folder, source, queries, PROMPTS in damaged):
         rewritten.append(PROMPTS)
+    if PLANNED in damaged:
+        (folder / PLANNED).unlink(missing_ok=True)  # only needed where the part grows
     if read_history(folder)[1]:
         rewrite_history(folder)  # nothing can be made of damaged lines
         rewritten.append(HISTORY)
@@ -257,8 +217,9 @@ def _labels(folder: Path, source: Source, samples: pa.Table, recovered: bool) ->
         readers = source.label_readers(str(error))
         if part:
             return readers[0].labels_table()
+        there = without_gone(samples)
         tables = [
-            with_measured(samples, labels_of(reader, samples), reader.measured_queries)
+            with_measured(samples, labels_of(reader, there), reader.measured_queries)
             for reader in readers
         ]
         return distinct_labels(pa.concat_tables(tables), f"the labels of {folder}")

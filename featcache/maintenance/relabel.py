@@ -20,6 +20,7 @@ from featcache.storage.tables import (
     queries_of,
     read_table,
     with_measured,
+    without_gone,
     write_table,
 )
 
@@ -57,7 +58,7 @@ def relabel(
     labels, images = dataset.labels_table(), dataset.images_table()
     with writing(folder):
         manifest = Manifest.read(folder)
-        samples = read_table(folder / SAMPLES, SAMPLES_SCHEMA)
+        samples = without_gone(read_table(folder / SAMPLES, SAMPLES_SCHEMA))
         known = _of_samples(labels, images, samples)
         left_out = labels.num_rows - known.num_rows
         if labels.num_rows and not known.num_rows:

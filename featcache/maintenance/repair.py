@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from featcache.datasets.base import safe_relative
 from featcache.errors import (
     CacheFormatError,
@@ -24,9 +26,10 @@ from featcache.errors import (
     FeatcacheError,
     ImageError,
 )
-from featcache.extraction.finish import complete, read_records
+from featcache.extraction.finish import complete, described, read_samples
 from featcache.extraction.pipeline import make_shards
 from featcache.images.preprocess import Preprocessing, read_image
+from featcache.maintenance.held import Held, what_shards_held
 from featcache.maintenance.integrity import (
     ByteCounter,
     Damage,
@@ -37,9 +40,7 @@ from featcache.maintenance.integrity import (
 )
 from featcache.maintenance.recovery import (
     Source,
-    images_of,
-    old_samples,
-    planned_images,
+    old_table,
     recover_manifest,
     rewrite_shard,
     rewrite_tables,
@@ -49,14 +50,14 @@ from featcache.storage.history import append_history
 from featcache.storage.layout import MANIFEST, SAMPLES, SHARDS, shard_name, shard_number
 from featcache.storage.lock import writing
 from featcache.storage.manifest import FileEntry, Manifest
-from featcache.storage.shard import open_shard_of
+from featcache.storage.shard import open_shard_of, write_empty_shard
+from featcache.storage.tables import GONE, records_of, without_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
-    from featcache.datasets.records import ImageRecord
     from featcache.storage.shard import SampleRecord
 
 
@@ -175,10 +176,14 @@ class _Repair:
         expected = expected_files(self.path, self.manifest)
         damages += self._verify(expected)
         damaged = {damage.file for damage in damages}
-        samples = None if SAMPLES in damaged else old_samples(self.path)
-        if MANIFEST in damaged and samples:  # it may know of shards that are lost, too
-            last = -(-len(samples) // self.manifest.shard_size)
-            lost = {shard_name(n) for n in range(last)} - expected.keys()
+        # Where the run was killed while it replaced the table, the shards know more than it does.
+        stale = self.manifest.files and not self.manifest.finished
+        table = None if SAMPLES in damaged or stale else old_table(self.path)
+        if MANIFEST in damaged and table is not None:  # it may know of shards that are lost, too
+            last = -(-len(table) // self.manifest.shard_size) - 1
+            if not table["shard"].null_count and len(table):
+                last = pc.max(table["shard"]).as_py()
+            lost = {shard_name(n) for n in range(last + 1)} - expected.keys()
             expected |= dict.fromkeys(lost)
             damaged |= lost
         numbers = sorted(shard_number(n) for n in expected if n.startswith(f"{SHARDS}/"))
@@ -195,26 +200,20 @@ class _Repair:
                 entry = FileEntry.of(shard.path, rows=shard.num_rows)
             if entry:
                 entries[number] = entry
-        records = dict(read_records(self.path, self.manifest, sorted(entries)))
-        before = {record.sample_id: record for chunk in records.values() for record in chunk}
-        before = {record.sample_id: record for record in samples or ()} | before
-        chunks = {
-            n: planned_images(self.path, self.source, n, numbers, samples)
-            for n in numbers
-            if n not in entries
-        }
-        chunks |= {n: images_of(chunk) for n, chunk in records.items() if self._readable_now(chunk)}
-
-        remade = self._remake(chunks, before)
+        held = what_shards_held(self.path, self.source, numbers, table)
+        lines = [line for n in sorted(held.lines) for line in held.lines[n]]
+        before = {line.sample_id: line for line in lines if line.status != GONE}
+        to_make = [
+            n for n in sorted(held.lines) if n not in entries or self._readable_now(held.lines[n])
+        ]
+        remade = self._remake(held, to_make, before)
         entries |= remade
-        records |= dict(read_records(self.path, self.manifest, remade))
-        now = [record for number in sorted(records) for record in records[number]]
+        samples = read_samples(self.path, self.manifest, sorted(entries))
+        now = records_of(without_gone(samples))
         recovered = [r for r in now if r.ok and not before.get(r.sample_id, r).ok]
-        self.rewritten += rewrite_tables(
-            self.path, self.source, sorted(records.items()), damaged, bool(recovered)
-        )
-        if remade or self.rewritten or damaged:
-            complete(self.path, self.manifest, {shard_name(n): entries[n] for n in sorted(entries)})
+        self.rewritten += rewrite_tables(self.path, self.source, samples, damaged, bool(recovered))
+        if remade or self.rewritten or damaged or not self.manifest.finished:
+            complete(self.path, self.manifest, described(entries, samples))
         self._check_result([*map(shard_name, remade), *self.rewritten])
         original = self.manifest.files
         names = {shard_name(number): entry for number, entry in remade.items()}
@@ -245,7 +244,7 @@ class _Repair:
         root = self.source.dataset().root
         preprocessing = Preprocessing.from_dict(self.manifest.fingerprint.preprocessing)
         for record in records:
-            if not record.ok:
+            if record.status == "failed":
                 try:
                     read_image(safe_relative(root, record.path), preprocessing)
                 except (ImageError, DatasetError):
@@ -254,21 +253,26 @@ class _Repair:
         return False
 
     def _remake(
-        self, chunks: Mapping[int, Sequence[ImageRecord]], before: Mapping[str, SampleRecord]
+        self, held: Held, numbers: Sequence[int], before: Mapping[str, SampleRecord]
     ) -> dict[int, FileEntry]:
         """Take the images of some shards through the backbone again."""
+        remade = {
+            n: write_empty_shard(self.path, self.manifest, n, held.changes.get(n, ()))
+            for n in numbers
+            if not held.lines[n]
+        }
+        chunks = {n: held.images(n) for n in numbers if held.lines[n]}
         if not chunks:
-            return {}
+            return remade
         names = ", ".join(shard_name(number) for number in sorted(chunks))
         dataset = self.source.dataset(f"{names} must be made again from the images")
-        remade: dict[int, FileEntry] = {}
         total, done = sum(map(len, chunks.values())), 0
 
         def check(record: SampleRecord) -> None:
             nonlocal done
             done += 1
             self._report("extract", done, total)
-            old = before.get(record.sample_id)
+            old = before.get(record.sample_id) if record.path else None  # none: it was gone
             if old and old.ok and old.sha256 != record.sha256 and not self.accept_changed:
                 raise DatasetError(
                     f"{dataset.root / record.path}: {record.error or 'the file has changed'}; it "
@@ -284,6 +288,7 @@ class _Repair:
             manifest=self.manifest,
             batch_size=self.manifest.provenance["batch_size"],
             workers=self.workers,
+            changes={number: held.changes.get(number, ()) for number in chunks},
             on_image=check,
             on_shard=remade.__setitem__,
         )

@@ -29,11 +29,12 @@ from featcache.maintenance.integrity import (
     check_history,
     expected_files,
 )
-from featcache.maintenance.recovery import old_samples, recover_manifest
+from featcache.maintenance.recovery import old_table, recover_manifest
 from featcache.storage.durable import is_temporary
-from featcache.storage.layout import HISTORY, LOCK, MANIFEST
+from featcache.storage.layout import HISTORY, LOCK, MANIFEST, PLANNED
 from featcache.storage.lock import reading
 from featcache.storage.manifest import Manifest
+from featcache.storage.tables import ok_samples, records_of, without_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,8 +132,8 @@ def verify_cache(
             manifest = recover_manifest(path)
         entries = expected_files(path, manifest)
         # What is wrong with the table is told with the other files.
-        samples = old_samples(path) if root or dataset else None
-        images = [record for record in samples or () if record.ok]
+        table = old_table(path) if root or dataset else None
+        images = [] if table is None else records_of(ok_samples(table))
         to_read = bytes_to_read(entries, quick=quick)
         to_read += 0 if quick else sum(record.bytes or 0 for record in images)
 
@@ -146,18 +147,18 @@ def verify_cache(
         changed: list[str] = []
         missing: list[str] = []
         new: list[str] = []
-        if samples is not None:
+        if table is not None:
             dataset = dataset or open_dataset(
                 manifest.dataset["name"], Path(root or ""), **manifest.dataset["options"]
             )
             changed, missing = _check_images(dataset.root, images, quick, counter)
-            there = {record.sample_id for record in samples}
+            there = set(without_gone(table)["sample_id"].to_pylist())
             new = [i.path for i in dataset.images() if i.sample_id not in there]
-        known = {*entries, *_OWN}
+        known = {*entries, *_OWN, *([PLANNED] if manifest.part and not manifest.finished else [])}
         extra = [name for name in _walk(path) if name not in known]
     return VerifyReport(
         path=str(path),
-        finished=bool(manifest.files),
+        finished=manifest.finished,
         quick=quick,
         files=len(entries),
         bytes=counter.done,

@@ -4,7 +4,8 @@
     tokens = cache.tokens([3, 1, 2], view="hflip")        # float16 [3, P, C]
     prompt = cache.prompt("sort images by the number of cats.")
 
-Rows are numbered 0 ... len(cache)-1 in the order of the data set, failed images left out.
+Rows are numbered 0 ... len(cache)-1 in the order of the shards, images that failed or are gone left
+out: the order of the data set, and images that came since at the end.
 
 A cache may be read from many threads, inherited by forked processes (the mappings are shared, and
 nobody is forked while a shard is being opened), and pickled to others (what crosses is its path).
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featcache.datasets.columns import LABELS_SCHEMA
-from featcache.errors import CacheFormatError
+from featcache.errors import CacheFormatError, TokensNotStoredError
 from featcache.reading.features import Features
 from featcache.reading.mapping import aligned_empty
 from featcache.storage.durable import file_digest
@@ -35,6 +36,7 @@ from featcache.storage.tables import (
     content_digest,
     ok_samples,
     read_table,
+    without_gone,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Cache:
         self._features = Features(path, manifest, verify_rows=verify_rows)
         self._view_numbers = {name: number for number, name in enumerate(self.views)}
         self._quantized = self.fingerprint.dtype == "int8"
+        self._length = sum(entry.num_live for entry in manifest.shards().values())
         self._tokens_shape = (self.shapes.num_tokens, self.shapes.token_dim)
         self._tokens_dtype = np.dtype("float16" if self._quantized else self.fingerprint.dtype)
 
@@ -89,7 +92,7 @@ class Cache:
 
     def __len__(self) -> int:
         """Return the number of images with features."""
-        return len(self._features)
+        return self._length
 
     def __repr__(self) -> str:
         """Say what it is."""
@@ -132,8 +135,8 @@ class Cache:
 
     @cached_property
     def samples(self) -> pa.Table:
-        """samples.parquet, failed images included."""
-        return self._table(SAMPLES, SAMPLES_SCHEMA)
+        """samples.parquet, failed images included, without those that are gone."""
+        return without_gone(self._table(SAMPLES, SAMPLES_SCHEMA))
 
     @cached_property
     def sample_ids(self) -> pa.Array[Any]:
@@ -145,6 +148,25 @@ class Cache:
                 f"{len(self)}; run `featcache repair`"
             )
         return ids
+
+    @cached_property
+    def _stored_rows(self) -> NDArray[np.int64] | None:
+        """Number of each row among all that the shards hold; None where readers see all."""
+        if not self.manifest.grown:
+            return None
+        images = ok_samples(self.samples)
+        shards, rows = (np.asarray(images[name], np.int64) for name in ("shard", "row"))
+        counts, starts = self._features.counts, self._features.starts
+        last = len(counts) - 1
+        stored: NDArray[np.int64] = starts[shards.clip(0, last)] + rows
+        inside = (shards >= 0) & (shards <= last) & (rows >= 0)
+        inside &= rows < counts[shards.clip(0, last)]
+        if len(images) != len(self) or not inside.all() or (np.diff(stored) <= 0).any():
+            raise CacheFormatError(
+                f"{self.path / SAMPLES}: its rows are not those of the shards; "
+                "run `featcache repair`"
+            )
+        return stored
 
     @cached_property
     def state(self) -> str:
@@ -232,7 +254,13 @@ class Cache:
         Raises:
             IndexError: A row or a view is not in the cache.
             CacheFormatError: A shard is missing, damaged or not of this cache.
+            TokensNotStoredError: The cache holds no tokens.
         """
+        if not self.shapes.num_tokens:
+            raise TokensNotStoredError(
+                f"{self.path} holds pooled embeddings alone; extract again with tokens, into "
+                "another folder, for what needs them"
+            )
         rows, view = self._address(rows, view)
         shape = (len(rows), *self._tokens_shape)
         if out is None:
@@ -266,6 +294,12 @@ class Cache:
         if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
             raise IndexError(f"rows must be integers [n], not {numbers.dtype} of {numbers.shape}")
         numbers = numbers.astype(np.int64)
+        if (stored := self._stored_rows) is not None:  # else `Features` checks them
+            if (outside := (numbers < 0) | (numbers >= len(self))).any():
+                raise IndexError(
+                    f"row {numbers[outside][0]} is not in {self.path}, which has {len(self)} rows"
+                )
+            numbers = stored[numbers]
         if isinstance(view, str):
             if view not in self._view_numbers:
                 raise IndexError(f"{self.path} has no view {view!r}; it has {self.views}")

@@ -44,6 +44,8 @@ class Features:
     Attributes:
         spaces: For each kind of features its array: tokens [slots, P, C] as they are stored,
             pooled float32 [slots, E] and, with int8 tokens, scales float32 [slots, P].
+        counts: int64 [shards], rows of each.
+        starts: int64 [shards + 1], rows before each.
         shards: The shards that were touched, by number.
         verified: bool [rows], which rows were compared with their digests; empty where none is.
 
@@ -68,18 +70,19 @@ class Features:
         self._path = path
         self._manifest = manifest
         self._verify_rows = verify_rows
-        counts = [entry.rows or 0 for entry in entries.values()]
-        self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # [shards + 1]
+        self.counts = np.array([entry.rows or 0 for entry in entries.values()], np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self.counts)])  # [shards + 1]
         self._views = views = len(manifest.fingerprint.views)
         shapes, dtype = manifest.shapes, manifest.fingerprint.dtype
         kinds: dict[str, tuple[tuple[int, ...], str]] = {
-            "tokens": ((shapes.num_tokens, shapes.token_dim), dtype),
-            "pooled": ((shapes.pooled_dim,), "float32"),
+            "pooled": ((shapes.pooled_dim,), "float32")
         }
-        if dtype == "int8":
-            kinds["scales"] = ((shapes.num_tokens,), "float32")
+        if shapes.num_tokens:
+            kinds["tokens"] = ((shapes.num_tokens, shapes.token_dim), dtype)
+            if dtype == "int8":
+                kinds["scales"] = ((shapes.num_tokens,), "float32")
         self.spaces = {
-            name: RowSpace([count * views for count in counts], shape, dtype)
+            name: RowSpace((self.counts * views).tolist(), shape, dtype)
             for name, (shape, dtype) in kinds.items()
         }
         # Slot of each view and row, so that a batch is found by a single look-up; 0, where no row
@@ -92,7 +95,7 @@ class Features:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return int(self._starts[-1])
+        return int(self.starts[-1])
 
     def take(
         self, name: str, slots: NDArray[np.int64], out: NDArray[Any] | None = None
@@ -160,13 +163,13 @@ class Features:
     ) -> NDArray[np.int64]:
         """Compute slots int64 [n]; checks and maps the shards that were not touched before."""
         space = self.spaces[name]
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        shards = np.searchsorted(self.starts, rows, side="right") - 1
         with _OPENING:
             for number in np.unique(shards).tolist():
                 if space.starts[number] < 0:
                     index = self.shard(number)
                     space.place(number, index.path, index.regions[name])
-        places = (rows - self._starts[shards]) * self._views + views
+        places = (rows - self.starts[shards]) * self._views + views
         slots: NDArray[np.int64] = space.starts[shards] + places
         return slots
 
@@ -174,9 +177,9 @@ class Features:
         """Compare rows that were not read before with their digests."""
         new = rows[~self.verified[rows]]
         found = [(self.spaces[n], self._place(n, new, 0)) for n in FEATURES if n in self.spaces]
-        shards = np.searchsorted(self._starts, new, side="right") - 1
+        shards = np.searchsorted(self.starts, new, side="right") - 1
         for n, (row, number) in enumerate(zip(new.tolist(), shards.tolist(), strict=True)):
-            local = row - int(self._starts[number])
+            local = row - int(self.starts[number])
             ids, digests = self._stored_digests(number)
             features = [space.array[slots[n] : slots[n] + self._views] for space, slots in found]
             digest = row_digest(ids[local : local + 1], *features)

@@ -11,7 +11,7 @@ history.jsonl      one line per run that wrote to the cache: when, where, how lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ MANIFEST = "cache.json"
 SAMPLES = "samples.parquet"
 LABELS = "labels.parquet"
 PROMPTS = "prompts.h5"
+PLANNED = "planned.parquet"  # in a part alone
 HISTORY = "history.jsonl"
 LOCK = ".lock"
 SHARDS = "shards"
@@ -40,8 +41,8 @@ class Shapes:
     """Shapes of one image's and one prompt's features.
 
     Attributes:
-        num_tokens: P, patch tokens per view.
-        token_dim: C, channels of a patch token.
+        num_tokens: P, patch tokens per view; 0 in a cache without them.
+        token_dim: C, channels of a patch token; 0 in a cache without them.
         pooled_dim: E, size of a pooled embedding.
         context_length: T, tokens of a prompt.
         text_dim: D, channels of a prompt token.
@@ -55,8 +56,10 @@ class Shapes:
 
     def __post_init__(self) -> None:
         """Refuse what is no size."""
+        tokenless = self.num_tokens == 0 and self.token_dim == 0
         for name, size in self.to_dict().items():
-            if type(size) is not int or not 1 <= size < 1 << 31:
+            least = 0 if tokenless and name in ("num_tokens", "token_dim") else 1
+            if type(size) is not int or not least <= size < 1 << 31:
                 raise ValueError(f"{name} must be a positive integer, not {size!r}")
 
     def to_dict(self) -> dict[str, int]:
@@ -68,6 +71,10 @@ class Shapes:
             "context_length": self.context_length,
             "text_dim": self.text_dim,
         }
+
+    def without_tokens(self) -> Shapes:
+        """Return the shapes of a cache that keeps pooled embeddings alone."""
+        return replace(self, num_tokens=0, token_dim=0)
 
     @classmethod
     def of(cls, source: Any) -> Shapes:

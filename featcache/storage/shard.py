@@ -1,11 +1,12 @@
 """One shard: an HDF5 file with the features of consecutive images of a data set.
 
-    tokens     [N, V, P, C]  float16, float32 or int8   contiguous
+    tokens     [N, V, P, C]  float16, float32 or int8   not in a cache without tokens
     scales     [N, V, P]     float32                    only with int8: one per token
     pooled     [N, V, E]     float32
     sample_id  [N]           fixed-length UTF-8 bytes
     digests    [N, 16]       uint8: XXH3-128 of a row's id, tokens, scales and pooled bytes
-    records    [K]           uint8: JSON lines: {"settings": ...}, then one per planned image
+    records    [K]           uint8: JSON lines: {"settings": ...}, what became of images in
+                             earlier shards (``changes.py``), then one line per planned image
 
 Every data set is contiguous and unfiltered, so a reader may map its byte range. The root's
 attributes are ``schema_version``, ``fingerprint``, ``index`` and ``records_digest``. A shard is
@@ -18,19 +19,21 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
 
 from featcache.errors import CacheFormatError
+from featcache.storage.changes import Change
 from featcache.storage.fingerprint import canonical_json
 from featcache.storage.hdf5 import Pending, Region, read_regions, unexpected, write_arrays
 from featcache.storage.layout import READABLE_VERSIONS, SCHEMA_VERSION, shard_name
 from featcache.storage.manifest import FileEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -77,15 +80,17 @@ class ShardContent:
 
     Attributes:
         records: One per planned image, in data set order.
-        tokens: [N, V, P, C], rows in the order of the records that are ``ok``.
-        pooled: float32 [N, V, E].
+        pooled: float32 [N, V, E], rows in the order of the records that are ``ok``.
+        tokens: [N, V, P, C]; None in a cache without tokens.
         scales: float32 [N, V, P] with int8 tokens, else None.
+        changes: What became of images in earlier shards.
     """
 
     records: Sequence[SampleRecord]
-    tokens: NDArray[Any]
     pooled: NDArray[np.float32]
+    tokens: NDArray[Any] | None = None
     scales: NDArray[np.float32] | None = None
+    changes: Sequence[Change] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,22 +110,31 @@ class ShardIndex:
         return self.regions[name].map(self.path)
 
     def records(self) -> list[SampleRecord]:
-        """Read the records; raises CacheFormatError where they are damaged."""
-        try:
-            return [
-                SampleRecord(**{key: value for key, value in line.items() if key in FIELDS})
-                for line in self._lines()
-                if "settings" not in line
-            ]
-        except (TypeError, AttributeError) as error:
-            raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
+        """Read the records of images; raises CacheFormatError where they are damaged."""
+        return [line for line in self._facts() if isinstance(line, SampleRecord)]
+
+    def changes(self) -> list[Change]:
+        """Read what became of images in earlier shards; raises CacheFormatError likewise."""
+        # They stand before the images, so that no other line has to be parsed.
+        before = takewhile(lambda line: not isinstance(line, SampleRecord), self._facts())
+        return [line for line in before if isinstance(line, Change)]
+
+    def _facts(self) -> Iterator[SampleRecord | Change]:
+        """Read every line but the settings."""
+        for line in self._lines():
+            try:
+                if "settings" not in line:
+                    facts = {key: value for key, value in line.items() if key in FIELDS}
+                    yield Change.from_line(line) or SampleRecord(**facts)
+            except (TypeError, ValueError, AttributeError) as error:
+                raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
 
     def settings(self) -> dict[str, Any] | None:
         """Read the settings of the cache that the shard was made for; None where it has none."""
         first = next(iter(self._lines()), {})
         return first.get("settings")
 
-    def _lines(self) -> list[dict[str, Any]]:
+    def _lines(self) -> Iterator[dict[str, Any]]:
         content = self.map("records").tobytes()
         found = xxhash.xxh3_128_hexdigest(content)
         if found != self.records_digest:
@@ -128,10 +142,16 @@ class ShardIndex:
                 f"{self.path}: the records' digest is {found}, stored {self.records_digest}; "
                 "the file is damaged: run `featcache verify`, then `featcache repair`"
             )
-        try:
-            return [json.loads(line) for line in content.splitlines()]  # bytes: at \\n alone
-        except ValueError as error:
-            raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
+        for line in content.splitlines():  # bytes: at \\n alone
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
+
+    def content(self) -> ShardContent:
+        """Return what the shard was written from; features stay mapped, not read."""
+        arrays: dict[str, Any] = {name: self.map(name) for name in FEATURES if name in self.regions}
+        return ShardContent(records=self.records(), changes=self.changes(), **arrays)
 
     def damaged_rows(self) -> list[int]:
         """Compare every row with its stored digest; returns the rows that differ."""
@@ -188,14 +208,14 @@ def write_shard(
     ids = np.array([r.sample_id.encode() for r in content.records if r.ok], dtype=np.bytes_)
     if not len(ids):
         ids = np.empty(0, "S1")
-    arrays: dict[str, NDArray[Any]] = {"tokens": content.tokens, "pooled": content.pooled}
-    if content.scales is not None:
-        arrays["scales"] = content.scales
+    given = {"tokens": content.tokens, "pooled": content.pooled, "scales": content.scales}
+    arrays = {name: array for name, array in given.items() if array is not None}
     for name, array in arrays.items():
         if len(array) != len(ids):
             raise ValueError(f"shard {index}: {len(array)} rows of {name}, {len(ids)} ids")
     ordered = [arrays[name] for name in FEATURES if name in arrays]
     lines: list[Any] = [{"settings": settings}] if settings else []
+    lines += [change.to_line() for change in content.changes]
     lines += [{name: getattr(record, name) for name in FIELDS} for record in content.records]
     records = "".join(canonical_json(line) + "\n" for line in lines).encode()
     with ThreadPoolExecutor(1, "digests") as pool:  # hashed while the features are written
@@ -222,6 +242,30 @@ def write_shard(
     return FileEntry(bytes=size, xxh3_128=digest, rows=len(ids))
 
 
+def write_empty_shard(
+    folder: Path, manifest: Manifest, number: int, changes: Sequence[Change] = ()
+) -> FileEntry:
+    """Write a shard without images: for what it says of others, or as numbers have no gap."""
+    shapes, views = manifest.shapes, len(manifest.fingerprint.views)
+    dtype = manifest.fingerprint.dtype
+    tokens = np.empty((0, views, shapes.num_tokens, shapes.token_dim), dtype)
+    quantized = shapes.num_tokens and dtype == "int8"
+    return write_shard(
+        folder / shard_name(number),
+        ShardContent(
+            records=(),
+            pooled=np.empty((0, views, shapes.pooled_dim), np.float32),
+            tokens=tokens if shapes.num_tokens else None,
+            scales=np.empty(tokens.shape[:3], np.float32) if quantized else None,
+            changes=changes,
+        ),
+        index=number,
+        fingerprint=manifest.fingerprint.digest,
+        settings=manifest.settings(),
+        schema_version=manifest.schema_version,
+    )
+
+
 def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> ShardIndex:
     """Check a shard's structure against what the cache says, before any data is touched.
 
@@ -229,12 +273,13 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
         CacheFormatError: With the file, what was found and what was expected.
     """
     expected: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
-        "tokens": (np.dtype(dtype), (num_views, shapes.num_tokens, shapes.token_dim)),
         "pooled": (np.dtype("float32"), (num_views, shapes.pooled_dim)),
         "digests": (np.dtype("uint8"), (DIGEST_BYTES,)),
     }
-    if dtype == "int8":
-        expected["scales"] = (np.dtype("float32"), (num_views, shapes.num_tokens))
+    if shapes.num_tokens:
+        expected["tokens"] = (np.dtype(dtype), (num_views, shapes.num_tokens, shapes.token_dim))
+        if dtype == "int8":
+            expected["scales"] = (np.dtype("float32"), (num_views, shapes.num_tokens))
     expected["sample_id"] = (np.dtype("S"), ())
     expected["records"] = (np.dtype("uint8"), ())
     regions, attributes = read_regions(path, expected, ATTRIBUTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from featcache.datasets.paths import UNSAFE
 from featcache.errors import CacheFormatError
 from featcache.storage.durable import write_bytes
 from featcache.storage.fingerprint import digest
+from featcache.storage.shard import SampleRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from featcache.storage.shard import SampleRecord
+    from featcache.storage.changes import Change
 
 _SAMPLES: list[pa.Field[Any]] = [
     pa.field("sample_id", pa.string(), nullable=False),
@@ -39,23 +41,75 @@ _SAMPLES: list[pa.Field[Any]] = [
 ]
 
 SAMPLES_SCHEMA = pa.schema(_SAMPLES)
+PLANNED_SCHEMA = pa.schema([pa.field("sample_id", pa.string(), nullable=False)])
+GONE = "gone"  # the status of an image that the data set no longer has
 
 
-def samples_table(shards: Iterable[tuple[int, Sequence[SampleRecord]]]) -> pa.Table:
-    """Build the samples table from the records of the shards, in order."""
-    columns: dict[str, list[object]] = {field.name: [] for field in SAMPLES_SCHEMA}
+def samples_table(
+    shards: Iterable[tuple[int, Sequence[SampleRecord]]], changes: Iterable[Change] = ()
+) -> pa.Table:
+    """Build the samples table: a row for each image line of the shards, in order.
+
+    Args:
+        shards: Numbers and records of the shards.
+        changes: What later shards say of images in earlier ones, in order; the last one about an
+            image holds. An image that is gone keeps its row in the table, with the status `GONE`.
+
+    Raises:
+        CacheFormatError: A change is of an image that no shard holds.
+    """
+    batches = []
     for shard, records in shards:
-        row = 0
-        for record in records:
-            for name in columns:
-                if name == "shard":
-                    columns[name].append(shard if record.ok else None)
-                elif name == "row":
-                    columns[name].append(row if record.ok else None)
-                else:
-                    columns[name].append(getattr(record, name))
-            row += record.ok
-    return pa.table(columns, schema=SAMPLES_SCHEMA)
+        columns: dict[str, list[object]] = {
+            name: [getattr(record, name) for record in records]
+            for name in SAMPLES_SCHEMA.names
+            if name not in ("shard", "row")
+        }
+        counted = count()
+        columns["shard"] = [shard] * len(records)
+        columns["row"] = [next(counted) if record.ok else None for record in records]
+        batches.append(pa.RecordBatch.from_pydict(columns, schema=SAMPLES_SCHEMA))
+    return changed(pa.Table.from_batches(batches, SAMPLES_SCHEMA).combine_chunks(), changes)
+
+
+def changed(samples: pa.Table, changes: Iterable[Change]) -> pa.Table:
+    """Let changes take effect on a samples table; errors as in `samples_table`."""
+    numbers = np.asarray(samples["shard"], np.int64)
+    last: dict[int, Change] = {}
+    for change in changes:
+        start, end = np.searchsorted(numbers, [change.shard, change.shard + 1]).tolist()
+        if start + change.image >= end:
+            raise CacheFormatError(
+                f"a shard tells of image {change.image} of shard {change.shard}, which has "
+                f"{end - start} images; run `featcache repair`"
+            )
+        last[start + change.image] = change
+    gone = {row: GONE for row, change in last.items() if change.gone}
+    moved = {row: change for row, change in last.items() if not change.gone}
+    for name, values in (
+        ("status", gone),
+        ("sample_id", {row: change.sample_id for row, change in moved.items()}),
+        ("path", {row: change.path for row, change in moved.items()}),
+    ):
+        if values:
+            mask = np.zeros(len(samples), bool)
+            mask[list(values)] = True
+            new = pa.array([values[row] for row in sorted(values)], pa.string())
+            column: Any = samples[name]
+            column = pc.replace_with_mask(column.combine_chunks(), pa.array(mask), new)
+            field = SAMPLES_SCHEMA.field(name)
+            samples = samples.set_column(SAMPLES_SCHEMA.names.index(name), field, column)
+    return samples
+
+
+def records_of(samples: pa.Table) -> list[SampleRecord]:
+    """Return the rows of a samples table as records."""
+    return [SampleRecord(**row) for row in samples.drop_columns(["shard", "row"]).to_pylist()]
+
+
+def without_gone(samples: pa.Table) -> pa.Table:
+    """Return the rows of images that are there, those that failed included."""
+    return samples.filter(pc.field("status") != GONE)
 
 
 def measured_labels(samples: pa.Table, labels: pa.Table, queries: Mapping[str, str]) -> pa.Table:

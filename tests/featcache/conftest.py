@@ -141,3 +141,41 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         return files
 
     return read
+
+
+@pytest.fixture(scope="session")
+def grown(
+    tmp_path_factory: pytest.TempPathFactory,
+    image_folder: Path,
+    make_small_cache: Callable[..., Path],
+) -> tuple[Path, Path]:
+    """A cache that has followed its folder, and the folder as it is now; never write to them.
+
+    Two rounds: images came, went, were renamed and edited. Shards 0 to 3 are of the first
+    extraction; shards 4 and 5 are of the first round, shard 6 of the second has no row.
+    """
+    from featcache.datasets import open_dataset
+
+    root = tmp_path_factory.mktemp("grown")
+    cache, photos = root / "cache", root / "photos"
+    shutil.copytree(image_folder, photos)
+    make_small_cache(cache, dataset=open_dataset("folder", photos))
+    generator = np.random.default_rng(7)
+    for name in ("a_1.png", "a_2.png", "a_3.png", "image_05.png"):
+        Image.fromarray(generator.integers(0, 256, (9, 9, 3), np.uint8)).save(photos / name)
+    (photos / "image_01.png").unlink()
+    (photos / "image_03.png").rename(photos / "b.png")
+    make_small_cache(cache, dataset=open_dataset("folder", photos))
+    (photos / "b.png").rename(photos / "c.png")
+    (photos / "a_2.png").unlink()
+    make_small_cache(cache, dataset=open_dataset("folder", photos))
+    return cache, photos
+
+
+@pytest.fixture
+def grown_copy(tmp_path: Path, grown: tuple[Path, Path]) -> tuple[Path, Path]:
+    """A copy of ``grown`` for one test to change."""
+    cache, photos = tmp_path / "cache", tmp_path / "photos"
+    shutil.copytree(grown[0], cache)
+    shutil.copytree(grown[1], photos)
+    return cache, photos

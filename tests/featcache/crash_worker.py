@@ -1,10 +1,11 @@
-"""A process with torch and the tiny backbone loaded; it forks extractions that get killed.
+"""A process with torch and the tiny backbone loaded; it forks writers that get killed.
 
-    python crash_worker.py CONFIG IMAGES
+    python crash_worker.py CONFIG
 
-Each line of standard input is ``{"out": folder, "at": k | null, "after": seconds | null}``: extract
-into the folder, with SIGKILL in the middle of the k-th call that changes the disk, or after some
-time. Each line of standard output is ``{"status": exit status, "calls": number or null}``.
+Each line of standard input is ``{"out": folder, "images": folder | null, "at": k | null, "after":
+seconds | null}``: extract the images into a cache, or compact it where there are none, with SIGKILL
+in the middle of the k-th call that changes the disk, or after some time. Each line of standard
+output is ``{"status": exit status, "calls": number or null}``.
 """
 
 import contextlib
@@ -18,11 +19,15 @@ from itertools import count
 CHANGES = ("write", "fsync", "replace", "unlink", "mkdir")
 
 
-def extract_into(out: str, images: str, backbone: object) -> None:
+def write(out: str, images: str | None, backbone: object) -> None:
     from featcache.datasets import open_dataset
     from featcache.extraction.extract import extract
     from featcache.extraction.plan import ExtractConfig
+    from featcache.maintenance.compact import compact_cache
 
+    if images is None:
+        compact_cache(out)
+        return
     config = ExtractConfig(views=("original", "hflip"), batch_size=2, workers=1, shard_size=3)
     extract(open_dataset("table", images), out, backbone, config)
 
@@ -49,21 +54,22 @@ def kill_at(number: int | None) -> count:
 def main() -> None:
     from featcache.backbone import BackboneSpec, load_backbone
 
-    config, images = sys.argv[1:]
+    (config,) = sys.argv[1:]
     backbone = load_backbone(BackboneSpec(model_config=config, pretrained="seed:0"))
-    import featcache.extraction.extract  # noqa: F401  so that the children need not
+    import featcache.extraction.extract
+    import featcache.maintenance.compact  # noqa: F401  so that the children need not
 
     for line in sys.stdin:
         order = json.loads(line)
-        read, write = os.pipe()
+        read, answer_to = os.pipe()
         child = os.fork()
         if child == 0:
             calls = kill_at(order["at"])
-            extract_into(order["out"], images, backbone)
-            with contextlib.suppress(BrokenPipeError), os.fdopen(write, "w") as stream:
+            write(order["out"], order["images"], backbone)
+            with contextlib.suppress(BrokenPipeError), os.fdopen(answer_to, "w") as stream:
                 stream.write(str(next(calls)))
             os._exit(0)
-        os.close(write)
+        os.close(answer_to)
         if order["after"] is not None:
             time.sleep(order["after"])
             with contextlib.suppress(ProcessLookupError):

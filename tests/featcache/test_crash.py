@@ -1,17 +1,24 @@
-"""SIGKILL and power loss at any point: what is left resumes to the bytes of an unbroken run."""
+"""SIGKILL and power loss at any point: what is left resumes to the bytes of an unbroken run.
+
+Of a first extraction, of a cache that follows its folder, and of one that is compacted.
+"""
 
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from featcache.datasets import open_dataset
+from featcache.errors import CacheNotFoundError
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
+from featcache.maintenance.compact import compact_cache
 from featcache.maintenance.verify import verify_cache
 from featcache.reading.cache import Cache
 from featcache.storage import durable
@@ -22,18 +29,22 @@ KILLED = -9
 
 
 class Worker:
-    def __init__(self, config: Path, images: Path) -> None:
+    def __init__(self, config: Path) -> None:
         script = Path(__file__).with_name("crash_worker.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(script), str(config), str(images)],
+            [sys.executable, str(script), str(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    def extract(self, out: Path, at: int | None = None, after: float | None = None) -> dict:
-        print(json.dumps({"out": str(out), "at": at, "after": after}), file=self.process.stdin)
+    def write(
+        self, out: Path, images: Path | None, at: int | None = None, after: float | None = None
+    ) -> dict:
+        """Extract images into a cache, or compact it where there are none."""
+        where = {"out": str(out), "images": images and str(images)}
+        print(json.dumps({**where, "at": at, "after": after}), file=self.process.stdin)
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
@@ -44,35 +55,48 @@ class Worker:
 
 
 @pytest.fixture(scope="module")
-def worker(tiny_config, image_folder):
-    worker = Worker(tiny_config, image_folder)
+def worker(tiny_config):
+    worker = Worker(tiny_config)
     yield worker
     worker.close()
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(worker, tmp_path_factory, contents):
+def uninterrupted(worker, image_folder, tmp_path_factory, contents):
     """Contents of an uninterrupted run, and how many calls it made that changed the disk."""
     out = tmp_path_factory.mktemp("uninterrupted") / "cache"
-    answer = worker.extract(out)
+    answer = worker.write(out, image_folder)
     assert answer["status"] == 0
     return contents(out), answer["calls"]
 
 
-def kill_until_done(worker, out: Path, points: list[dict], expected: dict, contents) -> int:
+def kill_until_done(worker, out, images, points: list[dict], expected: dict, contents) -> int:
     """Kill at each point, resuming in between; returns how often it was really killed."""
     killed = 0
+    before = state(out)
+    seen = set()
     for point in points:
-        status = worker.extract(out, **point)["status"]
+        status = worker.write(out, images, **point)["status"]
         assert status in (0, KILLED)
         killed += status == KILLED
         if killed and (out / "cache.json").exists():
             assert verify_cache(out).ok  # whatever has a final name is whole
-    assert worker.extract(out)["status"] == 0
+            seen.add(state(out))
+    assert worker.write(out, images)["status"] == 0
+    # At any time readers see what was there, or nothing, or what there is at the end.
+    assert seen <= {before, None, state(out)}
     assert contents(out) == expected
     assert verify_cache(out).ok
     assert verify_cache(out).extra == ()
     return killed
+
+
+def state(cache: Path) -> str | None:
+    """What readers see of a cache; None where they are told that it is not finished."""
+    try:
+        return Cache.open(cache).state
+    except CacheNotFoundError:
+        return None
 
 
 def test_the_oracle_is_a_whole_cache(uninterrupted, small_cache, contents):
@@ -83,29 +107,102 @@ def test_the_oracle_is_a_whole_cache(uninterrupted, small_cache, contents):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_anywhere_and_resumed(worker, uninterrupted, tmp_path, seed, contents):
+def test_killed_anywhere_and_resumed(worker, image_folder, uninterrupted, tmp_path, seed, contents):
     expected, calls = uninterrupted
     generator = random.Random(seed)
     points = [{"at": generator.randrange(calls)} for _ in range(1 + seed % 3)]
-    assert kill_until_done(worker, tmp_path / "cache", points, expected, contents) >= 1
+    out = tmp_path / "cache"
+    assert kill_until_done(worker, out, image_folder, points, expected, contents) >= 1
 
 
 @pytest.mark.slow
-def test_killed_at_every_call_and_resumed(worker, uninterrupted, tmp_path, contents):
+def test_killed_at_every_call_and_resumed(worker, image_folder, uninterrupted, tmp_path, contents):
     expected, calls = uninterrupted
     for at in range(calls):
-        assert kill_until_done(worker, tmp_path / f"{at}", [{"at": at}], expected, contents) == 1
+        out, points = tmp_path / f"{at}", [{"at": at}]
+        assert kill_until_done(worker, out, image_folder, points, expected, contents) == 1
 
 
 @pytest.mark.slow
-def test_killed_at_random_times_and_resumed(worker, uninterrupted, tmp_path, contents):
+def test_killed_at_random_times_and_resumed(
+    worker, image_folder, uninterrupted, tmp_path, contents
+):
     expected, _ = uninterrupted
     generator = random.Random(0)
     killed = 0
     for n in range(60):
         points = [{"after": generator.uniform(0, 0.2)} for _ in range(2)]
-        killed += kill_until_done(worker, tmp_path / f"{n}", points, expected, contents)
+        out = tmp_path / f"{n}"
+        killed += kill_until_done(worker, out, image_folder, points, expected, contents)
     assert killed >= 60
+
+
+class Changing:
+    """A cache before a change, the folder that it follows then, and what an unbroken run makes.
+
+    ``images`` is None where the cache is compacted.
+    """
+
+    def __init__(self, worker, before: Path, images: Path | None, after: Path, contents) -> None:
+        self.before, self.images = before, images
+        shutil.copytree(before, after)
+        answer = worker.write(after, images)
+        assert answer["status"] == 0
+        assert verify_cache(after).lines() == []
+        self.expected, self.calls = contents(after), answer["calls"]
+
+
+@pytest.fixture(scope="module")
+def changing(worker, image_folder, tmp_path_factory, contents):
+    """Return what happens to a cache, by name: it grows, follows new names, is compacted."""
+    root = tmp_path_factory.mktemp("changing")
+    assert worker.write(root / "first", image_folder)["status"] == 0
+
+    grown = Path(shutil.copytree(image_folder, root / "grown images"))
+    table = (grown / "labels.csv").read_text()
+    for n in range(4):
+        Image.new("RGB", (20, 20), (60 * n, 9, 9)).save(grown / f"a_{n}.png")
+        table += f"a_{n}.png,number of cats.,{n},count,train,\n"
+    (grown / "image_01.png").unlink()
+    (grown / "image_03.png").rename(grown / "b_3.png")
+    Image.new("RGB", (20, 20), "green").save(grown / "image_05.png")
+    (grown / "labels.csv").write_text(table.replace("image_03.png", "b_3.png"))
+
+    renamed = Path(shutil.copytree(image_folder, root / "renamed images"))
+    for name in ("image_00", "image_09"):
+        (renamed / f"{name}.png").rename(renamed / f"{name}_x.png")
+    table = (renamed / "labels.csv").read_text()
+    table = table.replace("image_00", "image_00_x").replace("image_09", "image_09_x")
+    (renamed / "labels.csv").write_text(table)
+
+    first = root / "first"
+    return {
+        "growing": Changing(worker, first, grown, root / "second", contents),
+        "renaming": Changing(worker, first, renamed, root / "third", contents),
+        "compacting": Changing(worker, root / "second", None, root / "fourth", contents),
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("what", ["growing", "renaming", "compacting"])
+def test_killed_while_a_cache_changes(worker, changing, what, seed, tmp_path, contents):
+    change = changing[what]
+    generator = random.Random(seed)
+    points = [{"at": generator.randrange(change.calls)} for _ in range(1 + seed % 2)]
+    out = Path(shutil.copytree(change.before, tmp_path / "cache"))
+    killed = kill_until_done(worker, out, change.images, points, change.expected, contents)
+    assert killed >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["growing", "renaming", "compacting"])
+def test_killed_at_every_call_while_a_cache_changes(worker, changing, what, tmp_path, contents):
+    change = changing[what]
+    for at in range(change.calls):
+        out = Path(shutil.copytree(change.before, tmp_path / f"{at}"))
+        points = [{"at": at}]
+        killed = kill_until_done(worker, out, change.images, points, change.expected, contents)
+        assert killed == 1
 
 
 class PowerLoss(BaseException):
@@ -124,8 +221,10 @@ class Disk:
         self.generator = random.Random(seed)
         self.calls = 0
         self.files: dict[int, bytes] = {}  # inode -> bytes at its last fsync
-        self.folders: dict[int, dict[str, int]] = {self._inode(root): self._entries(root)}
+        self.folders: dict[int, dict[str, int]] = {}
         self.held: list[int] = []  # descriptors, so that no inode is used twice
+        for path in [root, *root.rglob("*")]:  # what was there before is on the disk
+            self._synced(os.open(path, os.O_RDONLY), held=True)
         self.real = {name: getattr(os, name) for name in ("write", "fsync", "replace", "mkdir")}
         for name in self.real:
             monkeypatch.setattr(os, name, self._hook(name))
@@ -151,9 +250,9 @@ class Disk:
     def _entries(self, folder) -> dict[str, int]:
         return {path.name: path.lstat().st_ino for path in Path(folder).iterdir()}
 
-    def _synced(self, descriptor: int) -> None:
+    def _synced(self, descriptor: int, *, held: bool = False) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").resolve()
-        self.held.append(os.dup(descriptor))
+        self.held.append(descriptor if held else os.dup(descriptor))
         if path.is_dir():
             self.folders[self._inode(path)] = self._entries(path)
         else:
@@ -193,9 +292,11 @@ class Disk:
 def power_loss(tmp_path, monkeypatch):
     """Run something, take the power away at a call; returns the disk after it, None if it ran."""
 
-    def lose(action, at: int, seed: int) -> Path | None:
+    def lose(action, at: int, seed: int, before: Path | None = None) -> Path | None:
         root, recovered = tmp_path / f"{at}-{seed}", tmp_path / f"{at}-{seed}-recovered"
         root.mkdir()
+        if before:
+            shutil.copytree(before, root / "cache")
         with monkeypatch.context() as patch:
             disk = Disk(root, patch, at, seed, recovered)
             try:
@@ -285,3 +386,42 @@ def test_power_loss_at_every_call_of_an_extraction(
     ):
         at += 1
     assert at > 50
+
+
+def lose_power_while_it_changes(power_loss, backbone, change, at, seed, contents) -> bool:
+    def write(cache: Path) -> None:
+        if change.images:
+            extract(open_dataset("table", change.images), cache, backbone, CONFIG)
+        else:
+            compact_cache(cache)
+
+    after = power_loss(lambda root: write(root / "cache"), at, seed, change.before)
+    if after is None:
+        return False
+    cache = after / "cache"
+    assert verify_cache(cache).ok
+    write(cache)
+    assert contents(cache) == change.expected
+    return True
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("what", ["growing", "renaming", "compacting"])
+def test_power_loss_while_a_cache_changes(
+    power_loss, tiny_backbone, changing, what, seed, contents
+):
+    at = random.Random(seed).randrange(changing[what].calls // 2)
+    assert lose_power_while_it_changes(
+        power_loss, tiny_backbone, changing[what], at, seed, contents
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["growing", "renaming", "compacting"])
+def test_power_loss_at_every_call_while_a_cache_changes(
+    power_loss, tiny_backbone, changing, what, contents
+):
+    at = 0
+    while lose_power_while_it_changes(power_loss, tiny_backbone, changing[what], at, at, contents):
+        at += 1
+    assert at > 15

@@ -9,27 +9,59 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import xxhash
 
 from featcache import Cache
+from featcache.datasets.columns import LABELS_SCHEMA
 from featcache.storage.fingerprint import canonical_json, digest
-from featcache.storage.tables import LABELS_SCHEMA, SAMPLES_SCHEMA
+from featcache.storage.tables import SAMPLES_SCHEMA
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/cache-format.md").read_text()
 
 
-def test_the_reader_in_the_document(small_cache: Path) -> None:
+VERSION1 = Path(__file__).parents[1] / "data/version1/cache"
+
+
+@pytest.mark.parametrize("kind", ["small_cache", "grown", "version 1"])
+def test_the_reader_in_the_document(kind: str, request: pytest.FixtureRequest) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
     assert "featcache" not in code
     space: dict[str, Any] = {}
     exec(code, space)
-    plain, cache = space["PlainCache"](small_cache), Cache.open(small_cache)
+    folder = VERSION1 if kind == "version 1" else request.getfixturevalue(kind)
+    folder = folder[0] if isinstance(folder, tuple) else folder
+    plain, cache = space["PlainCache"](folder), Cache.open(folder)
     assert plain.ids == cache.sample_ids.to_pylist()
     for row, sample_id in enumerate(plain.ids):
         for view in cache.views:
             found = plain.read(sample_id, view)
             np.testing.assert_array_equal(found, cache.tokens([row], view=view)[0])
+
+
+def test_lines_about_earlier_images_as_documented(grown: tuple[Path, Path]) -> None:
+    """The shards alone, read as the document says, tell what samples.parquet says."""
+    images: dict[tuple[int, int], dict[str, Any]] = {}
+    for path in sorted((grown[0] / "shards").glob("*.h5")):
+        shard, place = int(path.stem), 0
+        with h5py.File(path) as file:
+            lines = file["records"][()].tobytes().decode().splitlines()
+        assert list(json.loads(lines[0])) == ["settings"]
+        for line in map(json.loads, lines[1:]):
+            if "gone" in line:
+                images[line["gone"]["shard"], line["gone"]["image"]]["status"] = "gone"
+            elif "moved" in line:
+                moved = line["moved"]
+                image = images[moved.pop("shard"), moved.pop("image")]
+                image.update(moved, status="ok")
+            else:
+                images[shard, place] = line
+                place += 1
+    table = pq.read_table(grown[0] / "samples.parquet").to_pylist()
+    told = [images[key] for key in sorted(images)]
+    names = ["sample_id", "path", "status", "sha256"]
+    assert [[x[n] for n in names] for x in told] == [[x[n] for n in names] for x in table]
 
 
 def test_row_digests_as_documented(small_cache: Path) -> None:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xxhash
+from PIL import Image
 
+from featcache.datasets import open_dataset
+from featcache.extraction.extract import extract
+from featcache.extraction.plan import ExtractConfig
+from featcache.maintenance.compact import compact_cache
+from featcache.maintenance.merge import merge_caches
 from featcache.maintenance.relabel import add_texts
 from featcache.maintenance.repair import repair_cache
 from featcache.maintenance.verify import verify_cache
 from featcache.reading.cache import Cache
 from featcache.storage.fingerprint import digest
-from featcache.storage.manifest import Manifest
+from featcache.storage.manifest import FileEntry, Manifest, Part
+from featcache.storage.tables import SAMPLES_SCHEMA, write_table
 
 if TYPE_CHECKING:
     from featcache.backbone import Backbone
@@ -113,3 +123,64 @@ def test_a_lost_manifest_is_rebuilt(old: Path) -> None:
     manifest = Manifest.read(old)
     assert manifest.fingerprint == Manifest.read(VERSION1 / "cache").fingerprint
     assert len(Cache.open(old)) == 14
+
+
+def test_it_grows(old: Path, tmp_path: Path, demo_backbone: Backbone) -> None:
+    before = Cache.open(old)
+    photos = Path(shutil.copytree(PHOTOS, tmp_path / "photos"))
+    (photos / "img/00.png").unlink()
+    (photos / "img/01.png").rename(photos / "img/moved.png")
+    Image.new("RGB", (40, 30), "olive").save(photos / "img/new.png")
+    table = (photos / "labels.csv").read_text().replace("img/01.png", "img/moved.png")
+    first = table.splitlines()[1]
+    (photos / "labels.csv").write_text(table + first.replace("img/00.png", "img/new.png") + "\n")
+    dataset = open_dataset("table", photos, **before.manifest.dataset["options"])
+    config = ExtractConfig(views=before.views, shard_size=6)
+    summary = extract(dataset, old, demo_backbone, config)
+    # Version 1 did not record the content of images that failed.
+    assert summary.growth == "1 new, 1 gone, 1 moved, 0 changed, 1 tried again"
+    after = Cache.open(old)
+    assert (after.identity, len(after)) == (before.identity, 14)
+    assert after.fingerprint.digest == before.fingerprint.digest
+    kept = [name for name in before.sample_ids.to_pylist() if name in after.sample_ids.to_pylist()]
+    assert len(kept) == 12
+    np.testing.assert_array_equal(
+        after.tokens(after.rows(kept), "hflip"), before.tokens(before.rows(kept), "hflip")
+    )
+    for number in range(3):
+        name = f"shards/0000{number}.h5"
+        assert (old / name).read_bytes() == (VERSION1 / "cache" / name).read_bytes()
+    assert extract(dataset, old, demo_backbone, config).growth.startswith("0 new, 0 gone, 0 moved")
+    assert compact_cache(old).rows == 1
+    assert verify_cache(old, root=photos).lines() == []
+    assert Cache.open(old).state == after.state
+
+
+def test_its_parts_are_merged(old: Path, tmp_path: Path) -> None:
+    """Its shards, given out to two parts as version 1 would have made them."""
+    facts = json.loads((old / "cache.json").read_text())
+    shards = {name: entry for name, entry in facts["files"].items() if "rows" in entry}
+    manifest = Manifest.read(old)
+    for index in (1, 2):
+        part = tmp_path / f"part{index}"
+        (part / "shards").mkdir(parents=True)
+        mine = [name for n, name in enumerate(sorted(shards)) if n % 2 == index - 1]
+        names = [*mine, "labels.parquet", "prompts.h5"]
+        for name in names:
+            shutil.copy(old / name, part / name)
+        numbers = [int(name[-8:-3]) for name in mine]
+        samples = pq.read_table(old / "samples.parquet").to_pylist()
+        own = [sample for n, sample in enumerate(samples) if n // 6 in numbers]
+        write_table(part / "samples.parquet", pa.Table.from_pylist(own, SAMPLES_SCHEMA))
+        files = {name: manifest.files[name] for name in names}
+        files["samples.parquet"] = FileEntry.of(part / "samples.parquet")
+        made = replace(manifest, part=Part(index=index, count=2, images=15), complete=False)
+        (part / "cache.json").write_bytes(replace(made, files=files).to_bytes())
+        assert stated(part)["schema_version"] == 1
+        assert verify_cache(part).ok
+    merge_caches([tmp_path / "part1", tmp_path / "part2"], tmp_path / "merged")
+    merged = Cache.open(tmp_path / "merged")
+    assert merged.manifest.schema_version == 2
+    assert merged.state == Cache.open(old).state
+    assert merged.identity != Cache.open(old).identity
+    assert verify_cache(tmp_path / "merged").lines() == []

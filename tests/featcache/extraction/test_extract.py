@@ -17,7 +17,6 @@ from featcache.datasets import open_dataset
 from featcache.errors import (
     BackboneError,
     CacheLockedError,
-    DatasetError,
     DiskSpaceError,
     TooManyFailuresError,
     WriteError,
@@ -80,10 +79,15 @@ def test_a_second_run_changes_nothing(cache_copy, make_small_cache, contents):
 
 def test_more_images_go_on_where_fewer_ended(tmp_path, make_small_cache, small_cache, contents):
     make_small_cache(tmp_path / "c", limit=5)
+    Manifest.read(tmp_path / "c").unfinished().write(tmp_path / "c")
     make_small_cache(tmp_path / "c")
     assert contents(tmp_path / "c") == contents(small_cache)
-    with pytest.raises(DatasetError, match="--limit is smaller"):
-        make_small_cache(tmp_path / "c", limit=5)
+
+
+def test_a_smaller_limit_takes_nothing_away(cache_copy, make_small_cache, contents):
+    before = contents(cache_copy)
+    make_small_cache(cache_copy, limit=5)
+    assert contents(cache_copy) == before
 
 
 def test_damaged_shards_of_an_unfinished_cache_are_made_again(
@@ -227,7 +231,7 @@ def test_failures_of_an_earlier_run_count(tmp_path, broken_folder, tiny_backbone
     config = ExtractConfig(max_failures=0.5, shard_size=20, batch_size=5, workers=1, limit=20)
     extract(broken_folder, tmp_path / "c", tiny_backbone, config)
     config = replace(config, max_failures=0.1, limit=None)
-    with pytest.raises(TooManyFailuresError, match="5 of 40 images have failed"):
+    with pytest.raises(TooManyFailuresError, match="8 of 40 images have failed"):
         extract(broken_folder, tmp_path / "c", tiny_backbone, config)
 
 

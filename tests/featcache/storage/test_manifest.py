@@ -44,7 +44,7 @@ def test_settings_rebuild_the_document(manifest):
             "schema version 3, this featcache reads 1 and 2",
         ),
         (b'"complete": true', b'"complete": false', "digest does not match"),
-        (b'"complete": true', b'"complete":  true', "digest does not match"),
+        (b'"complete": true', b'"complete":  true', "not what its own content gives"),
         (b"{", b"[", "damaged"),
     ],
 )

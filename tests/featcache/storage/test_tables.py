@@ -4,12 +4,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featcache.datasets.columns import label_records, labels_of
+from featcache.datasets.columns import LABELS_SCHEMA, label_records, labels_of
 from featcache.datasets.records import Label
 from featcache.errors import CacheFormatError
 from featcache.storage.shard import SampleRecord
 from featcache.storage.tables import (
-    LABELS_SCHEMA,
     SAMPLES_SCHEMA,
     content_digest,
     measured_labels,
@@ -42,7 +41,7 @@ def test_labels_round_trip_to_the_byte(tmp_path):
 
 def test_samples_are_numbered_within_their_shard():
     table = samples_table([(0, [record("a"), record("b", ok=False)]), (5, [record("c")])])
-    assert table["shard"].to_pylist() == [0, None, 5]
+    assert table["shard"].to_pylist() == [0, 0, 5]
     assert table["row"].to_pylist() == [0, None, 0]
     assert table.schema.equals(SAMPLES_SCHEMA)
 
