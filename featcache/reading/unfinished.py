@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from featcache.errors import CacheFormatError
 from featcache.storage.layout import shard_name, shard_numbers
 from featcache.storage.shard import mismatches, open_shard_of
+from featcache.storage.tables import records_of, samples_table, without_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from featcache.storage.changes import Change
     from featcache.storage.manifest import Manifest
     from featcache.storage.shard import SampleRecord
 
@@ -38,19 +40,25 @@ def read_so_far(folder: Path, manifest: Manifest) -> SoFar:
 
     A writer may be at work: shards come whole or not at all.
     """
-    shards = size = images = 0
-    failures: list[SampleRecord] = []
+    size = 0
+    told: dict[int, list[SampleRecord]] = {}
+    changes: list[Change] = []
     for number in shard_numbers(folder):
         name = shard_name(number)
         try:
             shard = open_shard_of(folder, manifest, name)
-            records = shard.records()
+            if mismatches(shard, manifest, name, manifest.files.get(name)):
+                continue
+            told[number] = shard.records()
+            changes += shard.changes()
         except CacheFormatError:
             continue
-        if mismatches(shard, manifest, name, manifest.files.get(name)):
-            continue
-        shards += 1
         size += shard.path.stat().st_size
-        images += shard.num_rows
-        failures += [record for record in records if not record.ok]
-    return SoFar(shards=shards, bytes=size, images=images, failures=tuple(failures))
+    known = [change for change in changes if change.image < len(told.get(change.shard, ()))]
+    there = records_of(without_gone(samples_table(told.items(), known)))
+    return SoFar(
+        shards=len(told),
+        bytes=size,
+        images=sum(record.ok for record in there),
+        failures=tuple(record for record in there if not record.ok),
+    )

@@ -148,3 +148,28 @@ def test_failures_of_a_run_that_stopped_are_listed(made, tmp_path, featcache):
     facts = json.loads(featcache("info", tmp_path / "cache", "--failures", "--json")[1])
     assert [failure["path"] for failure in facts["failures"]] == ["1.png"]
     assert featcache(*command, "--max-failures", 0.4)[0] == 0
+
+
+def test_a_cache_follows_its_folder(made, cache, featcache, tmp_path):
+    images = shutil.copytree(made / "images", tmp_path / "images")
+    Image.new("RGB", (16, 16), "teal").save(images / "0_new.png")
+    (images / "1.png").unlink()
+    (images / "2.png").rename(images / "moved.png")
+    asked = [
+        *("extract", "--dataset", "folder", "--root", images, "--out", cache, "--shard-size", 2),
+        *("--model-config", made / "tiny.json", "--pretrained", "seed:0"),
+    ]
+    plan = "1 new, 1 gone, 1 moved, 0 changed"
+    before = (cache / "cache.json").read_bytes()
+    code, out, told = featcache(*asked, "--dry-run")
+    assert code == 0
+    assert f"{cache}: {plan}" in out + told
+    assert (cache / "cache.json").read_bytes() == before
+    code, out, told = featcache(*asked)
+    assert code == 0
+    assert f"since the last time: {plan}" in out + told
+    assert featcache("verify", cache, "--root", images)[0] == 0
+    code, out, told = featcache("compact", cache)
+    assert code == 0
+    assert "1 images that are gone left out of 1 shards" in out + told
+    assert "nothing to leave out" in "".join(featcache("compact", cache)[1:])
