@@ -49,7 +49,7 @@ def make(
         batch_size=2,
         on_shard=entries.__setitem__,
     )
-    finish(out, manifest, entries, dataset.labels(), {}, backbone)
+    finish(out, manifest, entries, dataset.labels_table(), {}, backbone)
     return out
 
 
