@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from adapter.errors import ConfigError
+from adapter.names import choose_names
 from adapter.reproduction.cells import CellResult, make_cell
 from adapter.reproduction.data import BackboneChoice, TaskData, find_data, missing_lines
 from adapter.reproduction.results import Results
@@ -127,7 +127,9 @@ def reproduce(
         KeyboardInterrupt: A signal stopped the run.
     """
     options = options or Options()
-    _check_rows(recipe, options)
+    rows = [row.key for row in recipe.rows if row.method is not None]
+    only = choose_names(f"row of the recipe {recipe.name}", options.only, rows, commas=True)
+    options = replace(options, only=only)
     return _Run(recipe, Path(data), Path(out), backbone, options, on_event).run()
 
 
@@ -268,11 +270,3 @@ class _Run:
         prediction = method.fit(data).predict(data.vectors, data.test.rows)
         seconds = round(time.monotonic() - started, 3)
         return CellResult.of(prediction, data, seconds=seconds, device=self.results.device)
-
-
-def _check_rows(recipe: Recipe, options: Options) -> None:
-    keys = [row.key for row in recipe.rows if row.method is not None]
-    if unknown := sorted(set(options.only) - set(keys)):
-        raise ConfigError(
-            f"recipe {recipe.name} runs no row {unknown[0]!r}; its rows are {', '.join(keys)}"
-        )

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import pytest
@@ -224,6 +225,35 @@ def test_train_logs_and_eval_writes_metrics(adapter, trained):
     assert result["mean"]["score"]["mean"]["srcc"] is not None
 
 
+def test_eval_writes_predictions_and_says_what_is_odd(adapter, trained, tmp_path):
+    table = tmp_path / "new" / "predictions.csv"
+    code, _, err = adapter("eval", trained, "--split", " test, train", "--predictions", table)
+    assert code == 0, err
+    assert "are training images of this run" in err
+    first, *rows = table.read_text("utf-8").splitlines()
+    assert first.startswith('"path","query","value","score","comparison"')
+    assert len(rows) >= 48
+    for words, message in {
+        ("--split", "tset"): "no split 'tset'; there are test, train",
+        ("--fold", "3"): "no fold 3; the labels have no folds",
+        ("--method", "board"): "no --method 'board'; there are borda, bradley-terry",
+        ("--predictions", tmp_path / "predictions.txt"): "ends in .parquet or .csv",
+    }.items():
+        code, _, err = adapter("eval", trained, *words)
+        assert code == 1
+        assert message in " ".join(err.split())
+
+
+def test_rank_names_the_closest_query_of_a_misspelt_one(adapter, featcache, trained, demo):
+    query = json.loads((trained / "run.json").read_text("utf-8"))["scales"][0]["queries"][0]
+    wrong = query.replace("sort", "srot")
+    code, _, err = featcache("prompts", demo / "cache", "--add", wrong)
+    assert code == 0, err
+    code, _, err = adapter("rank", trained, "--shards", demo / "cache", "--query", wrong)
+    assert code == 0, err
+    assert f"the closest that it knows is '{query}'" in " ".join(err.split())
+
+
 def test_report_is_one_self_contained_page(adapter, trained, demo):
     code, _, err = adapter("report", trained, "--root", demo / "images")
     assert code == 0, err
@@ -283,6 +313,14 @@ def test_train_several_seeds_and_resume(adapter, demo, tmp_path):
     code, again, err = adapter(*arguments, "--resume")
     assert code == 0, err
     assert again == out
+    assert "None" not in err
+    # The folder of all seeds is evaluated as one: each run, then mean and spread.
+    code, out, err = adapter("eval", tmp_path / "runs")
+    assert code == 0, err
+    assert out == again
+    written = json.loads((tmp_path / "runs/eval.json").read_text("utf-8"))
+    assert [Path(run["run"]).name for run in written["runs"]] == ["seed-0", "seed-1"]
+    assert written["spread"]["score"]["srcc"]["runs"] == 2
     code, _, err = adapter(*arguments[:-1], "0,one")
     assert code == 2
     assert "--seeds 0,one: expected whole numbers" in err
