@@ -34,6 +34,7 @@ def rescue(
     """
     out = trainer.out
     failed = f"{out} could not be written to the end ({reason(error)})"
+    place = None
     try:
         place = Path(tempfile.mkdtemp(prefix="adapter-run-"))
         if interrupted:
@@ -47,6 +48,8 @@ def rescue(
                 shutil.copyfile(out / name, place / name)
         write_record(place, record)
     except OSError as second:
+        if place is not None:
+            shutil.rmtree(place, ignore_errors=True)  # half a run is none
         raise WriteError(
             f"{failed}, and neither could the folder for temporary files ({reason(second)}). "
             f"What was saved before is kept: free some space, then give the same command with "

@@ -18,11 +18,9 @@ from adapter.evaluation.evaluate import evaluate
 from adapter.network.config import AdapterConfig
 from adapter.network.losses import LossConfig
 from adapter.record import read_record
-from adapter.run import Run
 from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 from adapter.training.resume import require_same_data
 from adapter.training.train import train
-from featcache.reading.cache import Cache
 
 VERSION1 = Path(__file__).parents[2] / "data" / "version1"
 
@@ -132,16 +130,3 @@ def test_a_run_of_version_1_is_evaluated_as_then():
         assert now["metrics"]["score"]["mae"] == pytest.approx(
             before["metrics"]["score"]["mae"], rel=1e-4
         )
-
-
-def test_a_run_of_version_1_ranks_and_scores_in_the_labels_unit():
-    run, cache = Run.load(VERSION1 / "run"), VERSION1 / "cache"
-    query = run.queries[0]
-    ranking = run.rank(cache, query)
-    assert next(iter(ranking))[1] == ranking.scores.max()
-    opened = Cache.open(cache)
-    scores = run.score(opened, range(len(opened)), query)
-    assert sorted(scores, reverse=True) == pytest.approx(ranking.scores)
-    assert 0 < scores.mean() < 15  # the labels are from 1 to 14.5
-    assert run.about_query(query) is None
-    assert repr(query) in run.about_query(query.replace("early", "erly").replace("number", "nmber"))
