@@ -34,7 +34,7 @@ from adapter.settings import TrainConfig
 from featcache.backbone.checkpoint import read_weights
 from featcache.backbone.spec import DEFAULT_NAME, DEFAULT_PRETRAINED, BackboneSpec
 from featcache.errors import BackboneError, FingerprintMismatchError
-from featcache.storage.durable import write_bytes
+from featcache.storage.durable import make_folders, write_bytes
 from featcache.versions import versions
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def convert_checkpoint(file: str | Path, out: str | Path) -> Conversion:
         backbone = {"name": DEFAULT_NAME, "pretrained": DEFAULT_PRETRAINED}
         settings |= {"--backbone": DEFAULT_NAME, "--pretrained": DEFAULT_PRETRAINED}
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folders(out)
     write_bytes(out / PROJECTION, save({n: t.contiguous() for n, t in projection.items()}))
     write_bytes(out / TEXT_TOWER, save({n: t.contiguous() for n, t in text.items()}))
     adapter.save(out, extra={"converted_from": file.name})

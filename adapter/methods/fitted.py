@@ -30,7 +30,7 @@ from adapter.methods.method import ImageVectors
 from adapter.methods.predictor import METHOD_FILE, load_predictor, read_method, save_predictor
 from adapter.methods.registry import get, info
 from adapter.record import PACKAGES
-from featcache.storage.durable import write_json
+from featcache.storage.durable import make_folders, write_json
 from featcache.storage.fingerprint import Fingerprint, require_same
 from featcache.versions import versions
 
@@ -160,7 +160,7 @@ def _begin(state: Path, record: Mapping[str, Any]) -> None:
     path = state / PLAN_FILE
     plan = json.loads(json.dumps(record))
     if not path.exists():
-        state.mkdir(parents=True, exist_ok=True)
+        make_folders(state)
         write_json(path, plan)
         return
     try:

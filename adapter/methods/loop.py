@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from adapter.errors import TrainingError
-from featcache.storage.durable import write_bytes
+from featcache.storage.durable import make_folders, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,7 +144,7 @@ def _save(
             elif value is not None:
                 plain[f"{number}/{name}"] = value
     about = json.dumps({"step": step, "steps": steps, "plain": plain})
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     write_bytes(path, save(tensors, {"fit": about}))
 
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
-from featcache.storage.durable import write_bytes, write_json
+from featcache.storage.durable import make_folders, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ def save_predictor(
     Raises:
         WriteError: The folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     arrays, plain = _split(predictor)
     write_bytes(folder / ARRAYS_FILE, save(arrays))
     write_json(

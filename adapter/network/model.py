@@ -23,7 +23,7 @@ from adapter.network.config import AdapterConfig
 from adapter.network.fusion import CrossModalEncoder, PostEncoder
 from adapter.network.heads import MlpHead
 from adapter.network.ranking import PairSummary, pair_relation
-from featcache.storage.durable import write_bytes, write_json
+from featcache.storage.durable import make_folders, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -229,7 +229,7 @@ class RankingAdapter(nn.Module):
                 them.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         state = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
         write_bytes(folder / WEIGHTS, save(state))
         write_json(

@@ -20,7 +20,7 @@ import xxhash
 
 from adapter.errors import CheckpointError
 from adapter.evaluation.metrics import mae, plcc, srcc
-from featcache.storage.durable import write_json
+from featcache.storage.durable import make_folders, write_json
 from featcache.storage.fingerprint import digest
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Cell:
 
     def write(self, result: CellResult) -> None:
         """Keep a finished result, atomically."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(self.path.parent)
         write_json(
             self.path,
             {

@@ -23,7 +23,7 @@ from adapter.reproduction.wording import (
     spread,
     title_of,
 )
-from featcache.storage.durable import write_bytes, write_json
+from featcache.storage.durable import make_folders, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ def write_tables(doc: Doc, folder: Path) -> tuple[Path, ...]:
     Returns:
         Their paths, in this order.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     name = doc["recipe"] + ("-quick" if doc["quick"] else "")
     paths = tuple(folder / f"{name}.{ending}" for ending in ("md", "json", "html"))
     write_bytes(paths[0], to_markdown(doc).encode())

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from adapter.errors import CheckpointError
 from adapter.settings import current_settings
-from featcache.storage.durable import committed, finite
+from featcache.storage.durable import committed, finite, make_folders
 from featcache.storage.fingerprint import differences
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def save_state(
             tensors[f"optimizer/{names[parameter]}/{key}"] = tensor
     header = {"version": VERSION, "progress": asdict(progress), "settings": dict(settings)}
     path = folder / STATE
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     with committed(path) as temporary, plain_errors():
         save_file(
             {name: t.detach().cpu().contiguous() for name, t in tensors.items()},

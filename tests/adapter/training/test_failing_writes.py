@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from adapter.network.model import RankingAdapter
 from adapter.record import read_record
 from adapter.training.log import RunLog, read_log
-from featcache.errors import WriteError
+from featcache.errors import DiskSpaceError, WriteError
 
 STEPS = {"steps": 12, "checkpoint_every": 4, "seed": 1, "validate_every": 6}
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -188,3 +188,38 @@ def test_a_folder_that_cannot_be_made_is_found_before_the_work(
         train_fake(tmp_path / there, on_event=events.append, **STEPS)
     assert there.split("/")[0] in str(caught.value)
     assert events == []
+
+
+def test_a_disk_that_is_full_from_any_write_on(tmp_path, train_fake, whole, monkeypatch, temporary):
+    """The n-th commit of a file fails, and all after it, outside of the temporary folder."""
+    real, ends = Path.replace, []
+    for n in range(100):
+        count = iter(range(1000))
+
+        def replace(path: Path, target: Path, n: int = n, count: Any = count) -> Any:
+            if temporary not in target.parents and next(count) >= n:
+                raise FULL
+            return real(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        out, events = tmp_path / f"run{n}", []
+        before, failure = set(temporary.iterdir()), None
+        try:
+            train_fake(out, on_event=events.append, **STEPS)
+        except (DiskSpaceError, WriteError) as error:
+            failure = str(error)
+        assert not list(out.rglob("*.tmp"))
+        if failure is None:
+            assert same(load_file(out / "adapter.safetensors"), whole)
+            ends.append("whole")
+            break
+        assert "No space left" in failure
+        if not events:  # found before the work
+            ends.append("before")
+            continue
+        (place,) = set(temporary.iterdir()) - before
+        assert same(load_file(place / "adapter.safetensors"), whole)
+        ends.append("rescued")
+    assert ends[0] == "before"
+    assert ends[-1] == "whole"
+    assert ends.count("rescued") >= 5
