@@ -1,8 +1,9 @@
 """From images to shards: decode ahead, one forward pass per view, write behind.
 
 Images are decoded and resized by threads (Pillow releases the GIL), a fixed number ahead of the
-forward pass; shards are written by a thread of their own. A batch never crosses a shard, so a
-shard's bytes depend on its images and the batch size, not on where a run began.
+forward pass; shards are written by a thread of their own. A batch never crosses a shard, and holds
+images of one size, so a shard's bytes depend on its images and the batch size, not on where a run
+began.
 """
 
 from __future__ import annotations
@@ -157,6 +158,9 @@ def _shard(
             on_image(records[-1])
         else:
             records.append(_record(image, result))
+            if batch and batch[-1][1].pixels.shape != result.pixels.shape:
+                settle(rows.add(batch))  # images of one size in a batch
+                batch = []
             batch.append((position, result))
         if len(batch) == batch_size:
             settle(rows.add(batch))
@@ -204,7 +208,7 @@ class _Rows:
         values = np.stack([t.float().cpu().numpy() for t in tokens], axis=1)  # [B, V, P, C]
         vectors = np.stack([p.cpu().numpy() for p in pooled], axis=1)  # [B, V, E]
         limit = np.finfo("float16" if self.dtype == "int8" else self.dtype).max
-        largest = np.abs(values).max(axis=(1, 2, 3))  # [B]; NaN where any value is
+        largest = np.abs(values).max(axis=(1, 2, 3), initial=0)  # [B]; NaN where any value is
         good = (largest <= limit) & np.isfinite(vectors).all(axis=(1, 2))
         known = {
             position: None

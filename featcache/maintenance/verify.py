@@ -31,7 +31,7 @@ from featcache.maintenance.integrity import (
 )
 from featcache.maintenance.recovery import old_table, recover_manifest
 from featcache.storage.durable import is_temporary
-from featcache.storage.layout import HISTORY, LOCK, MANIFEST, PLANNED
+from featcache.storage.layout import HISTORY, LOCK, MANIFEST, PLANNED, is_shard
 from featcache.storage.lock import reading
 from featcache.storage.manifest import Manifest
 from featcache.storage.tables import ok_samples, records_of, without_gone
@@ -155,7 +155,7 @@ def verify_cache(
             there = set(without_gone(table)["sample_id"].to_pylist())
             new = [i.path for i in dataset.images() if i.sample_id not in there]
         known = {*entries, *_OWN, *([PLANNED] if manifest.part and not manifest.finished else [])}
-        extra = [name for name in _walk(path) if name not in known]
+        extra = [_explained(name) for name in _walk(path) if name not in known]
     return VerifyReport(
         path=str(path),
         finished=manifest.finished,
@@ -198,6 +198,13 @@ def _check_images(
         [path for path, state in zip(paths, states, strict=True) if state == "changed"],
         [path for path, state in zip(paths, states, strict=True) if state == "missing"],
     )
+
+
+def _explained(name: str) -> str:
+    """Say of a shard that cache.json does not name where it comes from."""
+    if is_shard(name):
+        return f"{name} (of an extraction that was stopped; the same command goes on from it)"
+    return name
 
 
 def _walk(path: Path) -> Iterator[str]:

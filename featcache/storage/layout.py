@@ -11,6 +11,7 @@ history.jsonl      one line per run that wrote to the cache: when, where, how lo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -33,6 +34,7 @@ View = Literal["original", "hflip"]
 VIEWS = get_args(View)
 DType = Literal["float16", "float32", "int8"]
 DTYPES = get_args(DType)
+_SHARD = re.compile(rf"{SHARDS}/[0-9]{{5,9}}\.h5")
 DEFAULT_SHARD_SIZE = 512  # images: 79 MB per view at 100 x 768 float16
 
 
@@ -91,6 +93,11 @@ class Shapes:
 def shard_name(index: int) -> str:
     """Return the path of a shard below the cache folder."""
     return f"{SHARDS}/{index:05d}.h5"
+
+
+def is_shard(name: str) -> bool:
+    """Tell whether a path below the cache folder is that of a shard."""
+    return bool(_SHARD.fullmatch(name))
 
 
 def shard_number(name: str) -> int:

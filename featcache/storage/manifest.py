@@ -27,8 +27,8 @@ from featcache.storage.layout import (
     READABLE_VERSIONS,
     SAMPLES,
     SCHEMA_VERSION,
-    SHARDS,
     Shapes,
+    is_shard,
     shard_number,
 )
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "featcache"
-_SHARD = re.compile(rf"{SHARDS}/[0-9]{{5,9}}\.h5")
 _DIGEST = re.compile("[0-9a-f]{32}")
 MAX_BYTES = 1 << 28  # of cache.json: a shard takes 130
 
@@ -365,12 +364,12 @@ def _identity_of(value: Mapping[str, Any]) -> str:
 def _entry(name: str, value: Mapping[str, Any]) -> FileEntry:
     """Read the entry of a file; its name is one of ours, so that no path leads elsewhere."""
     entry = FileEntry(**value)
-    is_shard = bool(_SHARD.fullmatch(name))
-    if not is_shard and name not in (SAMPLES, LABELS, PROMPTS, PLANNED):
+    shard = is_shard(name)
+    if not shard and name not in (SAMPLES, LABELS, PROMPTS, PLANNED):
         raise ValueError(f"{name!r} is not a file of a cache")
     counts = (entry.bytes, entry.rows or 0, entry.num_live)
     if (
-        is_shard != (entry.rows is not None)
+        shard != (entry.rows is not None)
         or (entry.live is not None and entry.num_live >= (entry.rows or 0))
         or not all(_is_count(count) for count in counts)
         or not _DIGEST.fullmatch(entry.xxh3_128)

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from featcache.backbone import BackboneSpec, load_backbone
 from featcache.errors import TokensNotStoredError
+from featcache.extraction.extract import extract
 from featcache.extraction.finish import finish
 from featcache.extraction.pipeline import make_shards
 from featcache.extraction.plan import ExtractConfig, plan_manifest, split_chunks
@@ -120,3 +122,15 @@ def test_both_sizes_of_tokens_are_zero_or_none(change: dict[str, int]) -> None:
     }  # fmt: skip
     with pytest.raises(ValueError, match="must be a positive integer"):
         Shapes(**(sizes | change))
+
+
+def test_a_backbone_without_tokens(
+    tmp_path: Path, tokenless: Path, image_dataset: Dataset, tiny_config: Path
+) -> None:
+    spec = BackboneSpec(model_config=str(tiny_config), pretrained="seed:0", tokens="none")
+    config = ExtractConfig(views=("original", "hflip"), shard_size=3, batch_size=2)
+    extract(image_dataset, tmp_path / "cache", load_backbone(spec), config)
+    cache = Cache.open(tmp_path / "cache")
+    assert cache.fingerprint.digest != Cache.open(tokenless).fingerprint.digest
+    rows = np.arange(len(cache))
+    np.testing.assert_array_equal(cache.pooled(rows), Cache.open(tokenless).pooled(rows))

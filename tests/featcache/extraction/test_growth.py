@@ -212,7 +212,10 @@ def test_a_growth_that_is_stopped_is_not_seen_and_goes_on(
         with pytest.raises(KeyboardInterrupt):
             follow()
     assert Cache.open(cache).state == before
-    assert verify_cache(cache).ok
+    report = verify_cache(cache)
+    assert report.ok
+    (line, *_) = report.lines()
+    assert "00004.h5 (of an extraction that was stopped; the same command goes on" in line
     (photos / "image_01.png").unlink()  # life goes on
     assert follow() == "1 new, 1 gone, 0 moved, 0 changed"
     same_as_new()
