@@ -129,12 +129,7 @@ def _by_shard(
 
 def _replayed(records: Mapping[int, Sequence[SampleRecord]], told: Mapping[int, Told]) -> pa.Table:
     """Return the samples table that records and the readable changes give."""
-    changes = [
-        change
-        for number in sorted(told)
-        for change in told[number].changes
-        if change.image < len(records.get(change.shard, ()))
-    ]
+    changes = [change for number in sorted(told) for change in told[number].changes]
     return samples_table([(n, records[n]) for n in sorted(records)], changes)
 
 

@@ -54,8 +54,7 @@ def read_so_far(folder: Path, manifest: Manifest) -> SoFar:
         except CacheFormatError:
             continue
         size += shard.path.stat().st_size
-    known = [change for change in changes if change.image < len(told.get(change.shard, ()))]
-    there = records_of(without_gone(samples_table(told.items(), known)))
+    there = records_of(without_gone(samples_table(told.items(), changes)))
     return SoFar(
         shards=len(told),
         bytes=size,

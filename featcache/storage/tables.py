@@ -54,9 +54,6 @@ def samples_table(
         shards: Numbers and records of the shards.
         changes: What later shards say of images in earlier ones, in order; the last one about an
             image holds. An image that is gone keeps its row in the table, with the status `GONE`.
-
-    Raises:
-        CacheFormatError: A change is of an image that no shard holds.
     """
     batches = []
     for shard, records in shards:
@@ -73,16 +70,13 @@ def samples_table(
 
 
 def changed(samples: pa.Table, changes: Iterable[Change]) -> pa.Table:
-    """Let changes take effect on a samples table; errors as in `samples_table`."""
+    """Let changes take effect on a samples table."""
     numbers = np.asarray(samples["shard"], np.int64)
     last: dict[int, Change] = {}
     for change in changes:
         start, end = np.searchsorted(numbers, [change.shard, change.shard + 1]).tolist()
         if start + change.image >= end:
-            raise CacheFormatError(
-                f"a shard tells of image {change.image} of shard {change.shard}, which has "
-                f"{end - start} images; run `featcache repair`"
-            )
+            continue  # its shard was lost before the cache was finished; what it held came again
         last[start + change.image] = change
     gone = {row: GONE for row, change in last.items() if change.gone}
     moved = {row: change for row, change in last.items() if not change.gone}

@@ -7,13 +7,16 @@ import pytest
 from featcache.datasets.columns import LABELS_SCHEMA, label_records, labels_of
 from featcache.datasets.records import Label
 from featcache.errors import CacheFormatError
+from featcache.storage.changes import Change
 from featcache.storage.shard import SampleRecord
 from featcache.storage.tables import (
+    GONE,
     SAMPLES_SCHEMA,
     content_digest,
     measured_labels,
     read_table,
     samples_table,
+    without_gone,
     write_table,
 )
 
@@ -104,3 +107,33 @@ def test_a_folder_with_a_name_like_a_partition(tmp_path):
     path.parent.mkdir(parents=True)
     write_table(path, LABELS_SCHEMA.empty_table())
     assert read_table(path, LABELS_SCHEMA).schema.equals(LABELS_SCHEMA)
+
+
+def test_the_last_word_about_an_image_holds():
+    shards = [(0, [record("a"), record("b", ok=False), record("c")]), (2, [record("d")])]
+    changes = [
+        Change(shard=0, image=0),
+        Change(shard=0, image=2),
+        Change(shard=0, image=2, sample_id="e", path="e.png"),
+        Change(shard=2, image=0, sample_id="f", path="f.png"),
+        Change(shard=2, image=0),
+        Change(shard=1, image=0),  # of a shard that was lost
+        Change(shard=0, image=3),
+    ]
+    table = samples_table(shards, changes)
+    assert table["status"].to_pylist() == [GONE, "failed", "ok", GONE]
+    assert table["sample_id"].to_pylist() == ["a", "b", "e", "d"]
+    assert table["row"].to_pylist() == [0, None, 1, 0]
+    assert without_gone(table)["path"].to_pylist() == ["b.png", "e.png"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [{"gone": {"shard": -1, "image": 0}}, {"gone": {"shard": True, "image": 0}},
+     {"gone": {"shard": 0, "image": "0"}}, {"moved": {"shard": 0, "image": 0, "path": ""}},
+     {"moved": {"shard": 0, "image": 0, "path": 3, "sample_id": "a"}}, {"gone": [0, 0]}],
+    ids=str,
+)  # fmt: skip
+def test_impossible_changes_are_refused(line):
+    with pytest.raises((TypeError, ValueError)):
+        Change.from_line(line)
