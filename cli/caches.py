@@ -211,8 +211,10 @@ def _queries(cache: Cache) -> list[dict[str, Any]]:
 
 
 def _failures(cache: Cache) -> list[tuple[str, str]]:
-    rows = cache.samples.select(["path", "status", "error"]).to_pylist()
-    return [(row["path"], row["error"]) for row in rows if row["status"] != "ok"]
+    import pyarrow.compute as pc
+
+    rows = cache.read_samples("path", "status", "error").filter(pc.field("status") != "ok")
+    return [(row["path"], row["error"]) for row in rows.to_pylist()]
 
 
 def prompts(

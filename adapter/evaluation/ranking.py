@@ -52,7 +52,7 @@ def require_images(cache: Cache) -> None:
 def order_by(cache: Cache, query: str, scores: NDArray[np.float64]) -> Ranking:
     """Put the images of a cache in the order of their scores float64 [n], highest first."""
     order = np.argsort(-scores, kind="stable")
-    samples = cache.samples
+    samples = cache.read_samples("path", "status", "error")
     paths = [str(path) for path in ok_samples(samples)["path"].take(order).to_pylist()]
     failed = samples.filter(pc.field("status") != "ok").select(["path", "error"])
     return Ranking(

@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from adapter.data.labels import select_labels
 from adapter.errors import LabelsError
 from adapter.methods.method import FoldData, ImageVectors, Part
 from featcache.datasets import info, open_dataset
+from featcache.datasets.columns import belonging
 from featcache.errors import CacheNotFoundError
 from featcache.reading.cache import Cache
 from featcache.storage.layout import HISTORY
@@ -20,6 +22,8 @@ from featcache.storage.layout import HISTORY
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pyarrow as pa
 
     from adapter.methods.text import SoftText
     from adapter.reproduction.recipe import Recipe, Task
@@ -140,15 +144,12 @@ class TaskData:
         from featcache.maintenance.relabel import relabel
 
         cache = Cache.open(self.folder)
-        known = set(cache.samples["sample_id"].to_pylist())
-        labels = self.reader.labels()
-        wanted = {
-            (x.sample_id, x.query, x.value, x.split, x.fold) for x in labels if x.sample_id in known
-        }
-        names = ("sample_id", "query", "value", "split", "fold")
-        columns = (cache.labels[name].to_pylist() for name in names)
-        queries = {label.query for label in labels}
-        if {row for row in zip(*columns, strict=True) if row[1] in queries} != wanted:
+        labels = self.reader.labels_table()
+        wanted = belonging(labels, cache.read_samples("sample_id"))
+        there = cache.labels.filter(
+            pc.is_in(cache.labels["query"], value_set=labels["query"].unique())
+        )
+        if not _sorted_rows(there).equals(_sorted_rows(wanted)):
             relabel(self.folder, self.reader, self._load)
 
     def _load(self, manifest: Manifest) -> Backbone:
@@ -238,3 +239,10 @@ class TaskData:
             folder=folder,
             on_progress=on_progress,
         )
+
+
+def _sorted_rows(labels: pa.Table) -> pa.Table:
+    """Return what labels say, each once and in one order, so that two tables can be compared."""
+    names = ["sample_id", "query", "value", "split", "fold"]
+    rows = labels.group_by(names).aggregate([]).select(names)
+    return rows.sort_by([(name, "ascending") for name in names]).combine_chunks()

@@ -272,7 +272,7 @@ def check_labels(labels: pa.Table, title: str) -> None:
             f"{title}: {labels['sample_id'][row].as_py()!r} has the value {values[row]:g} for "
             f"{labels['query'][row].as_py()!r}; expected a number of at most {LARGEST_VALUE:g}"
         )
-    if unknown := set(pc.unique(labels["split"]).to_pylist()) - set(SPLITS):
+    if unknown := set(map(str, pc.unique(labels["split"]))) - set(SPLITS):
         raise DatasetError(f"{title}: found split {min(unknown)!r}, expected {', '.join(SPLITS)}")
 
 

@@ -64,6 +64,8 @@ class Option:
     def parse(self, name: str, value: Any) -> Any:
         """Convert ``value`` to the option's kind; raises DatasetError when it is not one."""
         expected = " or ".join(map(str, self.choices)) or f"a value of type {self.kind.__name__}"
+        if isinstance(value, str) and (self.choices or self.kind is not str):
+            value = value.strip()
         try:
             if self.kind is bool and isinstance(value, str):
                 parsed: Any = {"true": True, "false": False, "1": True, "0": False}[value.lower()]

@@ -231,7 +231,9 @@ def _require_one_data_set(folders: Sequence[Path], manifests: Sequence[Manifest]
     repeated = counts.filter(pc.greater(counts.field("counts"), pa.scalar(1))).field("values")
     if len(repeated):
         name = repeated[0].as_py()
-        where = [str(folder) for folder, column in samples.items() if name in column.to_pylist()]
+        where = [
+            str(folder) for folder, column in samples.items() if column.index(name).as_py() >= 0
+        ]
         raise DatasetError(
             f"{' and '.join(where)} both hold the image {name!r}: the machines listed different "
             "images; extract all parts from the same data set"

@@ -138,10 +138,16 @@ class Cache:
         """samples.parquet, failed images included, without those that are gone."""
         return without_gone(self._table(SAMPLES, SAMPLES_SCHEMA))
 
+    def read_samples(self, *columns: str) -> pa.Table:
+        """Return columns of samples.parquet, without reading the others."""
+        if "samples" in self.__dict__:
+            return self.samples.select(columns)
+        return self._table(SAMPLES, SAMPLES_SCHEMA, columns)
+
     @cached_property
     def sample_ids(self) -> pa.Array[Any]:
         """Ids of the rows, in order."""
-        ids = ok_samples(self.samples)["sample_id"].combine_chunks()
+        ids = ok_samples(self.read_samples("sample_id", "status"))["sample_id"].combine_chunks()
         if len(ids) != len(self):
             raise CacheFormatError(
                 f"{self.path / SAMPLES}: {len(ids)} images with features, the shards have "
@@ -175,7 +181,8 @@ class Cache:
         Two caches, or one cache at two times, with the same state give a training the same
         numbers. Paths, prompts and how images lie in shards are no part of it.
         """
-        images = ok_samples(self.samples).select(["sample_id", "sha256"])
+        images = ok_samples(self.read_samples("sample_id", "sha256", "status"))
+        images = images.select(["sample_id", "sha256"])
         return digest(
             {
                 "features": self.fingerprint.digest,
@@ -184,12 +191,14 @@ class Cache:
             }
         )
 
-    def _table(self, name: str, schema: pa.Schema) -> pa.Table:
+    def _table(
+        self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None
+    ) -> pa.Table:
         """Read a table, and make sure that it is the one that cache.json means.
 
         A table of another cache would read well, and its rows would belong to other images.
         """
-        table = read_table(self.path / name, schema)
+        table = read_table(self.path / name, schema, columns)
         entry = self.manifest.files.get(name)
         found = file_digest(self.path / name)
         if entry is None or found != entry.xxh3_128:

@@ -215,8 +215,13 @@ def write_table(path: Path, table: pa.Table) -> bool:
     return True
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file and check its columns.
+
+    Args:
+        path: The file.
+        schema: The columns that it must have.
+        columns: Names of those that are read; None for all.
 
     Raises:
         CacheFormatError: It is missing, damaged, has other columns, or paths that lead elsewhere.
@@ -224,20 +229,18 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         if not path.is_file() and path.exists():  # to open a pipe would wait for ever
             raise CacheFormatError(f"{path}: a folder, pipe or device, expected a file")
-        table = pq.read_table(
-            path,
-            page_checksum_verification=True,
-            memory_map=False,
-            partitioning=None,  # a folder called lr=0.1 is a folder, no column
-        )
-        found = _columns(table.schema)  # decodes names, which may be damaged
+        # Of a file alone: a folder called lr=0.1 on its way is a folder, no column.
+        with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
+            stored = file.schema_arrow
+            found = _columns(stored)  # decodes names, which may be damaged
+            table = file.read(list(columns) if columns else None) if stored == schema else None
     except FileNotFoundError as error:
         raise CacheFormatError(f"{path}: missing; `featcache repair` rebuilds it") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CacheFormatError(f"{path}: unreadable: {error}") from error
-    if not table.schema.equals(schema):
+    if table is None:
         raise CacheFormatError(f"{path}: columns are {found}, expected {_columns(schema)}")
-    if "path" in table.column_names:
+    if {"path", "status"} <= set(table.column_names):
         _require_relative(path, table)
     return table
 

@@ -1,0 +1,33 @@
+"""No table of a cache or a data set becomes Python objects as a whole: rows stay in columns.
+
+Each place that makes Python objects of a column is listed here with the reason why it is small.
+"""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CALLS = re.compile(r"\.(?:to_pylist|to_pydict|to_pandas)\(")
+
+SMALL = {
+    "featcache/datasets/columns.py": (2, "batches, for whoever asks for records"),
+    "featcache/maintenance/export.py": (2, "the images of one shard, and their labels"),
+    "featcache/maintenance/recovery.py": (1, "the old table of a damaged cache, to repair it"),
+    "featcache/torch.py": (3, "distinct names and folds; the paths of one query's images"),
+    "adapter/data/labels.py": (1, "counts by task, split and fold"),
+    "adapter/data/selectors.py": (1, "distinct names"),
+    "adapter/evaluation/ranking.py": (3, "a ranking's output; failed images"),
+    "adapter/pages/build.py": (1, "the images of a page's query"),
+    "adapter/reproduction/data.py": (1, "distinct splits"),
+    "adapter/training/prepare.py": (1, "distinct splits"),
+    "cli/caches.py": (2, "one row per query; failed images"),
+}
+
+
+def test_no_whole_table_becomes_python_objects():
+    found = {}
+    for package in ("featcache", "adapter", "cli"):
+        for file in (ROOT / package).rglob("*.py"):
+            if calls := len(CALLS.findall(file.read_text("utf-8"))):
+                found[file.relative_to(ROOT).as_posix()] = calls
+    assert found == {file: calls for file, (calls, _) in SMALL.items()}
