@@ -11,16 +11,21 @@ CALLS = re.compile(r"\.(?:to_pylist|to_pydict|to_pandas)\(")
 
 SMALL = {
     "featcache/datasets/columns.py": (2, "batches, for whoever asks for records"),
+    "featcache/extraction/extract.py": (1, "images that failed"),
+    "featcache/extraction/growth.py": (1, "images that lost their place"),
+    "featcache/extraction/work.py": (3, "the images of one shard"),
     "featcache/maintenance/export.py": (2, "the images of one shard, and their labels"),
-    "featcache/maintenance/recovery.py": (1, "the old table of a damaged cache, to repair it"),
+    "featcache/maintenance/held.py": (1, "what a damaged cache held, to repair it"),
+    "featcache/maintenance/verify.py": (1, "ids, beside the reading of all images"),
+    "featcache/storage/tables.py": (1, "the table of a damaged cache, to repair it"),
     "featcache/torch.py": (3, "distinct names and folds; the paths of one query's images"),
     "adapter/data/labels.py": (1, "counts by task, split and fold"),
     "adapter/data/selectors.py": (1, "distinct names"),
-    "adapter/evaluation/ranking.py": (3, "a ranking's output; failed images"),
+    "adapter/evaluation/ranking.py": (3, "a ranking's output; images that failed"),
     "adapter/pages/build.py": (1, "the images of a page's query"),
     "adapter/reproduction/data.py": (1, "distinct splits"),
     "adapter/training/prepare.py": (1, "distinct splits"),
-    "cli/caches.py": (2, "one row per query; failed images"),
+    "cli/caches.py": (2, "one row per query; images that failed"),
 }
 
 

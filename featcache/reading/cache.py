@@ -139,10 +139,11 @@ class Cache:
         return without_gone(self._table(SAMPLES, SAMPLES_SCHEMA))
 
     def read_samples(self, *columns: str) -> pa.Table:
-        """Return columns of samples.parquet, without reading the others."""
+        """Return columns of `samples`, without reading the others."""
         if "samples" in self.__dict__:
             return self.samples.select(columns)
-        return self._table(SAMPLES, SAMPLES_SCHEMA, columns)
+        needed = list(dict.fromkeys((*columns, "status")))
+        return without_gone(self._table(SAMPLES, SAMPLES_SCHEMA, needed)).select(columns)
 
     @cached_property
     def sample_ids(self) -> pa.Array[Any]:
@@ -160,7 +161,7 @@ class Cache:
         """Number of each row among all that the shards hold; None where readers see all."""
         if not self.manifest.grown:
             return None
-        images = ok_samples(self.samples)
+        images = ok_samples(self.read_samples("shard", "row", "status"))
         shards, rows = (np.asarray(images[name], np.int64) for name in ("shard", "row"))
         counts, starts = self._features.counts, self._features.starts
         last = len(counts) - 1
