@@ -57,7 +57,6 @@ class Backbone:
         num_tokens: P, after pooling; 0 where the spec asks for pooled embeddings alone.
         token_dim: C; then 0 as well.
         pooled_dim: E.
-        min_side: Pixels that each side of an image must have, where images are not squashed.
         text_dim: D.
         context_length: T.
     """
@@ -91,7 +90,7 @@ class Backbone:
         if spec.text_weights is not None:
             # After the digest above, which so stays that of the public model.
             self.identity["text_weights"] = load_text_weights(model, Path(spec.text_weights))
-        self.preprocessing = _preprocessing(model, spec.resize)
+        self.preprocessing = _preprocessing(model, spec.resize, self._tower.stride)
         self.model: nn.Module = model.to(self.device)
         if self._linear is not None:
             self._linear.to(self.device)
@@ -102,7 +101,6 @@ class Backbone:
             with torch.inference_mode():
                 probe = torch.zeros(1, 1, self._tower.width, device=self.device)  # [1, 1, W]
                 self.token_dim = int(self._project(probe).shape[-1])
-        self.min_side = self._tower.stride
         self.text_dim = self._text.width
         self.context_length = self._text.context_length
 
@@ -122,15 +120,14 @@ class Backbone:
             BackboneError: If the images are not of the backbone's size, or the tower does not give
                 what its config says.
         """
-        size = self.preprocessing.size
-        if self.preprocessing.one_size:
-            fits = images.shape[1:] == (3, size, size)
-        else:
-            fits = images.shape[1:2] == (3,) and min(images.shape[2:]) >= self.min_side
-        if images.ndim != 4 or not fits:
-            wanted = (
-                f"{size}, {size}" if self.preprocessing.one_size else f"H, W >= {self.min_side}"
-            )
+        size, least = self.preprocessing.size, self.preprocessing.min_side
+        one_size = self.preprocessing.one_size
+        if images.ndim != 4 or not (
+            images.shape[1:] == (3, size, size)
+            if one_size
+            else images.shape[1] == 3 and min(images.shape[2:]) >= least
+        ):
+            wanted = f"{size}, {size}" if one_size else f"H, W >= {least}"
             raise BackboneError(f"images of shape {list(images.shape)}, expected [B, 3, {wanted}]")
         with autocast_for(self.precision, self.device):
             locations, pooled = self._tower(images.to(self.device))  # [B, h * w, W], [B, E]
@@ -209,7 +206,7 @@ def load_backbone(
     return Backbone(spec, device=device, precision=precision)
 
 
-def _preprocessing(model: Any, resize: str) -> Preprocessing:
+def _preprocessing(model: Any, resize: str, stride: int) -> Preprocessing:
     """Take size, mean and std from the model; how to resize is the spec's choice."""
     config = model.visual.preprocess_cfg
     size = config["size"]
@@ -217,4 +214,5 @@ def _preprocessing(model: Any, resize: str) -> Preprocessing:
     if height != width:
         raise BackboneError(f"towers for images of {height} x {width} are not supported: no square")
     mean, std = tuple(config["mean"]), tuple(config["std"])
-    return Preprocessing(size=int(height), mean=mean, std=std, resize=resize)
+    fits = Preprocessing(size=int(height), mean=mean, std=std, resize=resize)
+    return fits if fits.one_size else fits.replace(min_side=stride)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from featcache.datasets.base import safe_relative
-from featcache.errors import DatasetError, ImageError
+from featcache.errors import BackboneError, DatasetError, ImageError
+from featcache.extraction.batches import Batches, Placed
 from featcache.images.digest import FileDigest, digest_file
 from featcache.images.preprocess import DecodedImage, normalize, read_image
 from featcache.storage.layout import shard_name
@@ -59,7 +60,7 @@ def make_shards(
         out: The cache's folder, locked by the caller.
         backbone: The frozen model.
         manifest: What the cache is.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass, at most; fewer where they are large (`Batches`).
         workers: Decoding threads; 0 for one per processor, 32 at most.
         changes: What a shard, by its number, says of images in earlier ones.
         on_image: Called when an image's features are known, or it has failed; may raise, which
@@ -70,7 +71,8 @@ def make_shards(
         DiskSpaceError, WriteError: A shard could not be written; those before it are kept.
     """
     workers = workers or min(os.cpu_count() or 1, 32)
-    ahead = workers + 2 * batch_size
+    # Squares are small; of photos as they are, at most two for each thread are in memory.
+    ahead = workers + (2 * batch_size if backbone.preprocessing.one_size else workers)
     settings = manifest.settings()
 
     def decode(image: ImageRecord) -> DecodedImage | Failure:
@@ -150,7 +152,7 @@ def _shard(
                 records[position] = _failure(chunk[position], Failure(reason, file))
             on_image(records[position])
 
-    batch: list[tuple[int, DecodedImage]] = []
+    batches = Batches(batch_size, backbone.preprocessing.size)
     for position, image in enumerate(chunk):
         result = next(decoded)
         if isinstance(result, Failure):
@@ -158,14 +160,9 @@ def _shard(
             on_image(records[-1])
         else:
             records.append(_record(image, result))
-            if batch and batch[-1][1].pixels.shape != result.pixels.shape:
-                settle(rows.add(batch))  # images of one size in a batch
-                batch = []
-            batch.append((position, result))
-        if len(batch) == batch_size:
-            settle(rows.add(batch))
-            batch = []
-    if batch:
+            for batch in batches.add(Placed(position, result)):
+                settle(rows.add(batch))
+    for batch in batches.rest():
         settle(rows.add(batch))
     settle(rows.flush())
     return rows.content(records)
@@ -187,10 +184,23 @@ class _Rows:
         self.positions: list[int] = []
         self.pending: tuple[list[int], list[torch.Tensor], list[torch.Tensor]] | None = None
 
-    def add(self, batch: Sequence[tuple[int, DecodedImage]]) -> dict[int, str | None]:
+    def add(self, batch: Sequence[Placed]) -> dict[int, str | None]:
         """Start the forward passes of a batch, then `flush` the one before."""
-        pixels = np.stack([image.pixels for _, image in batch])  # [B, 3, S, S]
-        tokens, pooled = encode_views(self.backbone, pixels, self.views)
+        import torch
+
+        pixels = np.stack([image.pixels for _, image in batch])  # [B, 3, H, W]
+        try:
+            tokens, pooled = encode_views(self.backbone, pixels, self.views)
+        except torch.OutOfMemoryError as error:
+            known = self.flush()
+            if len(batch) > 1 or self.backbone.preprocessing.one_size:
+                raise BackboneError(
+                    f"{len(batch)} images at once need more memory than {self.backbone.device} "
+                    "has: give a smaller --batch-size"
+                ) from error
+            _, _, height, width = pixels.shape
+            reason = f"{width} x {height} pixels need more memory than {self.backbone.device} has"
+            return known | {batch[0].position: reason}
         known = self.flush()
         self.pending = ([position for position, _ in batch], tokens, pooled)
         return known
@@ -209,13 +219,15 @@ class _Rows:
         vectors = np.stack([p.cpu().numpy() for p in pooled], axis=1)  # [B, V, E]
         limit = np.finfo("float16" if self.dtype == "int8" else self.dtype).max
         largest = np.abs(values).max(axis=(1, 2, 3), initial=0)  # [B]; NaN where any value is
-        good = (largest <= limit) & np.isfinite(vectors).all(axis=(1, 2))
-        known = {
-            position: None
-            if good[n]
-            else f"features are not finite in {self.dtype}: the largest is {largest[n]:g}"
-            for n, position in enumerate(positions)
-        }
+        finite = np.isfinite(vectors).all(axis=(1, 2))  # [B]
+        good = (largest <= limit) & finite
+        known: dict[int, str | None] = dict.fromkeys(positions)
+        for n in np.flatnonzero(~good).tolist():
+            known[positions[n]] = (
+                f"features are not finite in {self.dtype}: the largest is {largest[n]:g}"
+                if finite[n]
+                else f"the pooled embedding is not finite in {self.backbone.precision}"
+            )
         values, vectors = values[good], vectors[good]
         rows = slice(self.filled, self.filled + len(values))
         if self.tokens is not None:
@@ -225,22 +237,25 @@ class _Rows:
                 self.tokens[rows] = values
         self.pooled[rows] = vectors
         self.filled += len(values)
+        self.positions += [position for position, reason in known.items() if reason is None]
         return known
 
     def content(self, records: list[SampleRecord]) -> ShardContent:
-        """Return the shard's content."""
+        """Return the shard's content, in the order of the images."""
+        order = np.argsort(self.positions)  # images of different sizes were done by size
+        rows = slice(self.filled) if (np.diff(order) > 0).all() else order
         return ShardContent(
             records=records,
-            tokens=None if self.tokens is None else self.tokens[: self.filled],
-            pooled=self.pooled[: self.filled],
-            scales=None if self.scales is None else self.scales[: self.filled],
+            tokens=None if self.tokens is None else self.tokens[rows],
+            pooled=self.pooled[rows],
+            scales=None if self.scales is None else self.scales[rows],
         )
 
 
 def encode_views(
     backbone: Backbone, pixels: np.ndarray[Any, np.dtype[np.uint8]], views: Sequence[str]
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Encode uint8 pixels [B, 3, S, S] in each view.
+    """Encode uint8 pixels [B, 3, H, W] in each view.
 
     Returns:
         For each view tokens [B, P, C] and pooled [B, E], float32 on the backbone's device. On a

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from PIL import Image
 
-from featcache.configuration import Configuration
+from featcache.configuration import Configuration, newer
 from featcache.errors import ConfigError, ImageError
 from featcache.images.decode import decode, read_file
 from featcache.images.measures import measure
@@ -53,6 +53,8 @@ class Preprocessing(Configuration):
         truncated: ``refuse`` a file that ends early, or ``pad``: keep what was decoded, the rest
             stays as the decoder leaves it (gray for JPEG, black for others).
         max_pixels: Refuse images with more pixels (width times height, from the header).
+        min_side: Refuse images with a shorter side, after resizing: those that the backbone sees
+            nothing in.
     """
 
     _title: ClassVar[str] = "preprocessing"
@@ -65,11 +67,12 @@ class Preprocessing(Configuration):
     orientation: Literal["exif", "stored"] = "exif"
     truncated: Literal["refuse", "pad"] = "refuse"
     max_pixels: int = 178_956_970
+    min_side: int = newer(1)
 
     def __post_init__(self) -> None:
         """Check every field."""
         super().__post_init__()
-        self._require_at_least(1, "size", "max_pixels")
+        self._require_at_least(1, "size", "max_pixels", "min_side")
         for name in ("mean", "std"):  # a model's config may say 0 and 1: one value, one digest
             object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
         if min(self.std) <= 0:
@@ -90,7 +93,7 @@ class Preprocessing(Configuration):
         """Return width and height of an image after resizing.
 
         Raises:
-            ImageError: It stays too large for a backbone.
+            ImageError: It is too small, or stays too large, for a backbone.
         """
         if self.one_size:
             return self.size, self.size
@@ -98,6 +101,11 @@ class Preprocessing(Configuration):
         if short is not None:
             shorter = min(width, height)
             width, height = short * width // shorter, short * height // shorter
+        if min(width, height) < self.min_side:
+            raise ImageError(
+                f"too small for the backbone: {width} x {height} pixels with --resize "
+                f"{self.resize}, and each side needs {self.min_side} or more"
+            )
         if width * height > MOST_PIXELS:
             raise ImageError(
                 f"too large for the backbone: {width} x {height} pixels with --resize "

@@ -181,8 +181,9 @@ def test_pooled_embeddings_of_any_size(name, fields, config_file):
     features = backbone.encode_images(images(70, 100))
     assert features.tokens.shape == (2, 0, 0)
     assert features.pooled.shape == (2, backbone.pooled_dim)
-    with pytest.raises(BackboneError, match=f"H, W >= {backbone.min_side}"):
-        backbone.encode_images(images(70, backbone.min_side - 1))
+    least = backbone.preprocessing.min_side
+    with pytest.raises(BackboneError, match=f"H, W >= {least}"):
+        backbone.encode_images(images(70, least - 1))
 
 
 @pytest.mark.parametrize("name", ["tiny-resnet", "tiny-vit"])
