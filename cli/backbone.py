@@ -46,6 +46,25 @@ TextWeights = Annotated[
         show_default=False,
     ),
 ]
+Resize = Annotated[
+    str,
+    typer.Option(
+        help="squash: to the model's own square; native: not at all; short:N: the shorter side "
+        "to N pixels. The last two need --tokens none."
+    ),
+]
+PositionsOption = Annotated[
+    str,
+    typer.Option(
+        help="Of a ResNet or ViT of OpenCLIP: default; none: left out, so that any image size "
+        "passes (CLIP-IQA); interpolated: stretched along the list of tokens, as CLIP-IQA's "
+        "Table 2 does."
+    ),
+]
+TokensOption = Annotated[
+    str,
+    typer.Option(help="patch: patch tokens and pooled embeddings; none: pooled embeddings alone."),
+]
 Device = Annotated[
     str, typer.Option(help="Where to compute: cpu, cuda, cuda:N, or auto (a GPU if there is one).")
 ]

@@ -76,10 +76,12 @@ def info(
                 "patch tokens",
                 (
                     f"{shapes['num_tokens']} x {shapes['token_dim']} "
-                    f"{facts['fingerprint']['dtype']}, "
-                    f"views {', '.join(facts['fingerprint']['views'])}"
+                    f"{facts['fingerprint']['dtype']}"
+                    if shapes["num_tokens"]
+                    else f"none; pooled embeddings of {shapes['pooled_dim']} float32"
                 ),
             ),
+            ("views", ", ".join(facts["fingerprint"]["views"])),
             ("on disk", f"{size(facts['bytes'])} in {facts['shards']:,} shards"),
             ("backbone", backbone["architecture"]),
             ("asked for as", _as_options(facts["backbone"])),

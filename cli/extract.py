@@ -13,10 +13,13 @@ from cli.backbone import (
     Device,
     MaxFailures,
     ModelConfig,
+    PositionsOption,
     PrecisionOption,
     Pretrained,
     ProjectionOption,
+    Resize,
     TextWeights,
+    TokensOption,
     load,
 )
 from cli.console import command, duration, options, say, say_next, size
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from cli.progress import Progress
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
+    from featcache.datasets.records import DefaultBackbone
     from featcache.extraction.extract import ExtractEvent, ExtractSummary
     from featcache.extraction.plan import ExtractConfig
 
@@ -46,6 +50,9 @@ EXAMPLES = """Run the frozen backbone over a data set once, and keep the feature
 
 `featcache extract --dataset folder --root photos --out cache/photos
 --model-config my-vit.json --pretrained my-vit.safetensors --token-pool 2`
+
+`featcache extract --dataset folder --root photos --out cache/looks
+--backbone RN50-quickgelu --pretrained openai --resize native --positions none --tokens none`
 
 `featcache extract --dataset ava --root /data/ava
 --projection checkpoint:released/token_projection.safetensors
@@ -89,6 +96,9 @@ def extract(
         ),
     ] = None,
     text_weights: TextWeights = None,
+    resize: Resize = "squash",
+    positions: PositionsOption = "default",
+    tokens: TokensOption = "patch",
     views: Annotated[
         str,
         typer.Option(
@@ -99,7 +109,7 @@ def extract(
     dtype: Annotated[str, typer.Option(help="How tokens are stored: float16, float32 or int8.")] = (
         "float16"
     ),
-    batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Images per forward pass, at most.")] = 32,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per processor.")] = 0,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
@@ -145,13 +155,16 @@ def extract(
         part=_part(part),
         name=name,
     )
-    spec = BackboneSpec(
+    spec = BackboneSpec.build(
         name=backbone or default.name,
         pretrained=pretrained or default.pretrained,
         model_config=model_config,
         projection=projection,
-        token_pool=default.token_pool if token_pool is None else token_pool,
+        token_pool=_token_pool(token_pool, tokens, default),
         text_weights=text_weights,
+        resize=resize,
+        positions=positions,
+        tokens=tokens,
     )
     reader = find_dataset(dataset, root, options(option or [], "--option"))
     reader.require()  # a folder that is wrong is told before the backbone is loaded
@@ -179,10 +192,15 @@ def announce(
     shapes = Shapes.of(backbone)
     each = bytes_per_image(shapes, views=len(config.views), dtype=config.dtype)
     needed = each * total // (config.part[1] if config.part else 1)
+    features = (
+        f"{shapes.num_tokens} x {shapes.token_dim} {config.dtype}"
+        if shapes.num_tokens
+        else f"{shapes.pooled_dim} float32, without patch tokens"
+    )
     there = sum(file.stat().st_size for file in out.rglob("*.h5")) if out.exists() else 0
     say(
         f"{dataset.info.title}: {total:,} images, {len(config.views)} view(s) of "
-        f"{shapes.num_tokens} x {shapes.token_dim} {config.dtype}\n"
+        f"{features}\n"
         f"backbone {backbone.spec.name} on {backbone.device} ({backbone.precision})\n"
         f"needs {size(needed)} in {out} ({size(there)} there already), "
         f"{size(free_bytes(out))} free"
@@ -256,6 +274,13 @@ def summarize(summary: ExtractSummary, dataset: Dataset, config: ExtractConfig) 
             "no labels: rank these images with a run that was trained on the same kind of "
             f"features: adapter rank RUN {command('--shards', summary.out)} --query TEXT"
         )
+
+
+def _token_pool(given: int | None, tokens: str, default: DefaultBackbone) -> int:
+    """Return what was asked for; the data set's default is for caches that hold tokens."""
+    if given is not None:
+        return given
+    return default.token_pool if tokens == "patch" else 1
 
 
 def _part(text: str) -> tuple[int, int] | None:
