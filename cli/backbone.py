@@ -50,7 +50,7 @@ Resize = Annotated[
     str,
     typer.Option(
         help="squash: to the model's own square; native: not at all; short:N: the shorter side "
-        "to N pixels. The last two need --tokens none."
+        "to N pixels."
     ),
 ]
 PositionsOption = Annotated[
@@ -63,7 +63,10 @@ PositionsOption = Annotated[
 ]
 TokensOption = Annotated[
     str,
-    typer.Option(help="patch: patch tokens and pooled embeddings; none: pooled embeddings alone."),
+    typer.Option(
+        help="patch: patch tokens and pooled embeddings; none: pooled embeddings alone, which "
+        "images of different sizes need."
+    ),
 ]
 Device = Annotated[
     str, typer.Option(help="Where to compute: cpu, cuda, cuda:N, or auto (a GPU if there is one).")

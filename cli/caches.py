@@ -86,8 +86,14 @@ def info(
             ("backbone", backbone["architecture"]),
             ("asked for as", _as_options(facts["backbone"])),
             ("weights", backbone["weights"]),
-            ("projection", " ".join(map(str, backbone["projection"].values()))),
-            ("token pool", backbone["token_pool"]),
+            *(
+                [
+                    ("projection", " ".join(map(str, backbone["projection"].values()))),
+                    ("token pool", backbone["token_pool"]),
+                ]
+                if shapes["num_tokens"]
+                else []
+            ),
             ("preprocessing", _in_words(facts["fingerprint"]["preprocessing"])),
             ("fingerprint", facts["fingerprint_digest"]),
             *((name, f"{facts[name]:,}") for name in ("prompts", "labels") if name in facts),

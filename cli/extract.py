@@ -179,7 +179,7 @@ def extract(
         say(f"{out}: {plan(reader, out, model, config)}")
         return
     announce(reader, model, config, out, total)
-    summarize(with_progress(reader, out, model, config), reader, config)
+    summarize(with_progress(reader, out, model, config), reader, model, config)
 
 
 def announce(
@@ -255,7 +255,9 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
     return show
 
 
-def summarize(summary: ExtractSummary, dataset: Dataset, config: ExtractConfig) -> None:
+def summarize(
+    summary: ExtractSummary, dataset: Dataset, backbone: Backbone, config: ExtractConfig
+) -> None:
     """Say how it ended, and what comes next."""
     say(
         f"done: {summary.images:,} images ({summary.reused:,} from an earlier run), "
@@ -267,6 +269,9 @@ def summarize(summary: ExtractSummary, dataset: Dataset, config: ExtractConfig) 
         say(f"{summary.failed:,} images could not be read; listed with the reasons by: {listing}")
     if config.part is not None:
         say(f"next, when all {config.part[1]} parts are made: featcache merge PART... --out CACHE")
+    elif not backbone.num_tokens:
+        pair = ("--antonyms", "Good photo.", "Bad photo.")
+        say_next("adapter", "rank", "--shards", summary.out, *pair)
     elif summary.labels:
         say_next("adapter", "train", "--shards", summary.out, DRAWN if dataset.info.drawn else [])
     else:

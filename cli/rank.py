@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.backbone import BackboneName, Device, MaxFailures, PrecisionOption
+from cli.backbone import (
+    BackboneName,
+    Device,
+    MaxFailures,
+    PositionsOption,
+    PrecisionOption,
+    Resize,
+)
 from cli.console import say
 from cli.extract import shown_on
 from cli.progress import progress
@@ -74,6 +81,8 @@ def rank(
     model_config: Annotated[
         str | None, typer.Option(help="Where the backbone's model config is now.")
     ] = None,
+    resize: Resize = "squash",
+    positions: PositionsOption = "default",
 ) -> None:
     """Rank photos by a text query.
 
@@ -90,6 +99,9 @@ def rank(
     `adapter rank --images photos --antonyms "Good photo." "Bad photo." --out ranked.html`
 
     `adapter rank --images photos --attribute quality --attribute brightness`
+
+    `adapter rank --images photos --attribute quality --backbone RN50-quickgelu
+    --pretrained openai --resize native --positions none`, as CLIP-IQA has it
     """
     from adapter.errors import ConfigError
     from adapter.evaluation.ranking import require_images
@@ -114,9 +126,22 @@ def rank(
     if pairs:
         if run is not None or query is not None:
             raise ConfigError("opposite prompts need no run and no --query; leave those out")
-        spec = BackboneSpec(name=backbone, pretrained=pretrained or "", model_config=model_config)
+        # Pooled embeddings are enough.
+        spec = BackboneSpec.build(
+            name=backbone,
+            pretrained=pretrained or "",
+            model_config=model_config,
+            resize=resize,
+            positions=positions,
+            tokens="none",
+        )
         ranker = AntonymRanker(pairs=pairs, spec=spec)
     else:
+        if (resize, positions) != ("squash", "default"):
+            raise ConfigError(
+                "a run sees images as in its training: --resize and --positions go with "
+                "--antonyms or --attribute"
+            )
         ranker = _ranker(run, query, by, precision)
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
         if images is not None:
