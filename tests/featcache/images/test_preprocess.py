@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from featcache.errors import ImageError
 from featcache.images.measures import measure
 from featcache.images.preprocess import DecodedImage, Preprocessing, normalize, read_image
 
@@ -102,3 +103,61 @@ def test_normalize_leaves_its_input_and_refuses_floats():
     assert (pixels == 128).all()
     with pytest.raises(ValueError, match="uint8"):
         normalize(pixels.float(), PLAIN)
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def sized(resize: str, **changes) -> Preprocessing:
+    return Preprocessing(size=32, mean=MEAN, std=STD, resize=resize, **changes)
+
+
+def test_native_pixels_stay_as_they_are():
+    pixels = noise(45, 70)
+    decoded = read_image(png(pixels), sized("native"))
+    np.testing.assert_array_equal(decoded.pixels, pixels.transpose(2, 0, 1))
+    assert decoded.pixels.flags.c_contiguous
+    assert decoded.pixels.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(100, 150, (64, 96)), (150, 100, (96, 64)), (30, 31, (64, 66)), (64, 64, (64, 64))],
+)
+def test_the_shorter_side_becomes_n(height, width, expected):
+    pixels = noise(height, width)
+    decoded = read_image(png(pixels), sized("short:64"))
+    assert decoded.pixels.shape == (3, *expected)
+    assert (decoded.height, decoded.width) == (height, width)
+    resized = Image.fromarray(pixels).resize(expected[::-1], Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(resized).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("resize", "size", "reason"),
+    [
+        ("native", (20, 50), "too small for the backbone: 50 x 20 pixels"),
+        ("short:16", (200, 500), "too small for the backbone: 40 x 16 pixels"),
+        ("native", (6000, 6000), "too large for the backbone: 6000 x 6000 pixels"),
+        ("short:512", (2, 5000), "too large for the backbone: 1280000 x 512 pixels"),
+    ],
+)
+def test_what_a_backbone_cannot_take_fails_with_its_reason(resize, size, reason):
+    data = png(np.zeros((*size, 3), np.uint8))
+    with pytest.raises(ImageError, match=reason):
+        read_image(data, sized(resize, min_side=32))
+    assert read_image(data, PLAIN).pixels.shape == (3, 32, 32)
+
+
+def test_defaults_are_written_as_they_were():
+    """Digests of caches made before there was a choice depend on it."""
+    assert PLAIN.to_dict() == {
+        "size": 32,
+        "mean": list(MEAN),
+        "std": list(STD),
+        "interpolation": "bicubic",
+        "resize": "squash",
+        "orientation": "exif",
+        "truncated": "refuse",
+        "max_pixels": 178_956_970,
+    }
