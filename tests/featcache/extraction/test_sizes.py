@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,3 +133,36 @@ def test_an_embedding_that_is_not_finite_is_a_failure(
 
     with pytest.raises(TooManyFailuresError, match="not finite"):
         run(photos, tmp_path / "other", backbone, max_failures=0.2)
+
+
+RUN = """
+import resource, sys
+from featcache.backbone import BackboneSpec, load_backbone
+from featcache.datasets import open_dataset
+from featcache.extraction.extract import extract
+
+spec = BackboneSpec(name="RN50-quickgelu", pretrained="seed:0", resize="native", positions="none",
+                    tokens="none")
+extract(open_dataset("folder", sys.argv[1]), sys.argv[2], load_backbone(spec))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_photos_of_twelve_megapixels_on_a_cpu(tmp_path: Path):
+    """A ResNet-50 on two photos, one of them upright: memory is that of one."""
+    (tmp_path / "photos").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (75, 100, 3), np.uint8)
+    photo = Image.fromarray(noise).resize((4000, 3000))
+    photo.save(tmp_path / "photos/across.jpg")
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photos/upright.jpg")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, tmp_path / "photos", tmp_path / "cache"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) * 1024 < 6 << 30
+    cache = Cache.open(tmp_path / "cache")
+    assert len(cache) == 2
+    assert np.isfinite(cache.pooled([0, 1])).all()
