@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import shlex
 import signal
 import sys
 import time
@@ -235,9 +234,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.seed not in CLIP_TRAINING:
         parser.error(f"--seed: from {CLIP_TRAINING[0]} to {CLIP_TRAINING[-1]}")
-    config = TrainConfig(
-        **{name: getattr(options, name) for name in ("steps", "decay", "batch", "lr", "seed")}
-    )
+    chosen = {name: getattr(options, name) for name in ("steps", "decay", "batch", "lr", "seed")}
+    config = TrainConfig(**chosen)
     # A polite kill ends the drawing process, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     student, done = train(
@@ -247,7 +245,7 @@ def main() -> None:
         progress=lambda line: print(json.dumps(line), flush=True),
     )
     training = {
-        "command": shlex.join(["python", "-m", "featcache.backbone.embedded.train", *sys.argv[1:]]),
+        "command": " ".join((parser.prog, *(f"--{k} {v}" for k, v in chosen.items()))),
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
         "note": options.note,
