@@ -51,7 +51,7 @@ def test_the_demo_needs_no_option(cache, made):
     assert "data in data/demo (looked at data/demo" in err
     assert next_command(err) == ["adapter", "train", "--shards", "cache/demo", *DRAWN]
     manifest = Cache.open(cache).manifest
-    assert (manifest.backbone["name"], manifest.backbone["token_pool"]) == ("demo-seeded-vit", 2)
+    assert (manifest.backbone["name"], manifest.backbone["token_pool"]) == ("drawn-scenes-clip", 1)
     assert manifest.fingerprint.views == ("original", "hflip")
 
 
