@@ -151,9 +151,10 @@ def test_it_grows(old: Path, tmp_path: Path, demo_backbone: Backbone) -> None:
         name = f"shards/0000{number}.h5"
         assert (old / name).read_bytes() == (VERSION1 / "cache" / name).read_bytes()
     assert extract(dataset, old, demo_backbone, config).growth.startswith("0 new, 0 gone, 0 moved")
+    state = Cache.open(old).state
     assert compact_cache(old).rows == 1
     assert verify_cache(old, root=photos).lines() == []
-    assert Cache.open(old).state == after.state
+    assert Cache.open(old).state == state
 
 
 def test_its_parts_are_merged(old: Path, tmp_path: Path) -> None:

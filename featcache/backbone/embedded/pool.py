@@ -119,7 +119,8 @@ class Pool:
             self.ask(chunk)
             if chunk in self._drawn:
                 self._wait_for(chunk)
-            arrays = [np.load(self._place(chunk) / f"{name}.npy", mmap_mode="r") for name in _FILES]
+            files = [self._place(chunk) / f"{name}.npy" for name in _FILES]
+            arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
             self._open[chunk] = Scenes(*arrays)
         return self._open[chunk]
 

@@ -163,7 +163,7 @@ def test_results_say_what_they_are(whole):
 def test_progress_reaches_its_total(whole):
     _, _, events = whole
     finished = [e for e in events if e.kind == "finished"]
-    assert finished[-1].done == finished[-1].total == 2 * 13
+    assert finished[-1].done == finished[-1].total == 2 * 16
 
 
 def test_a_second_run_computes_and_extracts_nothing(whole, data, caches):

@@ -76,13 +76,14 @@ def test_any_damage_is_undone(
     before = Cache.open(folder)
     rows = np.arange(len(before))
     tokens = before.tokens(rows).astype(np.float32)
+    state, paths = before.state, before.samples["path"]  # a reader reads tables when asked
     for name in names:
         damage(folder / name)
     repair_cache(folder, photos, backbone=tiny_backbone)
     assert verify_cache(folder).lines() == []
     after = Cache.open(folder)
-    assert (after.identity, after.state) == (before.identity, before.state)
-    assert after.samples["path"].equals(before.samples["path"])
+    assert (after.identity, after.state) == (before.identity, state)
+    assert after.samples["path"].equals(paths)
     np.testing.assert_allclose(after.tokens(rows), tokens, rtol=2e-3, atol=1e-3)
     assert repair_cache(folder, photos, backbone=tiny_backbone).changed is False
 
