@@ -50,7 +50,7 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, under ten minutes
+demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, about ten minutes
 	$(BIN)/featcache extract --dataset demo --root $(DEMO)/images --out $(DEMO)/cache
 	$(BIN)/adapter train --shards $(DEMO)/cache --out $(DEMO)/run --resume \
 	  --steps 3500 --lr 5e-4 --width 128 --set model.blocks=1 --set model.post_blocks=0 \
