@@ -18,6 +18,30 @@ FORMAT = 1
 PACKAGES = ("featcache", "torch", "numpy", "safetensors")  # whose versions are written down
 
 
+def read_document(path: Path, version: int, kind: str, advice: str) -> dict[str, Any]:
+    """Read a JSON object that says its format.
+
+    Args:
+        path: The file.
+        version: Of the format that is expected.
+        kind: What the file describes, for messages.
+        advice: How such a file is made.
+
+    Raises:
+        CheckpointNotFoundError: There is none.
+        CheckpointError: It is damaged or of another format.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointNotFoundError(f"{path}: not there; {advice}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(record, dict) or record.get("format") != version:
+        raise CheckpointError(f"{path}: not a {kind} of format {version}")
+    return record
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """Read ``run.json``; settings of older files are returned in today's form.
 
@@ -25,17 +49,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         CheckpointNotFoundError: There is none.
         CheckpointError: It is damaged or of another format.
     """
-    path = folder / RUN_FILE
-    try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointNotFoundError(
-            f"{path}: not there; `adapter train --out {folder}` makes a run"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a run of format {FORMAT}")
+    record = read_document(
+        folder / RUN_FILE, FORMAT, "run", f"`adapter train --out {folder}` makes a run"
+    )
     if "settings" in record:
         record["settings"] = current_settings(record["settings"])
     return record

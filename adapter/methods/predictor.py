@@ -14,7 +14,6 @@ pickled.
 from __future__ import annotations
 
 import dataclasses
-import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
+from adapter.record import read_document
 from featcache.storage.durable import make_folders, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -84,18 +84,12 @@ def read_method(folder: Path) -> dict[str, Any]:
         CheckpointNotFoundError: There is none.
         CheckpointError: It is damaged, or of another format.
     """
-    path = folder / METHOD_FILE
-    try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointNotFoundError(
-            f"{path}: not there; `adapter fit METHOD --shards CACHE --out {folder}` makes one"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a fitted method of format {FORMAT}")
-    return record
+    return read_document(
+        folder / METHOD_FILE,
+        FORMAT,
+        "fitted method",
+        f"`adapter fit METHOD --shards CACHE --out {folder}` makes one",
+    )
 
 
 def load_predictor(folder: Path) -> Predictor:
