@@ -1,6 +1,5 @@
 """The two command lines in this process."""
 
-import signal
 import sys
 
 import pytest
@@ -13,7 +12,6 @@ def _command(module, capsys):
     def call(*arguments):
         """Give a command; returns (exit code, standard output, standard error)."""
         old, sys.argv = sys.argv, ["command", *map(str, arguments)]
-        handler = signal.getsignal(signal.SIGTERM)
         try:
             module.main()
             code = 0
@@ -21,7 +19,6 @@ def _command(module, capsys):
             code = leaving.code or 0
         finally:
             sys.argv = old
-            signal.signal(signal.SIGTERM, handler)  # a command line sets its own
         found = capsys.readouterr()
         return code, found.out, found.err
 
