@@ -11,7 +11,7 @@ DATA   ?=
 OUT    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-oldest lint format demo bench-read bench-head bench-step \
+.PHONY: help setup test test-slow test-oldest lint format docs dist demo bench-read bench-head bench-step \
   bench-tables model-card reproduce-table1 clean
 
 help:  ## list the targets
@@ -49,6 +49,12 @@ lint: setup  ## ruff and strict mypy
 format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+dist: setup  ## wheel and sdist, in dist/
+	$(BIN)/python -m build --outdir dist
 
 demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, about ten minutes
 	$(BIN)/featcache extract --dataset demo --root $(DEMO)/images --out $(DEMO)/cache

@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -40,15 +40,38 @@ class _Commands(TyperGroup):
 
 def make_app(summary: str) -> typer.Typer:
     """Return a Typer application with this project's habits."""
-    return typer.Typer(
+    app = typer.Typer(
         help=summary,
         cls=_Commands,
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", is_eager=True, callback=_version, help="Show the version and leave."
+            ),
+        ] = False,
+    ) -> None:
+        pass
+
+    return app
+
+
+def _version(asked: bool) -> None:
+    """Print the versions that a bug report needs."""
+    if not asked:
+        return
+    from featcache.versions import package_version
+
+    names = ("featcache", "torch", "open_clip_torch", "h5py", "pyarrow")
+    typer.echo(", ".join(f"{name} {package_version(name)}" for name in names))
+    raise typer.Exit
 
 
 def run(app: typer.Typer) -> None:

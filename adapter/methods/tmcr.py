@@ -37,7 +37,10 @@ CHUNK = 256  # images per pass of a prediction
 
 @dataclass(frozen=True, kw_only=True)
 class Tmcr:
-    """TMCR, "Tag matching and contrastive ranking for aesthetics", ACM MM 2024, on a frozen tower.
+    """TMCR on a frozen tower.
+
+    "Semantics-aware image aesthetics assessment using tag matching and contrastive ranking", ACM
+    Multimedia 2024.
 
     Written from the equations and from what the released code does; no license is given for it.
     Tag matching: CLIP's scaled cosines of the image with two tag libraries. Contrastive ranking:
