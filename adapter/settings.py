@@ -43,6 +43,8 @@ class SamplingConfig(Configuration):
         relevance: Train on "relevance to a count" (the paper's B.1): per batch a reference r in
             0 … ``relevance_max`` is drawn, the prompt says so, and the target is |y - r|.
         relevance_max: Largest reference count.
+        comparison_share: Where a run has both labels and comparisons, the probability that a
+            batch holds comparisons. 1 leaves the labels unread.
     """
 
     _title: ClassVar[str] = "sampling settings"
@@ -58,6 +60,7 @@ class SamplingConfig(Configuration):
     views: tuple[str, ...] = ()
     relevance: bool = False
     relevance_max: int = 12
+    comparison_share: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -66,6 +69,8 @@ class SamplingConfig(Configuration):
         self._require_at_least(0, "relevance_max")
         if not 0 <= self.negative_ratio < 1:
             raise ConfigError(f"negative_ratio must be in [0, 1), not {self.negative_ratio}")
+        if not 0 < self.comparison_share <= 1:
+            raise ConfigError(f"comparison_share must be in (0, 1], not {self.comparison_share}")
         if min(self.weights, default=0) < 0 or (self.weights and sum(self.weights) == 0):
             raise ConfigError(f"weights must be positive numbers, not {self.weights}")
 

@@ -15,6 +15,7 @@ from cli.places import new_run, unfinished_run
 from cli.progress import progress
 
 if TYPE_CHECKING:
+    from adapter.data.comparisons import ComparisonTable
     from adapter.settings import TrainConfig, TrainEvent, TrainSummary
     from cli.progress import Progress
 
@@ -42,6 +43,9 @@ EXAMPLES = """Train an adapter from cached features.
 `adapter train --shards cache/ava --out runs/paper --preset paper --set model.relation_tokens=4
 --set loss.ranking=hinge --set optim.clip_norm=null`
 
+`adapter train --shards cache/holiday --comparisons answers.csv`, a table with the columns
+left, right, answer and question, in place of labels or beside them
+
 `torchrun --nproc-per-node 2 -m cli.adapter train --shards cache/ava --out runs/ava`
 
 A run that was stopped goes on with `--resume`; the result is the same, bit for bit on one device.
@@ -68,6 +72,13 @@ def train(
         typer.Option(help="Channels inside the adapter.  [default: 768 released, 512 paper]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Determines weights, batches and dropout.")] = 0,
+    comparisons: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table left,right,answer,question: which of two images answers better.",
+            show_default=False,
+        ),
+    ] = None,
     query: Queries = None,
     task: Tasks = None,
     split: Annotated[str, typer.Option(help="Splits to train on, separated by commas.")] = "train",
@@ -143,13 +154,18 @@ def train(
         sampling=sampling,
         optim=optim,
     )
+    table = None
+    if comparisons is not None:
+        from adapter.data.comparisons import read_comparisons
+
+        table = read_comparisons(comparisons)
     folder = out or _choose_folder(caches, resume=resume)
     members = _numbers(folds, "--folds")
     try:
         if members or seeds:
-            _sweep(caches, folder, model, loss, config, members, seeds, resume=resume)
+            _sweep(caches, folder, model, loss, config, table, members, seeds, resume=resume)
         else:
-            _one(caches, folder, model, loss, config, resume=resume)
+            _one(caches, folder, model, loss, config, table, resume=resume)
     except KeyboardInterrupt:
         _stopped(folder)
 
@@ -167,14 +183,23 @@ def _stopped(folder: Path) -> None:
 
 
 def _one(
-    caches: list[Path], out: Path, model: Any, loss: Any, config: TrainConfig, *, resume: bool
+    caches: list[Path],
+    out: Path,
+    model: Any,
+    loss: Any,
+    config: TrainConfig,
+    table: ComparisonTable | None,
+    *,
+    resume: bool,
 ) -> None:
     """One run."""
     from adapter.training.train import train as run
 
     with progress() as display:
         show = Display(display)
-        summary = run(caches, out, model, loss, config, on_event=show, resume=resume)
+        summary = run(
+            caches, out, model, loss, config, comparisons=table, on_event=show, resume=resume
+        )
     summarize(summary, config.steps)
     if summary.interrupted:
         _stopped(out)
@@ -186,6 +211,7 @@ def _sweep(
     model: Any,
     loss: Any,
     config: TrainConfig,
+    table: ComparisonTable | None,
     folds: list[int],
     seeds: str,
     *,
@@ -202,6 +228,7 @@ def _sweep(
             model,
             loss,
             config,
+            comparisons=table,
             seeds=_numbers(seeds, "--seeds") or [config.seed],
             folds=folds or [config.fold],
             on_event=show,

@@ -47,6 +47,7 @@ FLOORS = (
     "adapter.run",
     "adapter.training",
     "adapter.methods",
+    "adapter.teaching",
     "adapter.pages",
     "adapter.reproduction.recipe",
     "adapter.recipes",

@@ -116,7 +116,7 @@ class TrainBatch:
         plan: The whole batch over all processes, b images.
         image_tokens: [n, P, C] of this process's part, in the stored dtype, on the device.
         text_tokens: float32 [T, D] of the prompt, on the device.
-        targets: float32 [b], standardized, on the device.
+        targets: float32 [b], standardized, on the device; of comparisons, shares of the answers.
     """
 
     plan: Batch
@@ -190,14 +190,19 @@ class Feed:
     def _build(self, step: int) -> TrainBatch:
         plan = self._sampler.batch(step)
         part = part_of(len(plan), self._rank, self._world)
-        scale = self._scales.of_task(plan.shard, plan.task)
         tokens = self._sources[plan.shard].gather(plan.rows[part], plan.views[part])
         return TrainBatch(
             plan=plan,
             image_tokens=tokens.to(self._device, non_blocking=True),
             text_tokens=self._text(plan.shard, plan.prompt),
-            targets=self._send(scale.standardize(plan.values)),
+            targets=self._send(self._targets(plan)),
         )
+
+    def _targets(self, plan: Batch) -> NDArray[np.float64]:
+        """Return what the losses read: labels in the network's unit, or shares of answers."""
+        if plan.compared:
+            return plan.values
+        return self._scales.of_task(plan.shard, plan.task).standardize(plan.values)
 
     def _send(self, values: NDArray[np.float64]) -> Tensor:
         tensor = torch.from_numpy(values.astype(np.float32))

@@ -110,7 +110,21 @@ class LabelSelection:
     @cached_property
     def image_rows(self) -> NDArray[np.int64]:
         """Every image that is labeled within a chosen task, sorted, once."""
-        return np.unique(np.concatenate(list(self.task_images.values())))
+        return np.unique(np.concatenate([np.empty(0, np.int64), *self.task_images.values()]))
+
+
+NO_LABELS = LabelSelection(queries=(), task_rows={}, states_zeros=frozenset(), left_out=0)
+
+
+def has_labels(
+    cache: FeatureCache, split: Sequence[str], queries: Sequence[str], tasks: Sequence[str]
+) -> bool:
+    """Tell whether any label matches; arguments as for :func:`select_labels`."""
+    kinds = cache.labels.group_by(["task", "query", "split"]).aggregate([])
+    return any(
+        kind["split"] in split and matches(kind["query"], queries) and matches(kind["task"], tasks)
+        for kind in kinds.to_pylist()
+    )
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

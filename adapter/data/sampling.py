@@ -5,7 +5,8 @@ set, the query, the images, the negatives and the views. So a run can stop anywh
 the same batches, the number of processes can change while the global batch does not, and no
 worker holds hidden state.
 
-How the images of one query are drawn is in :mod:`adapter.data.pools`.
+How the images of one query are drawn is in :mod:`adapter.data.pools`. A batch may hold comparisons
+in place of labels: pairs of images that a question was answered for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adapter.data.pools import draw, integers, make_pool
+from adapter.data.comparisons import TASK, ComparisonSelection
+from adapter.data.pools import draw, integers, make_pool, uniform_choice
 from adapter.errors import ConfigError, LabelsError
 from adapter.names import choose_names
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from adapter.data.comparisons import Comparisons
     from adapter.data.labels import FeatureCache, LabelSelection, QueryLabels
     from adapter.settings import SamplingConfig
 
@@ -42,6 +45,9 @@ class Batch:
         rows: int64 [b], images, in an order without meaning.
         views: int64 [b], index of the view of each image.
         values: float64 [b], targets in the data set's unit.
+        compared: The batch holds b / 2 comparisons: image i was compared with image i + b / 2,
+            and ``values`` are their shares of the answers: 1 for the chosen one, 0 for the other,
+            1/2 for both where they are equal.
     """
 
     step: int
@@ -52,6 +58,7 @@ class Batch:
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
     values: NDArray[np.float64]
+    compared: bool = False
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -66,10 +73,12 @@ class Sampler:
         views: Per cache, the names of its stored views.
         config: How to draw.
         seed: Seed of the run.
+        comparisons: One per cache; none when left out.
 
     Raises:
         ConfigError: Weights or views do not fit the caches.
-        LabelsError: Relevance was asked for without a counting query.
+        LabelsError: A cache has nothing to train on; relevance was asked for without a counting
+            query.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class Sampler:
         views: Sequence[Sequence[str]],
         config: SamplingConfig,
         seed: int,
+        comparisons: Sequence[ComparisonSelection] = (),
     ) -> None:
         self.config = config
         self.seed = seed
@@ -92,8 +102,11 @@ class Sampler:
             [pool for q in s.queries if (pool := make_pool(q, s, config)) is not None]
             for s in selections
         ]
-        if not all(self.pools):
-            raise LabelsError("training on relevance needs counting queries in every cache")
+        self.comparisons = list(comparisons) or [ComparisonSelection()] * len(selections)
+        if not all(p or len(c) for p, c in zip(self.pools, self.comparisons, strict=True)):
+            if config.relevance:
+                raise LabelsError("training on relevance needs counting queries in every cache")
+            raise LabelsError("every cache needs labels, or comparisons of its images")
 
     def batch(self, step: int) -> Batch:
         """Draw batch ``step``."""
@@ -103,6 +116,8 @@ class Sampler:
             int(np.searchsorted(self._shard_cdf, generator.random(), side="right")),
             len(self.pools) - 1,
         )
+        if self._compares(shard, generator):
+            return self._compared(step, shard, generator)
         pool = self.pools[shard][_integer(generator, len(self.pools[shard]))]
         rows, values = draw(pool, self.config, generator)
         prompt = pool.labels.query
@@ -122,10 +137,36 @@ class Sampler:
             values=values,
         )
 
+    def _compares(self, shard: int, generator: np.random.Generator) -> bool:
+        """Choose between labels and comparisons; nothing is drawn where there is one of them."""
+        asked = self.comparisons[shard].questions
+        if not (asked and self.pools[shard]):
+            return bool(asked)
+        return float(generator.random()) < self.config.comparison_share
+
+    def _compared(self, step: int, shard: int, generator: np.random.Generator) -> Batch:
+        """Draw a question, then answers to it without replacement, all equally likely."""
+        questions = self.comparisons[shard].questions
+        asked = questions[_integer(generator, len(questions))]
+        count = max(self.config.batch_size // 2, 1)
+        drawn: Comparisons = asked.take(uniform_choice(len(asked), count, generator))
+        rows = np.concatenate([drawn.left, drawn.right])
+        return Batch(
+            step=step,
+            shard=shard,
+            task=TASK,
+            query=asked.question,
+            prompt=asked.question,
+            rows=rows,
+            views=self._views[shard][integers(generator, len(self._views[shard]), len(rows))],
+            values=np.concatenate([drawn.shares, 1 - drawn.shares]),
+            compared=True,
+        )
+
     def image_rows(self, shard: int) -> NDArray[np.int64]:
         """Every image of a cache that some batch may hold, sorted."""
         parts = [part for p in self.pools[shard] for part in (p.labels.rows, p.zeros)]
-        return np.unique(np.concatenate(parts))
+        return np.unique(np.concatenate([*parts, self.comparisons[shard].image_rows]))
 
     def view_indices(self, shard: int) -> NDArray[np.int64]:
         """The views of a cache that batches draw from."""
@@ -134,10 +175,11 @@ class Sampler:
     def prompts(self, shard: int) -> list[str]:
         """Every prompt that some batch of a cache may use."""
         queries = [pool.labels.query for pool in self.pools[shard]]
-        if not self.config.relevance:
-            return list(dict.fromkeys(queries))
-        references = range(self.config.relevance_max + 1)
-        return [relevance_prompt(q, r) for q in dict.fromkeys(queries) for r in references]
+        if self.config.relevance:
+            references = range(self.config.relevance_max + 1)
+            queries = [relevance_prompt(q, r) for q in queries for r in references]
+        asked = [c.question for c in self.comparisons[shard].questions]
+        return list(dict.fromkeys([*queries, *asked]))
 
 
 def relevant_labels(labels: QueryLabels, reference: int) -> QueryLabels:

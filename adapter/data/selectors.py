@@ -25,14 +25,17 @@ def choose_splits(caches: Sequence[FeatureCache], asked: str | Sequence[str]) ->
 
 
 def choose_patterns(
-    caches: Sequence[FeatureCache], column: str, asked: Sequence[str]
+    caches: Sequence[FeatureCache], column: str, asked: Sequence[str], more: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Clean names or shell patterns of ``query`` or ``task``; each must match in some cache.
+
+    ``more`` are names beside those of the labels.
 
     Raises:
         LabelsError: One matches nothing.
     """
-    return _choose(column, asked, known(caches, column), patterns=True)
+    there = sorted({*known(caches, column), *more})
+    return _choose(column, asked, there, patterns=True)
 
 
 def choose_fold(caches: Sequence[FeatureCache], fold: int | None) -> int | None:

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from adapter.data.comparisons import TASK
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from adapter.data.comparisons import ComparisonSelection
     from adapter.data.labels import LabelSelection
     from adapter.settings import TargetScaling
 
@@ -175,3 +178,35 @@ def fit_scales(
                 )
             )
     return TargetScales(scales=tuple(scales))
+
+
+def comparison_scales(
+    scales: TargetScales, comparisons: Sequence[tuple[str, ComparisonSelection]]
+) -> TargetScales:
+    """Add the unit of questions that no label of their cache answers.
+
+    There a difference of 1 between two scores makes the higher image win with a probability of
+    sigmoid(1) = 0.73; the mean is of no meaning.
+
+    Args:
+        scales: Units of the labels.
+        comparisons: Per cache of the run, the name of its data set and its comparisons.
+    """
+    added = []
+    for number, (dataset, selection) in enumerate(comparisons):
+        labeled = {q for s in scales.scales if s.cache == number for q in s.queries}
+        asked = tuple(c.question for c in selection.questions if c.question not in labeled)
+        if asked:
+            added.append(
+                TargetScale(
+                    cache=number,
+                    dataset=dataset,
+                    task=TASK,
+                    queries=asked,
+                    mean=0.0,
+                    std=1.0,
+                    low=0.0,
+                    high=1.0,
+                )
+            )
+    return TargetScales(scales=(*scales.scales, *added))

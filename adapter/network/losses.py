@@ -6,6 +6,12 @@
 (:class:`LossTerms`), which add up over parts of a batch: several processes add theirs and get
 the loss of the whole batch, including the logarithm around the mean regression error.
 
+Comparisons (left, right, and the share s of the answer that left got: 1, 0, or 1/2 for a tie) are
+learned by both heads. The pair head: binary cross-entropy of the asked pair with s, and of the
+pair the other way round with 1 - s. The regression head: the model of Bradley and Terry (1952),
+cross-entropy of the difference of two scores with s, so that a new image gets a score without
+pairs.
+
 A batch in which no pair has an order, or no pair counts at all, adds zero, with zero gradients.
 Nothing here waits for the device.
 """
@@ -134,6 +140,13 @@ class LossTerms(NamedTuple):
         )
         return Losses(total, ranking, regression, presence)
 
+    def comparison_losses(self, config: LossConfig) -> Losses:
+        """Reduce terms of :func:`comparison_terms`: both are means over answers."""
+        ranking = self.ranking_sum / self.ranking_count.clamp(min=1)
+        regression = self.regression_sum / self.image_count.clamp(min=1)
+        total = config.ranking_weight * ranking + config.regression_weight * regression
+        return Losses(total, ranking, regression, self.presence_sum)
+
     def __add__(self, other: object) -> LossTerms:
         """Add the terms of another part."""
         if not isinstance(other, LossTerms):
@@ -244,3 +257,31 @@ def loss_terms(
     return LossTerms(
         ranking_sum, ranking_count, regression_sum, presence_sum, zero + targets.shape[0]
     )
+
+
+def comparison_terms(
+    shares: Tensor, *, differences: Tensor | None = None, pair_logits: Tensor | None = None
+) -> LossTerms:
+    """Compute the sums and counts of comparisons, or of one process's part of them.
+
+    Args:
+        shares: [k], of the answers, to the first image: 1, 0 or 1/2.
+        differences: [k], score of the first image minus that of the second; None without a
+            regression head.
+        pair_logits: [2, k], of (first, second) and of (second, first); None without a ranking head.
+
+    Returns:
+        The terms; ``terms.comparison_losses(config).total`` is the loss.
+    """
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+    zero = shares.new_zeros(())
+    count = zero + shares.shape[0]
+    ranking_sum = ranking_count = regression_sum = zero
+    if pair_logits is not None:
+        both = shares.new_tensor([[0.0], [1.0]]).sub(shares).abs()  # [2, k]
+        ranking_sum = cross_entropy(pair_logits.to(shares.dtype), both, reduction="sum")
+        ranking_count = 2 * count
+    if differences is not None:
+        regression_sum = cross_entropy(differences.to(shares.dtype), shares, reduction="sum")
+    return LossTerms(ranking_sum, ranking_count, regression_sum, zero, count)

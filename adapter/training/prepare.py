@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
+from adapter.data.comparisons import ComparisonSelection, select_comparisons
 from adapter.data.feed import token_layout
 from adapter.data.identity import cache_path, describe, labels_digest
-from adapter.data.labels import LabelSelection, hold_out, select_labels
+from adapter.data.labels import NO_LABELS, LabelSelection, has_labels, hold_out, select_labels
 from adapter.data.pools import counting
 from adapter.data.sampling import Sampler, relevant_labels, require_prompts
 from adapter.data.selectors import choose_fold, choose_patterns, choose_splits
-from adapter.data.targets import TargetScales, fit_scales
+from adapter.data.targets import TargetScales, comparison_scales, fit_scales
 from adapter.data.usable import equal_labels, undefined_validation
 from adapter.errors import ConfigError
 from adapter.names import clean_names
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from adapter.data.comparisons import ComparisonTable
     from adapter.data.labels import FeatureCache
     from adapter.network.losses import LossConfig
     from featcache.devices import Precision
@@ -46,6 +48,7 @@ class Preparation:
         caches: Opened; all hold the same features.
         selections: Training labels per cache.
         validation: Validation labels per cache; empty without validation.
+        comparisons: Per cache; empty without a table of them.
         scales: Units of the targets.
         sampler: What batch k holds.
         notes: What whoever waits for the run should know, one sentence each.
@@ -60,6 +63,7 @@ class Preparation:
     validation: Sequence[LabelSelection]
     scales: TargetScales
     sampler: Sampler
+    comparisons: Sequence[ComparisonSelection] = ()
     notes: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
@@ -73,7 +77,7 @@ class Preparation:
 
     def cache_records(self) -> list[dict[str, Any]]:
         """What each cache contributes, as JSON values."""
-        return [
+        records = [
             {
                 **describe(cache),
                 "labels_digest": labels_digest(selection, held),
@@ -86,6 +90,10 @@ class Preparation:
             }
             for cache, selection, held in zip_longest(self.caches, self.selections, self.validation)
         ]
+        for record, compared in zip(records, self.comparisons, strict=False):
+            record["comparisons"] = len(compared)
+            record["comparisons_digest"] = compared.digest
+        return records
 
 
 def prepare(
@@ -94,20 +102,29 @@ def prepare(
     loss: LossConfig,
     config: TrainConfig,
     device: torch.device,
+    table: ComparisonTable | None = None,
 ) -> Preparation:
     """Open caches, choose labels, fit the architecture; arguments and errors as ``train``."""
     caches = open_caches(caches, verify_rows=config.verify_rows)
-    config = _with_known_names(caches, config)
+    config = _with_known_names(caches, config, table)
+    comparisons: list[ComparisonSelection] = []
+    missing = 0
+    if table is not None:
+        comparisons, missing = select_comparisons(caches, table, config.queries)
     selections, validation = [], []
     for cache in caches:
-        selection, held = _labels(cache, config)
+        selection, held = _labels(cache, config, compared=table is not None)
         selections.append(selection)
         validation += [held] if held is not None else []
-    sampler = Sampler(selections, [c.views for c in caches], config.sampling, config.seed)
+    sampler = Sampler(
+        selections, [c.views for c in caches], config.sampling, config.seed, comparisons
+    )
     for at, cache in enumerate(caches):
         prompts = [q.query for held in validation[at : at + 1] for q in held.queries]
         require_prompts(cache, [*sampler.prompts(at), *prompts], cache_path(cache))
     notes = equal_labels(caches, selections)
+    if missing:
+        notes.append(f"{missing:,} comparisons are of images without features and were left out")
     if config.validate_every:
         notes += undefined_validation(caches, validation, config.select_by)
     fitted = match_widths(model, caches[0], sampler.prompts(0)[0])
@@ -125,16 +142,24 @@ def prepare(
         caches=caches,
         selections=selections,
         validation=validation,
-        scales=fit_scales(
-            [(c.dataset, s) for c, s in zip(caches, selections, strict=True)], config.target_scale
+        scales=comparison_scales(
+            fit_scales(
+                [(c.dataset, s) for c, s in zip(caches, selections, strict=True)],
+                config.target_scale,
+            ),
+            [(c.dataset, s) for c, s in zip(caches, comparisons, strict=False)],
         ),
         sampler=sampler,
+        comparisons=comparisons,
         notes=tuple(notes),
     )
 
 
-def _with_known_names(caches: Sequence[FeatureCache], config: TrainConfig) -> TrainConfig:
-    """Clean the names in settings; each must be that of something in some cache."""
+def _with_known_names(
+    caches: Sequence[FeatureCache], config: TrainConfig, table: ComparisonTable | None
+) -> TrainConfig:
+    """Clean the names in settings; each must be that of something in some cache, or asked."""
+    asked = () if table is None else table.questions
     sampling, default = config.sampling, TrainConfig()
     validation = clean_names(config.validation_split, commas=True)
     if validation != default.validation_split:
@@ -144,9 +169,9 @@ def _with_known_names(caches: Sequence[FeatureCache], config: TrainConfig) -> Tr
         counting_tasks = choose_patterns(caches, "task", counting_tasks)
     return replace(
         config,
-        split=choose_splits(caches, config.split),
+        split=config.split if table is not None else choose_splits(caches, config.split),
         validation_split=validation,
-        queries=choose_patterns(caches, "query", config.queries),
+        queries=choose_patterns(caches, "query", config.queries, asked),
         tasks=choose_patterns(caches, "task", config.tasks),
         fold=choose_fold(caches, config.fold),
         sampling=replace(
@@ -176,9 +201,22 @@ def match_widths(model: AdapterConfig | Preset, cache: FeatureCache, prompt: str
 
 
 def _labels(
-    cache: FeatureCache, config: TrainConfig
+    cache: FeatureCache, config: TrainConfig, *, compared: bool
 ) -> tuple[LabelSelection, LabelSelection | None]:
-    """Choose a cache's training labels and, if the run validates, its validation labels."""
+    """Choose a cache's training labels and, if the run validates, its validation labels.
+
+    A run that has comparisons needs no labels.
+    """
+    if compared and (
+        config.sampling.comparison_share == 1
+        or not has_labels(cache, config.split, config.queries, config.tasks)
+    ):
+        if config.validate_every:
+            raise ConfigError(
+                f"{cache_path(cache)}: validation needs labels that are trained on; set "
+                "train.validate_every=0"
+            )
+        return NO_LABELS, None
 
     def choose(split: tuple[str, ...]) -> LabelSelection:
         return select_labels(

@@ -64,6 +64,13 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             f"{now['labels']:,} of {now['images']:,} now ({now['labels_digest'][:12]})"
         )
         return [difference]
+    answers = ("comparisons", "comparisons_digest")
+    if [then.get(name) for name in answers] != [now.get(name) for name in answers]:
+        difference = (
+            f"the comparisons of {now['path']} have changed: "
+            f"{then.get('comparisons', 0):,} then, {now.get('comparisons', 0):,} now"
+        )
+        return [difference]
     return []
 
 

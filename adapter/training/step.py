@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from adapter.data.feed import part_of, to_compute
-from adapter.network.losses import LossConfig, Losses, LossTerms, loss_terms, ordered_pairs
+from adapter.network.losses import (
+    LossConfig,
+    Losses,
+    LossTerms,
+    comparison_terms,
+    loss_terms,
+    ordered_pairs,
+)
 from adapter.training.distributed import add_up, gather
 
 if TYPE_CHECKING:
@@ -90,3 +97,40 @@ def _pair_logits(
     share = part_of(len(pairs.first), world.rank, world.size)
     logits = model.ordered_pair_logits(everyone, pairs.first[share], pairs.second[share])
     return logits, pairs.weight[share]
+
+
+def comparison_losses(
+    model: RankingAdapter,
+    config: LossConfig,
+    world: World,
+    image_tokens: Tensor,
+    text_tokens: Tensor,
+    targets: Tensor,
+    autocast: AbstractContextManager[None],
+) -> Losses:
+    """Compute the losses of a batch of b / 2 comparisons; arguments as for :func:`batch_losses`.
+
+    Image i was compared with image i + b / 2; ``targets`` [b] are their shares of the answers.
+    """
+    count = len(targets)
+    lengths = [
+        part.stop - part.start
+        for part in (part_of(count, rank, world.size) for rank in range(world.size))
+    ]
+    answers = part_of(count // 2, world.rank, world.size)
+    left = torch.arange(count // 2, device=targets.device)[answers]  # [k]
+    right = left + count // 2
+    differences = logits = None
+    with autocast:
+        scores, summary = model.encode(to_compute(image_tokens), text_tokens)
+        if config.regression != "none" and scores is not None:
+            everyone = gather(scores, lengths, world)  # [b]
+            differences = (everyone[left] - everyone[right]).float()
+        if config.needs_pairs and summary is not None:
+            both = summary.apply(lambda x: gather(x, lengths, world))
+            first, second = torch.cat([left, right]), torch.cat([right, left])
+            logits = model.ordered_pair_logits(both, first, second).view(2, -1).float()
+    terms = comparison_terms(targets[left], differences=differences, pair_logits=logits)
+    if world.size > 1:
+        terms = LossTerms(*add_up(torch.stack(list(terms)), world).unbind())
+    return terms.comparison_losses(config)

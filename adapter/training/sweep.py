@@ -27,6 +27,7 @@ from featcache.storage.durable import write_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from adapter.data.comparisons import ComparisonTable
     from adapter.data.labels import FeatureCache
     from adapter.evaluation.predict import By
     from adapter.evaluation.results import Evaluation
@@ -116,6 +117,7 @@ def train_sweep(
     loss: LossConfig,
     config: TrainConfig,
     *,
+    comparisons: ComparisonTable | None = None,
     seeds: Sequence[int] = (0,),
     folds: Sequence[int | None] = (None,),
     split: Sequence[str] = ("test",),
@@ -132,6 +134,7 @@ def train_sweep(
         model: As for ``train``.
         loss: As for ``train``.
         config: As for ``train``; its seed and fold are replaced.
+        comparisons: As for ``train``.
         seeds: Seeds.
         folds: Folds; ``(None,)`` for a data set without.
         split: Whose labels are evaluated.
@@ -165,6 +168,7 @@ def train_sweep(
             model,
             loss,
             dataclasses.replace(config, seed=seed, fold=fold),
+            comparisons=comparisons,
             on_event=on_event,
             resume=resume,
         )

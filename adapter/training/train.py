@@ -35,6 +35,7 @@ from featcache.versions import versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from adapter.data.comparisons import ComparisonTable
     from adapter.data.labels import FeatureCache
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
@@ -47,6 +48,7 @@ def train(
     loss: LossConfig,
     config: TrainConfig,
     *,
+    comparisons: ComparisonTable | None = None,
     on_event: Callable[[TrainEvent], None] | None = None,
     resume: bool = False,
 ) -> TrainSummary:
@@ -59,6 +61,7 @@ def train(
             from the caches.
         loss: Which losses. A head without a loss is switched off, and the other way round.
         config: Everything else.
+        comparisons: Answers beside the labels, or in place of them where there are none.
         on_event: Called with each :class:`TrainEvent`, on the first process.
         resume: Go on from the state in ``out``, if there is one. A finished run stays as it is.
 
@@ -79,7 +82,7 @@ def train(
     """
     out = Path(out)
     with processes(config.device) as world:
-        run = prepare(caches, model, loss, config, world.device)
+        run = prepare(caches, model, loss, config, world.device, comparisons)
         finished = _claim_folder(out, run, world, resume=resume)
         if finished is not None:
             return finished

@@ -22,7 +22,7 @@ from adapter.training.checkpoint import Progress, load_state, reason, save_state
 from adapter.training.distributed import any_process, barrier, broadcast_object, sum_gradients
 from adapter.training.environment import peak_memory, step_seed
 from adapter.training.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
-from adapter.training.step import batch_losses
+from adapter.training.step import batch_losses, comparison_losses
 from featcache.devices import autocast_for
 
 if TYPE_CHECKING:
@@ -206,7 +206,8 @@ class Trainer:
 
     def _batch_losses(self, batch: TrainBatch) -> Losses:
         """Compute the losses of a batch."""
-        return self._losses(
+        losses = comparison_losses if batch.plan.compared else self._losses
+        return losses(
             self.model,
             self.run.loss,
             self.world,

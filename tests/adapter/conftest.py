@@ -134,9 +134,16 @@ def make_cache_fixture() -> Any:
 
 
 def train_fake(
-    out: Path, *, cache: Any = None, on_event: Any = None, resume: bool = False, **options: Any
+    out: Path,
+    *,
+    cache: Any = None,
+    comparisons: Any = None,
+    on_event: Any = None,
+    resume: bool = False,
+    **options: Any,
 ) -> Any:
     """Train a tiny adapter on a fake cache; options of every kind are told apart by name."""
+    from adapter.data.comparisons import ComparisonTable
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
     from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
@@ -165,8 +172,19 @@ def train_fake(
         **taken(TrainConfig, steps=10, log_every=1), sampling=sampling, optim=optim
     )
     assert not options, options
+    if isinstance(comparisons, list):
+        comparisons = ComparisonTable.of(comparisons, "answers")
     caches = cache if isinstance(cache, list) else [make_cache() if cache is None else cache]
-    return train(caches, out, model, loss, config, on_event=on_event, resume=resume)
+    return train(
+        caches,
+        out,
+        model,
+        loss,
+        config,
+        comparisons=comparisons,
+        on_event=on_event,
+        resume=resume,
+    )
 
 
 @pytest.fixture(name="train_fake", scope="session")

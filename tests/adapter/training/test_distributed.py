@@ -17,11 +17,16 @@ from adapter.training.log import read_log
 WORKER = Path(__file__).with_name("train_worker.py")
 # 13 images do not split evenly: parts of different lengths are gathered.
 COMMON = {"steps": 10, "validate_every": 5, "batch_size": 13, "dropout": 0.0}
+# Half of 13 is 6 answers, which do not split evenly either, beside batches of labels.
+ANSWERS = [
+    [f"image-{i}", f"image-{i + 1}", "left" if i % 3 else "equal", "beauty"] for i in range(30)
+]
 JOBS = {
     "released": {},
     "paper": {"ranking": "hinge", "regression": "smooth_l1"},
     "ordered": {"ranking": "hinge", "hinge_pairs": "ordered"},
     "skip": {"ties": "skip", "pair_head": "concat"},
+    "compared": {"comparisons": ANSWERS},
     "pairs": {"regression": "none", "pair_head": "subtract"},
 }
 
