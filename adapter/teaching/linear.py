@@ -105,7 +105,8 @@ class LinearTaste:
             system = gram + self.ridge * np.diag(1 / np.maximum(self.curvature, 1e-9))  # [m, m]
             across = differences @ self.differences.T  # [k, m]
             variance -= (across * np.linalg.solve(system, across.T).T).sum(axis=1) / self.ridge
-        return p * (1 - p) * variance
+        told: Array = p * (1 - p) * variance
+        return told
 
 
 def fit_linear(features: Array, answers: Comparisons, ridge: float | None = None) -> LinearTaste:
