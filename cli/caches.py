@@ -18,6 +18,7 @@ from cli.backbone import (
     loader,
 )
 from cli.console import command, options, out, say, say_next, size, table
+from featcache.datasets.stand_in import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +70,7 @@ def info(
         [
             ("name", facts["name"]),
             ("identity", facts["identity"]),
-            ("data set", facts["dataset"]["name"]),
+            ("data set", _dataset_in_words(facts["dataset"])),
             *([] if facts["complete"] else [("state", _state(manifest))]),
             ("images", f"{facts['images']:,}, {facts['failed']:,} failed"),
             (
@@ -182,6 +183,10 @@ def _settings(path: Path, manifest: Manifest) -> dict[str, Any]:
         "backbone": dict(manifest.backbone),
         "provenance": dict(manifest.provenance),
     }
+
+
+def _dataset_in_words(source: Mapping[str, Any]) -> str:
+    return f"{source['name']} ({WORDS})" if source.get("stand_in") else str(source["name"])
 
 
 def _state(manifest: Manifest) -> str:

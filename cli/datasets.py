@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.console import options, out, say_next, size, table
+from cli.console import options, out, say, say_next, size, table
+from cli.progress import working
 
 if TYPE_CHECKING:
     from featcache.datasets.base import DatasetInfo
@@ -31,8 +32,15 @@ def datasets(
     option: Annotated[
         list[str] | None, typer.Option(help="An option of the data set, name=value.")
     ] = None,
+    miniature: Annotated[
+        Path | None,
+        typer.Option(help="Draw a small stand-in of the data set into this folder, to try it out."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="With --miniature: how many images.", min=1)
+    ] = None,
 ) -> None:
-    """List the data sets, describe one, or check a folder before anything is extracted.
+    """List the data sets, describe one, check a folder, or draw a stand-in to try things out.
 
     **Examples**
 
@@ -41,9 +49,16 @@ def datasets(
     `featcache datasets --long`
 
     `featcache datasets koniq10k --check /data/koniq10k`
+
+    `featcache datasets koniq10k --miniature tryout/koniq10k --images 200`
     """
     from featcache.datasets import info, names, open_dataset
 
+    if miniature is not None:
+        draw(name, miniature, images)
+        return
+    if images is not None:
+        raise typer.BadParameter("--images needs --miniature, the folder to draw into")
     if not name:
         table(
             "",
@@ -71,6 +86,24 @@ def datasets(
             say_next("featcache", "extract", "--dataset", name, "--root", check, given)
         sys.exit(0 if report.ok else 1)
     describe(info(name))
+
+
+def draw(name: str, folder: Path, images: int | None) -> None:
+    """Draw a miniature, and say what it is."""
+    from featcache.datasets import open_dataset
+    from featcache.datasets.miniatures import write
+
+    if not name:
+        raise typer.BadParameter("--miniature needs the name of a data set")
+    with working(f"drawing a stand-in of {name}"):
+        write(name, folder, images)
+    reader = open_dataset(name, folder)
+    say(
+        f"{reader.title}: {len(reader.images()):,} images in {folder}, for trying things out. "
+        f"The pictures are drawn; the real ones: {reader.info.source} "
+        f"(terms: {reader.info.license})"
+    )
+    say_next("featcache", "extract", "--dataset", name, "--root", folder)
 
 
 def describe(facts: DatasetInfo) -> None:

@@ -135,14 +135,14 @@ def extract(
 ) -> None:
     """See EXAMPLES."""
     from featcache.backbone import BackboneSpec
-    from featcache.datasets import info
     from featcache.datasets.records import DefaultBackbone
     from featcache.extraction.plan import ExtractConfig
     from featcache.storage.durable import require_writable
 
     out = out or CACHES / dataset
+    reader = find_dataset(dataset, root, options(option or [], "--option"))
     named = bool(backbone or pretrained or model_config)
-    default = DefaultBackbone() if named else info(dataset).backbone
+    default = DefaultBackbone() if named else reader.backbone
     config = ExtractConfig.build(
         views=tuple(view.strip() for view in views.split(",") if view.strip()) or default.views,
         dtype=dtype,
@@ -166,7 +166,6 @@ def extract(
         positions=positions,
         tokens=tokens,
     )
-    reader = find_dataset(dataset, root, options(option or [], "--option"))
     reader.require()  # a folder that is wrong is told before the backbone is loaded
     require_writable(out)
     with working("listing images"):
@@ -199,7 +198,7 @@ def announce(
     )
     there = sum(file.stat().st_size for file in out.rglob("*.h5")) if out.exists() else 0
     say(
-        f"{dataset.info.title}: {total:,} images, {len(config.views)} view(s) of "
+        f"{dataset.title}: {total:,} images, {len(config.views)} view(s) of "
         f"{features}\n"
         f"backbone {backbone.spec.name} on {backbone.device} ({backbone.precision})\n"
         f"needs {size(needed)} in {out} ({size(there)} there already), "
@@ -273,7 +272,8 @@ def summarize(
         pair = ("--antonyms", "Good photo.", "Bad photo.")
         say_next("adapter", "rank", "--shards", summary.out, *pair)
     elif summary.labels:
-        say_next("adapter", "train", "--shards", summary.out, DRAWN if dataset.info.drawn else [])
+        drawn = dataset.info.drawn or dataset.stand_in
+        say_next("adapter", "train", "--shards", summary.out, DRAWN if drawn else [])
     else:
         say(
             "no labels: rank these images with a run that was trained on the same kind of "

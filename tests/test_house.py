@@ -29,6 +29,7 @@ FLOORS = (
     "featcache.backbone",
     "featcache.datasets",
     "featcache.storage",
+    "featcache.datasets.miniatures",
     "featcache.backbone.embedded.",  # how the embedded weights were made; nothing imports it
     "featcache.reading",
     "featcache.extraction",

@@ -42,6 +42,7 @@ from featcache.datasets.paths import (
     walk_images,
 )
 from featcache.datasets.records import (
+    DRAWN_BACKBONE,
     SEEDED_OPTIONS,
     SPLIT_FILE,
     CheckReport,
@@ -59,6 +60,7 @@ from featcache.datasets.splits import (
     repeated_split,
     resplit,
 )
+from featcache.datasets.stand_in import WORDS, is_marked, read_marker
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -99,7 +101,8 @@ class Dataset:
 
     Args:
         root: The data set's folder.
-        **options: As ``info.options`` declares them; text is converted.
+        **options: As ``info.options`` declares them; text is converted. The marker of a drawn
+            stand-in may give other defaults, which fit its few images.
 
     Raises:
         DatasetError: An option is unknown or has a wrong value.
@@ -117,12 +120,31 @@ class Dataset:
                 f"{self.info.name} has no option {unknown[0]!r}; "
                 f"it has {', '.join(sorted(declared)) or 'none'}"
             )
+        marker = read_marker(self.root)
+        fitting = marker.options if marker and marker.dataset == self.info.name else {}
+        given = {name: value for name, value in options.items() if value is not None}
         self.options: dict[str, Any] = {
-            name: option.parse(name, options[name])
-            if options.get(name) is not None
+            name: option.parse(name, given.get(name, fitting.get(name)))
+            if name in given or name in fitting
             else option.default
             for name, option in declared.items()
         }
+
+    @property
+    def backbone(self) -> DefaultBackbone:
+        """What extracts it where no backbone is named; a drawn stand-in asks for no download."""
+        return DRAWN_BACKBONE if self.stand_in else self.info.backbone
+
+    @property
+    def title(self) -> str:
+        """The data set's name in print; that of a drawn stand-in says so."""
+        return f"{self.info.title} ({WORDS})" if self.stand_in else self.info.title
+
+    @cached_property
+    def stand_in(self) -> bool:
+        """Whether the images are those of a drawn stand-in; see `featcache.datasets.stand_in`."""
+        found = (self.find(part.what) for part in self.parts)
+        return is_marked(self.root, (place for place in found if place is not None))
 
     def annotated(self) -> Iterable[ImageRecord]:
         """List every image that the set's files name, on the disk or not, in a fixed order."""

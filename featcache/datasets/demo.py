@@ -21,7 +21,6 @@ from featcache.datasets.base import (
     SPLIT_FILE,
     Dataset,
     DatasetInfo,
-    DefaultBackbone,
     ImageRecord,
     Label,
     Option,
@@ -30,6 +29,7 @@ from featcache.datasets.base import (
 )
 from featcache.datasets.clevr import count_objects
 from featcache.datasets.queries import PHOTOMETRIC
+from featcache.datasets.records import DRAWN_BACKBONE
 from featcache.datasets.splits import stratified_split
 from featcache.errors import DatasetError, DatasetNotFoundError
 
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 COUNT, SEED, SIZE = 2000, 0, 128
 TEST_SHARE = 0.15
-
-# Trained on scenes like these, of other seeds: nothing to download, and quick on a CPU.
-BACKBONE = DefaultBackbone(name="drawn-scenes-clip", views=("original", "hflip"))
 
 # Written first and removed last: a folder with it was left half-finished and may be drawn again.
 _UNFINISHED = "scenes.json.unfinished"
@@ -64,7 +61,7 @@ class Demo(Dataset):
             "size": Option(help=f"width and height, pixels (default {SIZE})", kind=int),
             "split_file": SPLIT_FILE,
         },
-        backbone=BACKBONE,
+        backbone=DRAWN_BACKBONE,
         drawn=True,
     )
     parts = (Part(what="scenes", places=("scenes.json",)),)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Label, walk_images
-from featcache.datasets.paths import Skipped
+from featcache.datasets.paths import Skipped, folders_of
+from featcache.datasets.stand_in import is_marked
 
 
 class Folder(Dataset):
@@ -40,6 +41,11 @@ class Folder(Dataset):
     def notes(self) -> list[str]:
         """Tell what was skipped."""
         return self._walked[1].lines()
+
+    @cached_property
+    def stand_in(self) -> bool:
+        """Whether any of the images lies in a drawn stand-in of a data set."""
+        return is_marked(self.root, folders_of(self.annotated_table()["path"]))
 
     @cached_property
     def _walked(self) -> tuple[list[str], Skipped]:

@@ -110,6 +110,10 @@ class DefaultBackbone:
     views: tuple[str, ...] = ("original",)
 
 
+# For drawn pictures: trained on such scenes, nothing to download, and quick on a CPU.
+DRAWN_BACKBONE = DefaultBackbone(name="drawn-scenes-clip", views=("original", "hflip"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """What a user must know before downloading or extracting a data set.

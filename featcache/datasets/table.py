@@ -50,8 +50,9 @@ from featcache.datasets.columns import (
     encode,
     first_rows,
 )
-from featcache.datasets.paths import UnsafePathError, checked_paths, composed
+from featcache.datasets.paths import UnsafePathError, checked_paths, composed, folders_of
 from featcache.datasets.records import SPLITS
+from featcache.datasets.stand_in import is_marked
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -158,6 +159,11 @@ class Table(Dataset):
                 f"expected one, or the option table=FILE. {self._expected()}"
             )
         return found[0]
+
+    @cached_property
+    def stand_in(self) -> bool:
+        """Whether any of the images lies in a drawn stand-in of a data set."""
+        return is_marked(self.root, folders_of(self.annotated_table()["path"]))
 
     @cached_property
     def _cells(self) -> Cells:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from featcache.configuration import Configuration
 from featcache.datasets.columns import ImageRecords, check_images, images_of
+from featcache.datasets.stand_in import WORDS
 from featcache.errors import (
     ConfigError,
     DatasetError,
@@ -97,10 +98,11 @@ def checked_images(images: Sequence[ImageRecord]) -> ImageRecords:
 
 
 def source_of(dataset: Dataset) -> dict[str, Any]:
-    """Return a data set's name and the options that it was given, as JSON values."""
+    """Return a data set's name and options as JSON values, and whether it is a drawn stand-in."""
     options = {k: str(v) if isinstance(v, Path) else v for k, v in dataset.options.items()}
     given = {name: value for name, value in options.items() if value is not None}
-    return {"name": dataset.info.name, "options": given}
+    source: dict[str, Any] = {"name": dataset.info.name, "options": given}
+    return {**source, "stand_in": True} if dataset.stand_in else source
 
 
 def plan_manifest(
@@ -155,6 +157,9 @@ def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:
             f"{out} holds the data set {there.dataset['name']}, not {manifest.dataset['name']}; "
             "choose another --out"
         )
+    if there.stand_in != manifest.stand_in:
+        held = f"a {WORDS} of {there.dataset['name']}" if there.stand_in else "the real data set"
+        raise DatasetError(f"{out} holds {held}, and these images are not; choose another --out")
     if there.shard_size != manifest.shard_size:
         raise FingerprintMismatchError(
             f"{out} has {there.shard_size} images per shard, this extraction "

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featcache.datasets.columns import LABELS_SCHEMA
+from featcache.datasets.stand_in import WORDS
 from featcache.errors import CacheFormatError, TokensNotStoredError
 from featcache.reading.features import Features
 from featcache.reading.mapping import aligned_empty
@@ -120,8 +121,17 @@ class Cache:
 
     @property
     def name(self) -> str:
-        """What people call the cache: ``--name``, or else the data set's name."""
-        return self.manifest.name
+        """What people call the cache: ``--name``, or else the data set's name.
+
+        That of a drawn stand-in says so.
+        """
+        name = self.manifest.name
+        return f"{name} ({WORDS})" if self.stand_in else name
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether images or labels are those of a drawn stand-in of a data set."""
+        return self.manifest.stand_in
 
     @property
     def dataset(self) -> str:

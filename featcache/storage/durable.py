@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -117,6 +118,35 @@ def committed(path: Path) -> Iterator[Path]:
         except BaseException:
             with suppress(OSError):  # on a broken disk this fails too; the first failure is told
                 temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def committed_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; on a clean exit it becomes ``path``, with all its files.
+
+    Everything in it is made durable before it gets its name. On an exception it is removed.
+
+    Args:
+        path: A folder that is absent or empty.
+
+    Raises:
+        DiskSpaceError: The disk, or the user's quota, is full.
+        WriteError: It cannot be written for another reason, or ``path`` holds something.
+    """
+    make_folders(path.parent)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    with explained(path):
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with the same pid
+            temporary.mkdir()
+            yield temporary
+            for one in (*temporary.rglob("*"), temporary):
+                fsync_path(one)
+            temporary.replace(path)
+            fsync_path(path.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
 
 

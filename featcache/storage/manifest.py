@@ -123,7 +123,8 @@ class Manifest:
     """The content of cache.json.
 
     Attributes:
-        dataset: Name of the data set, and the options that its reader was given.
+        dataset: Name of the data set, the options that its reader was given, and ``stand_in``
+            where its images were drawn in its place.
         fingerprint: What determines the features.
         shapes: Of one image's and one prompt's features.
         shard_size: Planned images per shard.
@@ -173,6 +174,12 @@ class Manifest:
             raise ValueError(f"there is no schema version {self.schema_version!r}")
         if not isinstance(self.complete, bool):
             raise ValueError(f"complete must be true or false, not {self.complete!r}")  # noqa: TRY004
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether images or labels are those of a drawn stand-in of a data set."""
+        sources = [self.dataset, *self.label_sources()]
+        return any(source.get("stand_in") is True for source in sources)
 
     def label_sources(self) -> list[Mapping[str, Any]]:
         """Return the data sets, name and options, that the labels came from, the oldest first."""

@@ -377,3 +377,27 @@ def test_prompts_of_a_file_must_be_text_in_utf8(featcache, demo, tmp_path):
     code, _, err = featcache("prompts", demo / "cache", "--file", file)
     assert code == 1
     assert f"{file}: not text in UTF-8" in err
+
+
+def test_a_stand_in_is_drawn_checked_extracted_and_called_so(featcache, tmp_path):
+    folder, cache = tmp_path / "hci", tmp_path / "cache"
+    code, _, err = featcache("datasets", "hci", "--miniature", folder, "--images", 25)
+    assert code == 0, err
+    said = " ".join(err.split())
+    assert "Historical Color Images (HCI) (drawn stand-in): 25 images" in said
+    assert "Palermo" in said, "whom to ask for the real ones"
+    code, out, _ = featcache("datasets", "hci", "--check", folder)
+    assert code == 0
+    assert "25 images" in out
+    code, _, err = featcache("extract", "--dataset", "hci", "--root", folder, "--out", cache)
+    assert code == 0, err
+    assert "drawn-scenes-clip" in err
+    assert "(drawn stand-in)" in " ".join(err.split())
+    assert "(drawn stand-in)" in featcache("info", cache)[1]
+    opened = Cache.open(cache)
+    assert opened.name == "hci (drawn stand-in)"
+    assert opened.labels.num_rows == 25 * 10
+    code, _, err = featcache("datasets", "ava", "--miniature", folder)
+    assert code == 1
+    assert "holds a miniature of hci" in " ".join(err.split())
+    assert featcache("datasets", "ava", "--images", 3)[0] == 2

@@ -1,5 +1,33 @@
+import shutil
+
 import pytest
 from PIL import Image
+
+from featcache.datasets.miniatures import write
+
+# Images of the miniatures that the readers' tests share: few, and enough for every part.
+FEW = {"adience": 80, "hci": 50, "tid2013": 75}
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Draw the miniature of a data set, once: to be read, never changed."""
+
+    def draw(name):
+        folder = tmp_path_factory.getbasetemp() / "miniatures" / name
+        return write(name, folder, FEW.get(name, 40))
+
+    return draw
+
+
+@pytest.fixture
+def copied(drawn, tmp_path):
+    """Copy the miniature of a data set to a place where it may be changed."""
+
+    def copy(name, *to):
+        return shutil.copytree(drawn(name), tmp_path.joinpath(*to), dirs_exist_ok=True)
+
+    return copy
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What an extraction makes, and what it finds in its folder."""
 
+import json
 import re
 import shutil
 
@@ -11,6 +12,7 @@ from featcache.backbone import BackboneSpec, load_backbone
 from featcache.datasets import open_dataset
 from featcache.datasets.base import ImageRecord
 from featcache.datasets.folder import Folder
+from featcache.datasets.stand_in import MARKER, StandIn
 from featcache.errors import (
     DatasetError,
     FeatcacheError,
@@ -18,6 +20,8 @@ from featcache.errors import (
 )
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig, split_chunks
+from featcache.maintenance.relabel import relabel
+from featcache.reading.cache import Cache
 from featcache.storage.manifest import Manifest, Part
 
 
@@ -134,3 +138,26 @@ def test_parts_make_each_shard_once(images, size, count):
         assert not made.keys() & part.keys()
         made |= part
     assert made == whole
+
+
+def test_a_cache_of_a_stand_in_says_so_and_takes_nothing_else(
+    tmp_path, make_small_cache, cache_copy, image_folder, image_dataset
+):
+    folder = shutil.copytree(image_folder, tmp_path / "drawn")
+    mark = StandIn(dataset="table", images=10).to_dict("Table of images")
+    (folder / MARKER).write_text(json.dumps(mark))
+    drawn = open_dataset("table", folder)
+    cache = Cache.open(make_small_cache(tmp_path / "made", dataset=drawn))
+    assert cache.stand_in
+    assert cache.name == "table (drawn stand-in)"
+    assert cache.manifest.dataset["stand_in"] is True
+    with pytest.raises(DatasetError, match="holds a drawn stand-in of table, and these images"):
+        make_small_cache(tmp_path / "made")
+    assert Cache.open(tmp_path / "made").state == cache.state
+    plain = Cache.open(cache_copy)
+    assert (plain.stand_in, plain.name) == (False, "table")
+    assert "stand_in" not in plain.manifest.dataset
+    with pytest.raises(DatasetError, match="holds the real data set, and these images"):
+        make_small_cache(cache_copy, dataset=drawn)
+    relabel(cache_copy, drawn, append=True)  # labels of drawn images are drawn ones
+    assert Cache.open(cache_copy).stand_in

@@ -177,3 +177,40 @@ def test_what_can_be_written(tmp_path, monkeypatch):
 def test_json(tmp_path):
     durable.write_json(tmp_path / "file", {"b": 1, "a": [2]})
     assert (tmp_path / "file").read_text() == '{\n  "a": [\n    2\n  ],\n  "b": 1\n}\n'
+
+
+def test_a_folder_has_its_name_when_all_is_in_it(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(durable, "fsync_path", synced.append)
+    folder = tmp_path / "new" / "folder"
+    with durable.committed_folder(folder) as unfinished:
+        (unfinished / "in").mkdir()
+        (unfinished / "in" / "file").write_text("whole")
+        assert not folder.exists()
+        before = len(synced)
+    assert (folder / "in" / "file").read_text() == "whole"
+    assert names(folder.parent) == ["folder"]
+    assert [path.name for path in synced[before:-2]] == ["in", "file"]
+    assert synced[-1] == folder.parent
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path):
+    folder = tmp_path / "folder"
+
+    def fill(error):
+        with durable.committed_folder(folder) as unfinished:
+            (unfinished / "file").touch()
+            raise error
+
+    with pytest.raises(DiskSpaceError):
+        fill(_full())
+    with pytest.raises(KeyboardInterrupt):
+        fill(KeyboardInterrupt)
+    assert names(tmp_path) == []
+    folder.mkdir()  # empty: it is replaced
+    with durable.committed_folder(folder) as unfinished:
+        (unfinished / "file").touch()
+    with pytest.raises(WriteError), durable.committed_folder(folder) as unfinished:
+        (unfinished / "other").touch()
+    assert names(folder) == ["file"]
+    assert names(tmp_path) == ["folder"]
