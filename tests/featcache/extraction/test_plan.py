@@ -141,7 +141,7 @@ def test_parts_make_each_shard_once(images, size, count):
 
 
 def test_a_cache_of_a_stand_in_says_so_and_takes_nothing_else(
-    tmp_path, make_small_cache, cache_copy, image_folder, image_dataset
+    tmp_path, make_small_cache, cache_copy, image_folder, tiny_backbone
 ):
     folder = shutil.copytree(image_folder, tmp_path / "drawn")
     mark = StandIn(dataset="table", images=10).to_dict("Table of images")
@@ -159,5 +159,7 @@ def test_a_cache_of_a_stand_in_says_so_and_takes_nothing_else(
     assert "stand_in" not in plain.manifest.dataset
     with pytest.raises(DatasetError, match="holds the real data set, and these images"):
         make_small_cache(cache_copy, dataset=drawn)
-    relabel(cache_copy, drawn, append=True)  # labels of drawn images are drawn ones
+    relabel(
+        cache_copy, drawn, lambda manifest: tiny_backbone
+    )  # labels of drawn images are drawn ones
     assert Cache.open(cache_copy).stand_in
