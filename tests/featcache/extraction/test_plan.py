@@ -159,7 +159,5 @@ def test_a_cache_of_a_stand_in_says_so_and_takes_nothing_else(
     assert "stand_in" not in plain.manifest.dataset
     with pytest.raises(DatasetError, match="holds the real data set, and these images"):
         make_small_cache(cache_copy, dataset=drawn)
-    relabel(
-        cache_copy, drawn, lambda manifest: tiny_backbone
-    )  # labels of drawn images are drawn ones
+    relabel(cache_copy, drawn, lambda _: tiny_backbone)  # drawn labels of real images
     assert Cache.open(cache_copy).stand_in
