@@ -1,5 +1,6 @@
 """Wheel and sdist: built, installed into an environment of their own, and tried."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -15,8 +16,14 @@ pytestmark = pytest.mark.slow
 
 def run(*words, cwd):
     """Give a command that has to end well; returns what it printed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, words)), cwd=cwd, capture_output=True, text=True, check=False
+        list(map(str, words)),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
