@@ -114,12 +114,12 @@ class ImageVectors:
 
     def of(self, features: Features, rows: Rows) -> Array:
         """Return the named features of rows: float64 [n, E], [n, C] or [n, E + C]."""
-        parts = {
-            "pooled": (self.pooled,),
-            "tokens": (self.mean_tokens,),
-            "both": (self.pooled, self.mean_tokens),
-        }[features]
-        return np.concatenate([part[rows] for part in parts], axis=1).astype(np.float64)
+        parts = []
+        if features in ("pooled", "both"):
+            parts.append(self.pooled[rows])
+        if features in ("tokens", "both"):  # read only where they are asked for
+            parts.append(self.mean_tokens[rows])
+        return np.concatenate(parts, axis=1).astype(np.float64)
 
 
 class Predictor(Protocol):
