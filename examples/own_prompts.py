@@ -15,7 +15,7 @@ QUERY = "sort images by the image quality of brightness."
 PAIRS = [
     ("Bright photo.", "Dark photo."),
     ("a bright picture", "a dark picture"),
-    ("an overexposed photo", "an underexposed photo"),
+    ("very bright", "very dark"),
 ]
 
 

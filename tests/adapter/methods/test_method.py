@@ -51,3 +51,9 @@ def test_hyperparameters_do_not_import_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pooled_embeddings_need_no_tokens():
+    cache = OneShard()
+    cache.tokens = None  # a cache of pooled embeddings alone has none
+    assert ImageVectors(cache).of("pooled", np.array([1, 3])).shape == (2, 3)
