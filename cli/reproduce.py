@@ -22,6 +22,7 @@ from cli.places import RUNS, find_data
 from cli.progress import progress
 
 if TYPE_CHECKING:
+    from adapter.reproduction.recipe import Recipe
     from adapter.reproduction.reproduce import Event, Reproduction
     from cli.progress import Progress
 
@@ -35,6 +36,8 @@ EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache
 
 `adapter reproduce table1 --data /data --out runs/table1 --quick`
 
+`adapter reproduce --all --data /data --out runs/tables`
+
 `adapter reproduce my_table.py --data /data --out runs/mine --only adapter --only ridge`
 
 A stopped run goes on with the same command; finished cells are never computed again.
@@ -45,6 +48,9 @@ def reproduce(
     recipe: Annotated[
         str, typer.Argument(help="A recipe's name, or a Python file.", show_default=False)
     ] = "",
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every recipe that the data allow, and an index page.")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the recipes.")] = False,
     data: Annotated[
         Path | None,
@@ -94,17 +100,19 @@ def reproduce(
     max_failures: MaxFailures = 0.25,
 ) -> None:
     """See EXAMPLES."""
-    from adapter.recipes import load_recipe
+    from adapter.recipes import load_recipe, whole_tables
     from featcache.backbone.spec import BackboneSpec
 
     if list_:
         show_list()
         return
-    if not recipe:
-        raise typer.BadParameter("give a recipe, or --list")
-    chosen = load_recipe(recipe)
+    if bool(recipe) == all_:
+        raise typer.BadParameter("give a recipe, or --all, or --list")
+    if all_ and only:
+        raise typer.BadParameter("--only chooses rows of one recipe, not of --all")
+    chosen = whole_tables() if all_ else (load_recipe(recipe),)
     data = data or find_data()
-    folder = folder or RUNS / chosen.name
+    folder = folder or RUNS / ("tables" if all_ else chosen[0].name)
     say(f"data sets from {data}; caches, cells and tables in {folder}")
     from adapter.reproduction.reproduce import Options
     from adapter.reproduction.reproduce import reproduce as run
@@ -118,6 +126,7 @@ def reproduce(
         note=note,
         cache=cache,
         max_failures=max_failures,
+        same_model=bool(backbone or pretrained or model_config),
     )
     spec = BackboneSpec(
         name=backbone,
@@ -127,9 +136,8 @@ def reproduce(
         token_pool=token_pool,
     )
     with progress() as display:
-        result = run(
-            chosen.to_quick() if quick else chosen, data, folder, spec, options, Display(display)
-        )
+        recipes = [one.to_quick() for one in chosen] if quick else chosen
+        result = run(recipes, data, folder, spec, options, Display(display))
     summarize(result)
 
 
@@ -140,9 +148,26 @@ def show_list() -> None:
     for name in RECIPES:
         recipe, docstring = load_module(name)
         rows = sum(row.method is not None for row in recipe.rows)
-        data = ", ".join(f"{t.title} ({len(t.folds)} split(s))" for t in recipe.tasks)
+        quoted = len(recipe.rows) - rows
+        data = ", ".join(
+            dict.fromkeys(f"{t.title} ({len(t.folds)} split(s))" for t in recipe.tasks)
+        )
+        needs = ", ".join(dict.fromkeys(t.dataset for t in recipe.tasks))
         print(f"{name}  {docstring.strip().splitlines()[0]}")
-        print(f"  {data}; {rows} methods; {recipe.source}")
+        print(f"  {data}; {rows} rows are run, {quoted} quoted; {recipe.source}")
+        print(f"  needs {needs}" + backbones(recipe))
+
+
+def backbones(recipe: Recipe) -> str:
+    """Name the backbones that a recipe asks for beside the default."""
+    asked = [{**recipe.backbone, **row.backbone} for row in recipe.rows if row.method is not None]
+    told = []
+    for fields in asked:
+        words = [str(fields.get("name", "the default"))]
+        words += [f"{key} {fields[key]}" for key in ("resize", "positions") if key in fields]
+        told.append(" ".join(words))
+    several = dict.fromkeys(told)
+    return f"; backbones: {', '.join(several)}" if list(several) != ["the default"] else ""
 
 
 def summarize(result: Reproduction) -> None:
@@ -150,8 +175,11 @@ def summarize(result: Reproduction) -> None:
     say(f"{result.computed} cells computed, {result.reused} from earlier runs")
     for path in result.files:
         print(path)
+    told = ["not everything could be run.", *result.missing]
+    if result.failed:
+        fail("\n".join([*told, "failed:", *result.failed]), code=1)
     if result.missing:
-        fail("not everything could be run.\n" + "\n".join(result.missing), code=3)
+        fail("\n".join(told), code=3)
 
 
 class Display:
@@ -159,7 +187,7 @@ class Display:
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.finished = self.cells = 0
+        self.finished = self.cells = self.reused = 0
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -167,11 +195,21 @@ class Display:
             say(event.text)
         elif event.kind == "extract":
             self.progress.show(f"extracting {event.text}", event.done, event.total, unit="images")
-        elif event.kind == "finished":
-            self.finished, self.cells = event.done, event.total
-            self._cells("")
+        elif event.kind == "cell":
+            share = event.done / max(event.total, 1)
+            self._cells(share, f"{event.text}: {event.done:,} of {event.total:,}")
         else:
-            self._cells(f"{event.text}: {event.done:,} of {event.total:,}")
+            self.finished, self.cells = event.done, event.total
+            self.reused += event.kind == "reused"
+            self._cells(0.0, "")
 
-    def _cells(self, step: str) -> None:
-        self.progress.show("cells", self.finished, self.cells or None, unit="cells", note=step)
+    def _cells(self, share: float, step: str) -> None:
+        """Show how many cells are done; those of earlier runs say nothing of the time left."""
+        self.progress.show(
+            "cells",
+            self.finished + share,
+            self.cells or None,
+            unit="cells",
+            note=step,
+            before=self.reused,
+        )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapter.methods.method import FoldData, ImageVectors, Prediction, Rows
 from adapter.network.config import AdapterConfig
 from adapter.network.losses import LossConfig
+from adapter.record import RUN_FILE
 from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from adapter.settings import TrainEvent
     from adapter.stored import StoredRun
     from featcache.devices import Precision
@@ -42,33 +45,59 @@ class Adapter:
         Raises:
             KeyboardInterrupt: A signal stopped the run; its state is kept in ``data.folder``.
         """
+        return self.fit_together([data])[0]
+
+    def fit_together(
+        self, folds: Sequence[FoldData], weights: Sequence[float] = ()
+    ) -> list[AdapterPredictor]:
+        """Train one adapter on several queries, of one or several caches.
+
+        Args:
+            folds: One per query, of the same seed, folder and device; caches of the same
+                features.
+            weights: Share of the batches that each query's data set gets; equal when empty.
+
+        Returns:
+            One predictor per query; they share the run.
+
+        Raises:
+            KeyboardInterrupt: A signal stopped the run; its state is kept in the folder.
+        """
         from adapter.training.train import train
 
+        first = folds[0]
+        caches = list({id(data.cache): data.cache for data in folds}.values())
+        shares = dict(zip((id(data.cache) for data in folds), weights, strict=False))
+        sampling = self.train.sampling
+        if len(caches) > 1 and shares:
+            sampling = replace(sampling, weights=tuple(shares[id(cache)] for cache in caches))
         config = replace(
             self.train,
-            seed=data.seed,
-            fold=data.fold,
-            queries=(data.query,),
-            tasks=(data.task,),
-            device=data.device,
+            seed=first.seed,
+            fold=next((data.fold for data in folds if data.fold is not None), None),
+            queries=tuple(dict.fromkeys(data.query for data in folds)),
+            tasks=tuple(dict.fromkeys(data.task for data in folds)),
+            device=first.device,
+            sampling=sampling,
         )
 
         def show(event: TrainEvent) -> None:
-            data.on_progress(event.step, event.steps)
+            first.on_progress(event.step, event.steps)
 
-        folder = data.folder / "run"
-        summary = train(
-            [data.cache], folder, self.model, self.loss, config, on_event=show, resume=True
-        )
+        folder = first.folder / "run"
+        summary = train(caches, folder, self.model, self.loss, config, on_event=show, resume=True)
         if summary.interrupted:
             raise KeyboardInterrupt
-        return AdapterPredictor(
-            folder=str(folder),
-            query=data.query,
-            task=data.task,
-            device=data.device,
-            precision=config.precision,
-        )
+        return [
+            AdapterPredictor(
+                folder=str(folder),
+                query=data.query,
+                task=data.task,
+                device=data.device,
+                precision=config.precision,
+            )
+            for data in folds
+        ]
 
     def quick(self) -> Adapter:
         """Return a small adapter with few steps, and few heads: narrow ones are slow on a CPU."""
@@ -109,6 +138,10 @@ class AdapterPredictor:
     device: str
     precision: Precision
 
+    def asked(self, query: str, task: str) -> AdapterPredictor:
+        """Return the same run, asked for another query, learnt or not."""
+        return replace(self, query=query, task=task)
+
     def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
         """Predict values."""
         from adapter.evaluation.predict import predict
@@ -125,11 +158,19 @@ class AdapterPredictor:
         )
         return Prediction(values=values)
 
-    @cached_property
+    @property
     def _run(self) -> StoredRun:
-        from adapter.stored import StoredRun
+        written = (Path(self.folder) / RUN_FILE).stat().st_mtime_ns
+        return _load(self.folder, written)
 
-        return StoredRun.load(Path(self.folder))
+
+@lru_cache(maxsize=1)
+def _load(folder: str, written: int) -> StoredRun:
+    """Load a run once for all of its queries; ``written`` tells two runs of one folder apart."""
+    from adapter.stored import StoredRun
+
+    del written
+    return StoredRun.load(Path(folder))
 
 
 def settings(

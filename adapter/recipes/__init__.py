@@ -21,6 +21,11 @@ RECIPES = {
 }
 
 
+def whole_tables() -> tuple[Recipe, ...]:
+    """Load every table of the papers, without those for small computers."""
+    return tuple(load_recipe(name) for name in RECIPES if not name.endswith("-sample"))
+
+
 def load_recipe(name: str) -> Recipe:
     """Load a recipe by name, or from a Python file, whose code is run.
 

@@ -4,7 +4,8 @@
 
 The name ends with a digest of all that determines the cell: the method's settings, the task's
 classes and prompts, the fold's labels and the fingerprint of the features. Change one of them,
-and the cell is another one; the old file stays.
+and the cell is another one; the old file stays. The folder says which row of a table first asked
+for it; a cell is found in any of them, so tables with the same cell share it.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ import numpy as np
 import xxhash
 
 from adapter.errors import CheckpointError
-from adapter.evaluation.metrics import mae, plcc, srcc
+from adapter.evaluation.long_tail import region_cuts
 from featcache.storage.durable import make_folders, write_json
 from featcache.storage.fingerprint import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from adapter.methods.method import Array, FoldData, Method, Prediction, Rows
-    from adapter.reproduction.recipe import Metric, Task
+    from adapter.reproduction.recipe import Task
 
 FORMAT = 1
+
+Cuts = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +43,10 @@ class Cell:
     Attributes:
         path: Its file.
         identity: All that determines it, as JSON values.
-        fold: Its fold.
-        seed: Its seed.
     """
 
     path: Path
     identity: Mapping[str, Any]
-    fold: int | None
-    seed: int
 
     @property
     def state(self) -> Path:
@@ -67,10 +66,9 @@ class Cell:
             if value["identity"] != json.loads(json.dumps(self.identity)):
                 raise CheckpointError(f"{self.path}: holds another cell; remove the file")
             return CellResult(
-                rows=np.array(value["rows"], np.int64),
-                values=np.array(value["values"], np.float64),
-                predictions=np.array(value["predictions"], np.float64),
-                classes=np.array(value["classes"], np.float64),
+                queries=tuple(
+                    QueryResult.from_dict(query) for query in value.get("queries", [value])
+                ),
                 classifies=bool(value["classifies"]),
                 seconds=float(value["seconds"]),
                 device=str(value["device"]),
@@ -85,6 +83,7 @@ class Cell:
     def write(self, result: CellResult) -> None:
         """Keep a finished result, atomically."""
         make_folders(self.path.parent)
+        queries = [query.to_dict() for query in result.queries]
         write_json(
             self.path,
             {
@@ -94,40 +93,33 @@ class Cell:
                 "seconds": result.seconds,
                 "device": result.device,
                 "classifies": result.classifies,
-                "rows": result.rows.tolist(),
-                "values": result.values.tolist(),
-                "predictions": [float(f"{p:.7g}") for p in result.predictions],
-                "classes": result.classes.tolist(),
+                **(queries[0] if len(queries) == 1 else {"queries": queries}),
             },
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellResult:
-    """Predictions for a fold's test images.
+class QueryResult:
+    """Predictions of one query for a fold's test images.
 
     Attributes:
+        query: The prompt.
         rows: int64 [n], rows of the cache.
         values: float64 [n], labels.
         predictions: float64 [n], predicted values.
         classes: float64 [n], values of the predicted classes.
-        classifies: Whether the method predicts classes by itself.
-        seconds: Wall time of fitting and predicting.
-        device: Where.
+        cuts: Where the training labels part the scale into regions; None where there are none.
     """
 
+    query: str
     rows: Rows
     values: Array
     predictions: Array
     classes: Array
-    classifies: bool
-    seconds: float
-    device: str
+    cuts: Cuts | None = None
 
     @classmethod
-    def of(
-        cls, prediction: Prediction, data: FoldData, *, seconds: float, device: str
-    ) -> CellResult:
+    def of(cls, prediction: Prediction, data: FoldData) -> QueryResult:
         """Take a method's predictions for the test part.
 
         A regressor's class is the one whose value is nearest, the lower one of two.
@@ -136,62 +128,115 @@ class CellResult:
         if prediction.probabilities is not None:
             classes = prediction.probabilities.argmax(axis=1)
         else:
-            classes = np.abs(prediction.values[:, None] - values[None]).argmin(axis=1)
+            edges = (values[1:] + values[:-1]) / 2  # the lower class has its edge
+            classes = np.searchsorted(edges, prediction.values, side="left")
+        train = data.train.values
         return cls(
+            query=data.query,
             rows=data.test.rows,
             values=data.test.values,
             predictions=prediction.values,
             classes=values[classes],
-            classifies=prediction.probabilities is not None,
-            seconds=seconds,
-            device=device,
+            cuts=region_cuts(train) if len(np.unique(train)) > 1 else None,
         )
 
-    def estimates(self, task: Task) -> Array:
-        """Values [n] whose error the MAE is of; see ``Task.classifier_value``."""
-        by_class = self.classifies and task.classifier_value == "argmax"
-        return self.classes if by_class else self.predictions
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "query": self.query,
+            "rows": self.rows.tolist(),
+            "values": self.values.tolist(),
+            "predictions": [float(f"{p:.7g}") for p in self.predictions],
+            "classes": self.classes.tolist(),
+            "cuts": None if self.cuts is None else list(self.cuts),
+        }
 
-    def per_image(self, metric: Metric, task: Task) -> Array | None:
-        """A metric's parts [n], whose mean it is; None for correlations, which have none."""
-        if metric == "accuracy":
-            return np.where(self.classes == self.values, 100.0, 0.0)
-        if metric == "mae":
-            return np.asarray(np.abs(self.estimates(task) - self.values), np.float64)
-        return None
-
-    def measure(self, metric: Metric, task: Task) -> float:
-        """Compute one metric; accuracy in per cent."""
-        if metric == "accuracy":
-            return float(100.0 * (self.classes == self.values).mean())
-        if metric == "mae":
-            return mae(self.values, self.estimates(task))
-        return {"plcc": plcc, "srcc": srcc}[metric](self.values, self.predictions)
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> QueryResult:
+        """Read what ``to_dict`` gave, now or before 2026-11-28."""
+        cuts = value.get("cuts")
+        return cls(
+            query=str(value.get("query", "")),
+            rows=np.array(value["rows"], np.int64),
+            values=np.array(value["values"], np.float64),
+            predictions=np.array(value["predictions"], np.float64),
+            classes=np.array(value["classes"], np.float64),
+            cuts=None if cuts is None else (cuts[0], cuts[1], cuts[2], cuts[3]),
+        )
 
 
-def make_cell(folder: Path, task: Task, row: str, method: Method, data: FoldData) -> Cell:
-    """Name the cell of a method on a fold; nothing is computed."""
-    identity = {
-        "format": FORMAT,
-        "task": {
-            "key": task.key,
-            "task": task.task,
-            "query": task.query,
-            "class_values": list(task.class_values),
-            "class_names": list(task.class_names),
-            "class_prompt": task.class_prompt,
-            "antonyms": list(task.antonyms),
-        },
-        "method": describe(method),
-        "fold": data.fold,
-        "seed": data.seed,
-        "labels": labels_digest(data),
-        "features": data.cache.fingerprint.digest,
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """What a cell holds.
+
+    Attributes:
+        queries: Predictions, one entry per query of the task.
+        classifies: Whether the method predicts classes by itself.
+        seconds: Wall time of learning and predicting; of a model that several cells are made
+            with, the learning is in each.
+        device: Where.
+    """
+
+    queries: tuple[QueryResult, ...]
+    classifies: bool
+    seconds: float
+    device: str
+
+
+def task_identity(task: Task) -> dict[str, Any]:
+    """Return what of a task determines its cells, as JSON values."""
+    identity: dict[str, Any] = {
+        "key": task.key,
+        "task": task.task,
+        "query": task.query,
+        "class_values": list(task.class_values),
+        "class_names": list(task.class_names),
+        "class_prompt": task.class_prompt,
+        "antonyms": list(task.antonyms),
     }
-    fold = "" if data.fold is None else f"fold-{data.fold}-"
-    name = f"{fold}seed-{data.seed}-{digest(identity)[:12]}.json"
-    path = folder / task.key / row / name
-    return Cell(path=path, identity=identity, fold=data.fold, seed=data.seed)
+    if task.queries:
+        identity["queries"] = list(task.queries)
+    if task.scale is not None:
+        identity["scale"] = list(task.scale)
+    return identity
+
+
+def make_cell(
+    folder: Path,
+    task: Task,
+    row: str,
+    method: Method,
+    tested: Sequence[FoldData],
+    learnt: Sequence[Mapping[str, Any]] = (),
+) -> Cell:
+    """Name the cell of a method on a fold; nothing is computed.
+
+    Args:
+        folder: Of all cells.
+        task: What is tested.
+        row: Names the folder of a new cell.
+        method: What learns.
+        tested: The fold, one entry per query.
+        learnt: What the model learns from, where that is not the task itself.
+    """
+    first = tested[0]
+    identity: dict[str, Any] = {
+        "format": FORMAT,
+        "task": task_identity(task),
+        "method": describe(method),
+        "fold": first.fold,
+        "seed": first.seed,
+        "labels": labels_digest(tested, only_test=bool(learnt)),
+        "features": first.cache.fingerprint.digest,
+    }
+    if learnt:
+        identity["learnt"] = list(learnt)
+    fold = "" if first.fold is None else f"fold-{first.fold}-"
+    name = f"{fold}seed-{first.seed}-{digest(identity)[:12]}"
+    # Finished, or begun, for another table?
+    there = sorted((folder / task.key).glob(f"*/{name}*"))
+    place = there[0].parent if there else folder / task.key / row
+    return Cell(path=place / f"{name}.json", identity=identity)
 
 
 def describe(method: Method) -> dict[str, Any]:
@@ -202,11 +247,14 @@ def describe(method: Method) -> dict[str, Any]:
     return described
 
 
-def labels_digest(data: FoldData) -> str:
+def labels_digest(folds: Sequence[FoldData], *, only_test: bool = False) -> str:
     """Hash which images are on which side, and their values."""
     state = xxhash.xxh3_128()
-    for part in (data.train, data.val, data.test):
-        state.update(part.rows.tobytes())
-        state.update(part.values.tobytes())
-        state.update(b"|")
+    for data in folds:
+        if len(folds) > 1:
+            state.update(data.query.encode())
+        for part in (data.test,) if only_test else (data.train, data.val, data.test):
+            state.update(part.rows.tobytes())
+            state.update(part.values.tobytes())
+            state.update(b"|")
     return state.hexdigest()

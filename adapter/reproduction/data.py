@@ -1,248 +1,212 @@
-"""From a folder of data to the folds of a task: find, check, extract once, choose labels."""
+"""From a source to the folds of a task: labels chosen, zeros of counts filled in, classes named."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from adapter.data.labels import select_labels
 from adapter.errors import LabelsError
-from adapter.methods.method import FoldData, ImageVectors, Part
-from featcache.datasets import info, open_dataset
-from featcache.datasets.columns import belonging
-from featcache.errors import CacheNotFoundError
-from featcache.reading.cache import Cache
-from featcache.storage.layout import HISTORY
+from adapter.methods.method import FoldData, Part
+from adapter.methods.words import Words, antonyms_of, derive_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pyarrow as pa
+    from adapter.data.labels import LabelSelection, QueryLabels
+    from adapter.methods.method import Array, Rows
+    from adapter.reproduction.recipe import Task
+    from adapter.reproduction.sources import Source
 
-    from adapter.methods.text import SoftText
-    from adapter.reproduction.recipe import Recipe, Task
-    from featcache.backbone import Backbone, BackboneSpec
-    from featcache.datasets.base import Dataset
-    from featcache.datasets.records import CheckReport
-    from featcache.storage.manifest import Manifest
+pc: Any = pyarrow.compute
 
-
-def find_data(data: Path, task: Task) -> tuple[Dataset, CheckReport]:
-    """Look for a task's data set below a folder.
-
-    Returns:
-        Its reader and its check: of the first place where all is there, else of the first place
-        that exists, else of the place where it should be.
-    """
-    places = [data / folder for folder in task.folders]
-    tried = []
-    for place in places:
-        if place.is_dir():
-            reader = open_dataset(task.dataset, place, **task.options)
-            report = reader.check()
-            if report.ok:
-                return reader, report
-            if place.resolve() != data.resolve():  # the whole folder is no place of its own
-                tried.append((reader, report))
-    if tried:
-        return tried[0]
-    reader = open_dataset(task.dataset, places[0], **task.options)
-    return reader, reader.check()
-
-
-def missing_lines(task: Task, report: CheckReport) -> list[str]:
-    """Say what to download and where to put it."""
-    about = info(task.dataset)
-    return [
-        f"{about.title} is not complete in {report.root}",
-        *(f"  missing: {what}" for what in report.missing),
-        *(f"  problem: {what}" for what in report.problems),
-        f"  ask for the data: {about.source} (terms: {about.license})",
-        f"  put it into {report.root} so that it looks like this:",
-        *(f"    {line}" for line in about.layout.splitlines()),
-    ]
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+EMPTY = Part(rows=np.empty(0, np.int64), values=np.empty(0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneChoice:
-    """How features are made where there is no cache yet.
+class QueryParts:
+    """The labels of one query in one fold."""
 
-    Attributes:
-        spec: The backbone.
-        device: Where to run it.
-        precision: As ``featcache.backbone.load_backbone``.
-        max_failures: Share of a data set's images that may fail.
-    """
-
-    spec: BackboneSpec
-    device: str = "cpu"
-    precision: Any = "auto"
-    max_failures: float = 0.25
+    query: str
+    train: Part
+    val: Part
+    test: Part
 
 
 class TaskData:
-    """A task whose data are there: its cache, and what methods share.
+    """A task over the source that has its features."""
 
-    Args:
-        task: The task.
-        reader: Its data set.
-        folder: Of the cache.
-        choice: Makes the features where they are missing.
-    """
+    def __init__(self, task: Task, source: Source) -> None:
+        self.task, self.source = task, source
+        self._parts: dict[int | None, list[QueryParts]] = {}
 
-    def __init__(self, task: Task, reader: Dataset, folder: Path, choice: BackboneChoice) -> None:
-        self.task, self.reader, self.folder, self.choice = task, reader, folder, choice
-        self._backbone: Backbone | None = None
-        self._parts: dict[int | None, dict[str, Part]] = {}
+    def parts(self, fold: int | None) -> list[QueryParts]:
+        """Choose the labels of one fold, by query: training, validation (perhaps empty), test.
 
-    def prepare(self, recipe: Recipe, on_progress: Callable[[int, int], None]) -> None:
-        """Extract what is missing, and bring the labels of an older cache up to date.
+        Of several queries, those without labels in the test part are left out.
 
         Raises:
-            FingerprintMismatchError: The cache holds features of another backbone.
+            LabelsError: The task's query is not among the labels, or nothing is left.
         """
-        from featcache.backbone import load_backbone
-        from featcache.extraction.backbone import load_backbone_of
-        from featcache.extraction.extract import extract
-        from featcache.extraction.plan import ExtractConfig
-        from featcache.storage.durable import require_writable
-        from featcache.storage.manifest import Manifest
-
-        choice = self.choice
-        try:
-            Cache.open(self.folder)
-        except CacheNotFoundError:
-            require_writable(self.folder)  # before a backbone is loaded
-            self._backbone = load_backbone(
-                choice.spec, device=choice.device, precision=choice.precision
-            )
-            extract(
-                self.reader,
-                self.folder,
-                self._backbone,
-                ExtractConfig.build(views=recipe.views, max_failures=choice.max_failures),
-                on_event=lambda event: on_progress(event.done, event.total),
-            )
-            return
-        there = Manifest.read(self.folder)
-        asked = choice.spec.to_dict()
-        changes = {k: v for k, v in asked.items() if there.backbone.get(k) != v}
-        if changes:  # perhaps the same weights under another path; loading tells
-            self._backbone = load_backbone_of(
-                there, device=choice.device, precision=choice.precision, **changes
-            )
-        self._refresh_labels()
-
-    def _refresh_labels(self) -> None:
-        """Write the reader's labels where the cache has others: labels are cheap."""
-        from featcache.maintenance.relabel import relabel
-
-        cache = Cache.open(self.folder)
-        labels = self.reader.labels_table()
-        wanted = belonging(labels, cache.read_samples("sample_id"))
-        there = cache.labels.filter(
-            pc.is_in(cache.labels["query"], value_set=labels["query"].unique())
-        )
-        if not _sorted_rows(there).equals(_sorted_rows(wanted)):
-            relabel(self.folder, self.reader, self._load)
-
-    def _load(self, manifest: Manifest) -> Backbone:
-        """Load the cache's backbone, once."""
-        from featcache.extraction.backbone import load_backbone_of
-
-        if self._backbone is None:
-            spec = self.choice.spec
-            self._backbone = load_backbone_of(
-                manifest,
-                device=self.choice.device,
-                precision=self.choice.precision,
-                pretrained=spec.pretrained or None,
-                model_config=spec.model_config,
-            )
-        return self._backbone
-
-    @cached_property
-    def cache(self) -> Cache:
-        """The finished cache."""
-        return Cache.open(self.folder)
-
-    @cached_property
-    def vectors(self) -> ImageVectors:
-        """Its vectors per image."""
-        return ImageVectors(self.cache)
-
-    @cached_property
-    def text(self) -> SoftText:
-        """The text tower; the backbone is loaded when a method asks for it."""
-        from adapter.methods.text import SoftText
-
-        return SoftText(self._load(self.cache.manifest))
-
-    @property
-    def extraction_seconds(self) -> float:
-        """Wall time of all extractions into this cache that came to their end."""
-        lines = (self.folder / HISTORY).read_text("utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
-        return sum(float(r["seconds"]) for r in records if r["command"] == "extract")
-
-    def parts(self, fold: int | None) -> dict[str, Part]:
-        """Choose the labels of one fold: ``train``, ``val`` (perhaps empty) and ``test``."""
         if fold not in self._parts:
-            self._parts[fold] = {s: self._part(s, fold) for s in ("train", "val", "test")}
+            self._parts[fold] = self._choose(fold)
         return self._parts[fold]
 
-    def _part(self, split: str, fold: int | None) -> Part:
+    def _choose(self, fold: int | None) -> list[QueryParts]:
         task = self.task
-        if split == "val" and "val" not in self.cache.labels["split"].unique().to_pylist():
-            return Part(rows=np.empty(0, np.int64), values=np.empty(0))
-        chosen = select_labels(
-            self.cache, split=split, fold=fold, queries=(task.query,), tasks=(task.task,)
-        )
-        if len(chosen.queries) != 1:
+        chosen = {split: self._split(split, fold) for split in SPLITS}
+        queries = sorted({query for parts in chosen.values() for query in parts})
+        found = [
+            QueryParts(query=q, **{split: chosen[split].get(q, EMPTY) for split in SPLITS})
+            for q in queries
+        ]
+        if not task.queries and len(found) != 1:
             raise LabelsError(
-                f"{task.key}: found {len(chosen.queries)} queries for {task.query!r}, expected one"
+                f"{task.key}: found {len(found)} queries for {task.query!r}, expected one"
             )
-        return Part(rows=chosen.queries[0].rows, values=chosen.queries[0].values)
+        if task.queries:
+            found = [q for q in found if len(q.test.rows)]
+        return found
 
-    def fold_data(
+    def _split(self, split: Split, fold: int | None) -> dict[str, Part]:
+        """Choose the labels of one split by query."""
+        task, cache = self.task, self.source.cache
+        if split != "test" and split not in set(map(str, pc.unique(cache.labels["split"]))):
+            return {}
+        try:
+            selection = select_labels(
+                cache, split=split, fold=fold, queries=task.names, tasks=(task.task,)
+            )
+        except LabelsError:
+            if split == "test":
+                raise
+            return {}  # what is only tested has nothing to learn from
+        return {q.query: self._part(split, fold, q, selection) for q in selection.queries}
+
+    def _part(
+        self, split: Split, fold: int | None, labels: QueryLabels, selection: LabelSelection
+    ) -> Part:
+        rows, values = labels.rows, labels.values
+        stated = labels.task in selection.states_zeros
+        if self.task.counts and self.task.zeros == "inferred" and not stated:
+            images = selection.task_images[labels.task]
+            zeros = images[~np.isin(images, labels.containing)]
+            limit = self.task.test_zeros
+            if split == "train":
+                limit = round(self.task.training_zeros * len(rows))
+            if limit is not None and limit < len(zeros):
+                drawn = np.random.default_rng([len(rows), len(zeros)]).permutation(len(zeros))
+                zeros = np.sort(zeros[drawn[:limit]])
+            rows = np.concatenate([rows, zeros])
+            values = np.concatenate([values, np.zeros(len(zeros))])
+        return Part(
+            rows=rows, values=values, distributions=self._distributions(split, fold, labels, rows)
+        )
+
+    def _distributions(
+        self, split: Split, fold: int | None, labels: QueryLabels, rows: Rows
+    ) -> Array | None:
+        """Return how raters spread over levels [n, L]; None where the data set does not say."""
+        table = self.source.cache.labels
+        if table["distribution"].null_count == len(table):
+            return None
+        wanted = pc.and_(pc.equal(table["query"], labels.query), pc.equal(table["split"], split))
+        wanted = pc.and_(wanted, pc.equal(table["task"], labels.task))
+        if fold is not None and table["fold"].null_count < len(table):
+            wanted = pc.and_(wanted, pc.fill_null(pc.equal(table["fold"], fold), True))
+        found = table.filter(wanted)
+        spread: Any = found["distribution"].combine_chunks()
+        if spread.null_count or not len(spread):
+            return None
+        levels = np.asarray(spread.flatten(), np.float64).reshape(len(spread), -1)  # [m, L]
+        images = self.source.cache.rows(found["sample_id"])
+        order = np.argsort(images, kind="stable")
+        place = np.searchsorted(images[order], rows).clip(max=len(order) - 1)
+        if not np.array_equal(images[order][place], rows):  # zeros that nobody rated
+            return None
+        return np.asarray(levels[order][place], np.float64)
+
+    def folds(
         self,
         fold: int | None,
         seed: int,
         folder: Path,
         device: str,
-        on_progress: Callable[[int, int], None],
-    ) -> FoldData:
-        """Return what a method is given."""
-        task, parts = self.task, self.parts(fold)
-        return FoldData(
-            cache=self.cache,
-            vectors=self.vectors,
-            text=lambda: self.text,
-            task=task.task,
-            query=task.query,
-            fold=fold,
-            seed=seed,
-            train=parts["train"],
-            val=parts["val"],
-            test=parts["test"],
-            class_values=np.array(task.class_values, np.float64),
-            class_names=task.class_names,
-            class_prompts=task.class_prompts,
-            antonyms=task.antonyms,
-            device=device,
-            folder=folder,
-            on_progress=on_progress,
+        *,
+        learn: bool = True,
+        on_progress: Callable[[int, int], None] = lambda done, steps: None,
+    ) -> list[FoldData]:
+        """Return what a method is given, one entry per query.
+
+        Args:
+            fold: Which fold.
+            seed: Of everything random.
+            folder: Where a method may keep its state.
+            device: Where to compute.
+            learn: Leave out queries whose training labels are all equal; else all are tested.
+            on_progress: Told of a method's steps.
+
+        Raises:
+            LabelsError: No query is left.
+        """
+        task, source = self.task, self.source
+        found = []
+        for parts in self.parts(fold):
+            if learn and task.queries and len(np.unique(parts.train.values)) < 2:
+                continue
+            words = self._words(parts)
+            found.append(
+                FoldData(
+                    cache=source.cache,
+                    vectors=source.vectors,
+                    text=lambda: source.text,
+                    task=task.task,
+                    query=parts.query,
+                    fold=fold,
+                    seed=seed,
+                    train=parts.train,
+                    val=parts.val,
+                    test=parts.test,
+                    class_values=words.values,
+                    class_names=words.names,
+                    class_prompts=words.prompts,
+                    antonyms=words.antonyms,
+                    scale=task.scale,
+                    binned=words.binned,
+                    device=device,
+                    folder=folder,
+                    on_progress=on_progress,
+                )
+            )
+        if not found:
+            raise LabelsError(f"{task.key}: no query has different training labels")
+        return found
+
+    def _words(self, parts: QueryParts) -> Words:
+        """Take the task's classes and prompts, or derive what it leaves out."""
+        task = self.task
+        pair = (task.antonyms[0], task.antonyms[1]) if task.antonyms else antonyms_of(parts.query)
+        if task.class_values:
+            return Words(
+                values=np.array(task.class_values, np.float64),
+                names=task.class_names,
+                prompts=task.class_prompts,
+                antonyms=pair,
+                binned=False,
+            )
+        learnt = len(np.unique(parts.train.values)) > 1
+        values = parts.train.values if learnt else np.append(parts.test.values, (0.0, 1.0))
+        words = derive_words(parts.query, values)
+        return Words(
+            values=words.values,
+            names=words.names,
+            prompts=words.prompts,
+            antonyms=pair,
+            binned=words.binned,
         )
-
-
-def _sorted_rows(labels: pa.Table) -> pa.Table:
-    """Return what labels say, each once and in one order, so that two tables can be compared."""
-    names = ["sample_id", "query", "value", "split", "fold"]
-    rows = labels.group_by(names).aggregate([]).select(names)
-    return rows.sort_by([(name, "ascending") for name in names]).combine_chunks()

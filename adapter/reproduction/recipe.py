@@ -1,24 +1,40 @@
 """What a recipe is: data, splits, prompts, methods with their settings, and the paper's numbers.
 
-A recipe is a Python file with one value, ``RECIPE``. Copy one from this folder, change it, and
-run it with ``adapter reproduce FILE.py``. Nothing here imports torch.
+A recipe is a Python file with one value, ``RECIPE``. Copy one from ``adapter/recipes``, change it,
+and run it with ``adapter reproduce FILE.py``. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.errors import ConfigError
-from adapter.evaluation.titles import METRICS
+from adapter.evaluation.titles import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from adapter.methods.method import Method
 
-Metric = Literal["accuracy", "mae", "plcc", "srcc"]
+Metric = Literal[
+    "accuracy",
+    "mae",
+    "plcc",
+    "srcc",
+    "pairwise",
+    "plcc_zeros",
+    "srcc_zeros",
+    "mse",
+    "mse_many",
+    "mse_medium",
+    "mse_few",
+    "good",
+]
+
+COUNTING = ("count", "count-*")  # tasks of labels that count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +50,13 @@ class Printed:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One column group of the table: a data set, its splits, its classes and prompts.
+    """One column group of the table: a data set, its splits, its queries, classes and prompts.
+
+    A task with several queries is measured query by query, and its numbers are means over them.
+    Tables that share a task share its cells.
 
     Attributes:
-        key: Short name, for files.
+        key: Short name, for files; part of what determines a cell.
         title: Name in print.
         dataset: Name of the featcache reader.
         folders: Where below --data the data set is looked for, in this order.
@@ -45,15 +64,25 @@ class Task:
         quick_options: What --quick changes of them.
         folds: Which splits are run; ``(None,)`` where there is only one.
         task: Of the labels.
-        query: Of the labels; also the adapter's prompt.
-        class_values: Values that a label can have, ascending.
+        query: Of the labels; also the adapter's prompt. Empty where there are several.
+        queries: Several, as names or shell patterns.
+        class_values: Values that a label can have, ascending; derived from the labels when empty.
         class_names: One short name per class.
         class_prompt: Prompt of a class, with {} for its name.
-        antonyms: Prompts of the high and of the low end.
+        antonyms: Prompts of the high and of the low end; derived from the query when empty.
+        scale: Lowest and highest value that a label can have; that of the classes when None.
+        threshold: Above it an image is good, for the column ``good``.
         metrics: Columns.
         classifier_value: What a classifier's MAE is of: the ``argmax`` class, as for few
             classes, or the ``expected`` value, as for years.
+        validation: ``keep`` the data set's validation part apart, or ``train`` on it as well.
+        zeros: ``stated``: the labels hold them; ``inferred``: an image that is labeled for
+            another query of the task has none of this query's objects.
+        training_zeros: Inferred zeros per count in the training part, for methods that do not
+            draw their own.
+        test_zeros: Most inferred zeros per query in the test part, drawn by name; None for all.
         split: Said below the table.
+        choices: What the paper leaves open and what was chosen; said below the table.
     """
 
     key: str
@@ -64,35 +93,62 @@ class Task:
     quick_options: Mapping[str, Any] = field(default_factory=dict)
     folds: tuple[int | None, ...] = (None,)
     task: str
-    query: str
-    class_values: tuple[float, ...]
-    class_names: tuple[str, ...]
-    class_prompt: str
-    antonyms: tuple[str, str]
+    query: str = ""
+    queries: tuple[str, ...] = ()
+    class_values: tuple[float, ...] = ()
+    class_names: tuple[str, ...] = ()
+    class_prompt: str = ""
+    antonyms: tuple[str, ...] = ()
+    scale: tuple[float, float] | None = None
+    threshold: float | None = None
     metrics: tuple[Metric, ...] = ("accuracy", "mae")
     classifier_value: Literal["argmax", "expected"] = "argmax"
+    validation: Literal["keep", "train"] = "keep"
+    zeros: Literal["stated", "inferred"] = "stated"
+    training_zeros: float = 0.25
+    test_zeros: int | None = None
     split: str = ""
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse contradictions."""
-        if len(self.class_values) != len(self.class_names) or len(self.class_values) < 2:
+        if bool(self.query) == bool(self.queries):
+            raise ConfigError(f"{self.key}: give either one query, or several queries")
+        classes = len(self.class_values)
+        if classes != len(self.class_names) or classes == 1:
             raise ConfigError(
-                f"{self.key}: {len(self.class_values)} class values and "
+                f"{self.key}: {classes} class values and "
                 f"{len(self.class_names)} class names; expected two or more of each, equally many"
             )
         if list(self.class_values) != sorted(set(self.class_values)):
             raise ConfigError(f"{self.key}: class values must ascend, not {self.class_values}")
-        if "{}" not in self.class_prompt:
+        if classes and "{}" not in self.class_prompt:
             raise ConfigError(f"{self.key}: class_prompt needs {{}} for the name of the class")
+        if classes and self.queries:
+            raise ConfigError(f"{self.key}: classes of several queries come from their labels")
+        if len(self.antonyms) not in (0, 2):
+            raise ConfigError(f"{self.key}: antonyms are two prompts, the high end first")
         if not self.folds or not self.folders:
             raise ConfigError(f"{self.key}: folds and folders must not be empty")
-        if unknown := set(self.metrics) - METRICS.keys():
+        if unknown := set(self.metrics) - COLUMNS.keys():
             raise ConfigError(f"{self.key}: unknown metric {sorted(unknown)[0]!r}")
+        if "good" in self.metrics and self.threshold is None:
+            raise ConfigError(f"{self.key}: the column good needs a threshold")
 
     @property
     def class_prompts(self) -> tuple[str, ...]:
         """One whole prompt per class."""
         return tuple(self.class_prompt.format(name) for name in self.class_names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The query, or the names and patterns of several."""
+        return self.queries or (self.query,)
+
+    @property
+    def counts(self) -> bool:
+        """Whether labels count objects."""
+        return any(fnmatchcase(self.task, pattern) for pattern in COUNTING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +160,24 @@ class Row:
         title: Name in print.
         method: How it is run; None for a line that stands as the paper prints it.
         printed: Per task key and metric, the paper's number.
+        learns: Keys of the tasks that one model learns together, and the share of the batches
+            that each one's data set gets. The model is then tested on every task. Empty: each
+            task has a model of its own.
+        tasks: Keys of the tasks that it is run on; empty for all.
+        backbone: Fields of the backbone that differ for this row.
+        note: How it differs from the original; a footnote of the table.
+        reason: Why it is not run, where it is quoted.
     """
 
     key: str
     title: str
     method: Method | None = None
     printed: Mapping[str, Mapping[Metric, Printed]] = field(default_factory=dict)
+    learns: Mapping[str, float] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    backbone: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +193,7 @@ class Recipe:
         reference: Key of the row that the others are compared with.
         seeds: Each method and fold is run once per seed.
         views: What is extracted.
+        backbone: Fields of the backbone that this table needs other than the default.
         notes: Said below the table.
         quick: Made by :meth:`to_quick`; not the reproduction.
     """
@@ -137,21 +206,31 @@ class Recipe:
     reference: str
     seeds: tuple[int, ...] = (0,)
     views: tuple[str, ...] = ("original", "hflip")
+    backbone: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     quick: bool = False
 
     def __post_init__(self) -> None:
         """Refuse contradictions."""
-        for what, keys in {
-            "task": [t.key for t in self.tasks],
-            "row": [r.key for r in self.rows],
-        }.items():
+        tasks = [t.key for t in self.tasks]
+        for what, keys in {"task": tasks, "row": [r.key for r in self.rows]}.items():
             if len(set(keys)) < len(keys) or not keys:
                 raise ConfigError(f"recipe {self.name}: every {what} needs a key of its own")
+        for row in self.rows:
+            if unknown := {*row.learns, *row.tasks, *row.printed} - set(tasks):
+                raise ConfigError(
+                    f"recipe {self.name}, row {row.key}: there is no task {sorted(unknown)[0]!r}"
+                )
+            if min(row.learns.values(), default=1) <= 0:
+                raise ConfigError(f"recipe {self.name}, row {row.key}: shares must be positive")
         if self.reference not in {r.key for r in self.rows if r.method is not None}:
             raise ConfigError(f"recipe {self.name}: reference {self.reference!r} is not run")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"recipe {self.name}: give one or more different seeds")
+
+    def runs(self, row: Row, task: Task) -> bool:
+        """Tell whether a row is run on a task."""
+        return row.method is not None and (not row.tasks or task.key in row.tasks)
 
     def to_quick(self) -> Recipe:
         """Return the same with few steps and, where a task says so, fewer images."""

@@ -1,39 +1,67 @@
-"""Running a recipe: check the data, extract once, one cell per method, fold and seed, tables.
+"""Running recipes: check the data, extract once, compute each cell once, write tables.
 
-    result = reproduce(load_recipe("table1"), data, out, backbone)
+    result = reproduce([load_recipe("table1")], data, out, backbone)
 
 out/
-cache/adience/        features, made once
+cache/                one cache per data set and backbone; see :mod:`adapter.reproduction.sources`
 cells/adience/...     one file per finished cell; see :mod:`adapter.reproduction.cells`
-results/table1.md     the table; also .json and .html
+results/table1.md     the table; also .json, .html, .csv and .tex
+results/index.html    all tables, where there are several
 
 It can stop anywhere and go on: what is finished is read, not computed. Data sets that are not
-there have their place in the table, and are named in the result.
+there have their place in the table, and are named in the result. A cell that fails is shown as
+failed with its reason, and the others are computed.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from adapter.errors import AdapterError, ConfigError
 from adapter.names import choose_names
-from adapter.reproduction.cells import CellResult, make_cell
-from adapter.reproduction.data import BackboneChoice, TaskData, find_data, missing_lines
+from adapter.reproduction.cells import (
+    Cell,
+    CellResult,
+    QueryResult,
+    labels_digest,
+    make_cell,
+    task_identity,
+)
+from adapter.reproduction.data import TaskData
+from adapter.reproduction.learning import learn, predictor_for
+from adapter.reproduction.plan import make_plan
 from adapter.reproduction.results import Results
-from adapter.reproduction.tables import write_tables
+from adapter.reproduction.sources import (
+    BackboneChoice,
+    Source,
+    cache_name,
+    find_data,
+    missing_lines,
+    old_cache,
+)
+from adapter.reproduction.tables import write_index, write_tables
+from featcache.errors import FeatcacheError
+from featcache.extraction.checks import free_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
-    from adapter.methods.method import FoldData, Method
+    from adapter.methods.method import FoldData
+    from adapter.reproduction.plan import Fit, Wanted
     from adapter.reproduction.recipe import Recipe, Row, Task
     from featcache.backbone import BackboneSpec
+    from featcache.datasets.base import Dataset
+    from featcache.datasets.records import CheckReport
 
 UNALIGNED = "left out: it rests on a text tower that is aligned with the images"
 NOT_CHOSEN = "left out of this run"
+NO_ANSWER = "it learnt nothing that could answer this query"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +70,13 @@ class Event:
 
     Attributes:
         kind: ``note`` (a sentence), ``extract`` (images done), ``cell`` (steps done of the cell
-            named in ``text``) or ``finished`` (cells done).
+            named in ``text``), ``reused`` and ``finished`` (cells done).
         text: What it is about.
         done: So far.
         total: In all.
     """
 
-    kind: Literal["note", "extract", "cell", "finished"]
+    kind: Literal["note", "extract", "cell", "reused", "finished"]
     text: str
     done: int = 0
     total: int = 0
@@ -59,34 +87,37 @@ class Reproduction:
     """How a run ended.
 
     Attributes:
-        results: Everything that the tables show.
-        files: The tables that were written.
+        tables: Everything that the tables show, in the order of the recipes.
+        files: What was written.
         missing: Per data set that is not there, what to download and where to put it.
+        failed: Per failure, what could not be computed and why.
         computed: Cells computed now.
         reused: Cells of earlier runs.
     """
 
-    results: Results
+    tables: tuple[Results, ...]
     files: tuple[Path, ...]
     missing: tuple[str, ...]
+    failed: tuple[str, ...]
     computed: int
     reused: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a recipe is run.
+    """How recipes are run.
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Of the backbone while it extracts.
-        only: Keys of the rows to run; empty for all.
+        only: Keys of the rows to run, of one recipe; empty for all.
         unaligned_text: Leave out methods that rest on a text tower aligned with the images,
             for a backbone that has none.
         keep_runs: Keep the trained adapters beside their cells.
         note: Said below the table, such as what the backbone is.
         cache: Folder of the caches; ``out``/cache when None.
         max_failures: Share of a data set's images that may fail.
+        same_model: The given backbone stands for every other that a recipe or a row names.
     """
 
     device: str = "auto"
@@ -97,20 +128,21 @@ class Options:
     note: str = ""
     cache: Path | None = None
     max_failures: float = 0.25
+    same_model: bool = False
 
 
 def reproduce(
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     data: str | Path,
     out: str | Path,
     backbone: BackboneSpec,
     options: Options | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Reproduction:
-    """Run a recipe, or go on with it.
+    """Run recipes, or go on with them.
 
     Args:
-        recipe: What to run.
+        recipes: What to run; a cell that several want is computed once.
         data: Folder that holds the data sets.
         out: Folder for caches, cells and tables.
         backbone: Makes the features; a cache that is there must be of the same.
@@ -118,19 +150,23 @@ def reproduce(
         on_event: Told what happens.
 
     Returns:
-        Results, files, and what is missing. The tables are written in any case, also when a cell
-        fails or a signal stops the run.
+        Results, files, what is missing and what failed. The tables are written in any case, also
+        when a signal stops the run.
 
     Raises:
-        ConfigError: A row in ``options.only`` does not exist.
-        FingerprintMismatchError: A cache holds features of another backbone.
+        ConfigError: A row in ``options.only`` does not exist, or two recipes have one name.
         KeyboardInterrupt: A signal stopped the run.
     """
     options = options or Options()
-    rows = [row.key for row in recipe.rows if row.method is not None]
-    only = choose_names(f"row of the recipe {recipe.name}", options.only, rows, commas=True)
-    options = replace(options, only=only)
-    return _Run(recipe, Path(data), Path(out), backbone, options, on_event).run()
+    names = [recipe.name for recipe in recipes]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"two recipes have one name: {', '.join(names)}")
+    if options.only:
+        (recipe,) = recipes
+        rows = [row.key for row in recipe.rows if row.method is not None]
+        only = choose_names(f"row of the recipe {recipe.name}", options.only, rows, commas=True)
+        options = replace(options, only=only)
+    return _Run(recipes, Path(data), Path(out), backbone, options, on_event).run()
 
 
 class _Run:
@@ -138,7 +174,7 @@ class _Run:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipes: Sequence[Recipe],
         data: Path,
         out: Path,
         backbone: BackboneSpec,
@@ -147,7 +183,7 @@ class _Run:
     ) -> None:
         from featcache.devices import pick_device
 
-        self.recipe, self.data, self.out, self.options = recipe, data, out, options
+        self.recipes, self.data, self.out, self.options = recipes, data, out, options
         self.device = str(pick_device(options.device))
         self.choice = BackboneChoice(
             spec=backbone,
@@ -156,117 +192,290 @@ class _Run:
             max_failures=options.max_failures,
         )
         self.emit = on_event
-        self.results = Results(recipe, device=self.device, note=options.note)
-        self.running: frozenset[str] = frozenset()
+        self.tables = [Results(r, device=self.device, note=options.note) for r in recipes]
+        self.found: dict[str, tuple[Dataset, CheckReport]] = {}
+        self.sources: dict[str, Source] = {}
+        self.datas: dict[str, TaskData] = {}
+        self.failed: list[str] = []
+        self.left: Counter[int] = Counter()  # cells to come, by table
+        self.files: dict[int, tuple[Path, ...]] = {}
         self.computed = self.reused = self.finished = self.total = 0
 
     def run(self) -> Reproduction:
-        """Run all tasks; write the tables whatever happens."""
-        tasks, missing = self._find()
-        files: tuple[Path, ...] = ()
-        rows = [(row, row.method) for row in self.recipe.rows if row.method is not None]
-        self.running = frozenset(row.key for row, method in rows if self._runs(row, method))
-        self.total = (
-            len(self.running) * len(self.recipe.seeds) * sum(len(t.folds) for t, _ in tasks)
-        )
+        """Compute everything; write the tables whatever happens."""
+        missing = self._look()
+        fits = make_plan(self.recipes, self._data_of, self._runs)
+        wanted = [cell for fit in fits for cell in fit.cells.values()]
+        self.total = sum(cell.run for cell in wanted)
+        self.left = Counter(t for c in wanted for t in {p.table for p in c.places})
+        self._announce(fits)
+        files: list[Path] = []
         try:
-            for task, task_data in tasks:
-                self._run_task(task, task_data, rows)
+            before: set[str] = set()
+            for fit in fits:
+                now = set(fit.caches())
+                for source in self.sources.values():
+                    if str(source.folder) in before - now:
+                        source.release()
+                before = now
+                self._fit(fit)
         finally:
-            files = write_tables(self.results.to_dict(), self.out / "results")
+            for number in range(len(self.tables)):
+                self._write(number)
+            files = [path for number in sorted(self.files) for path in self.files[number]]
+            if len(self.tables) > 1:
+                docs = [table.to_dict() for table in self.tables]
+                files.append(write_index(docs, self.out / "results"))
         return Reproduction(
-            results=self.results,
-            files=files,
+            tables=tuple(self.tables),
+            files=tuple(files),
             missing=tuple(missing),
+            failed=tuple(self.failed),
             computed=self.computed,
             reused=self.reused,
         )
 
-    def _find(self) -> tuple[list[tuple[Task, TaskData]], list[str]]:
-        """Look for all data before any work is done."""
-        caches = self.options.cache or self.out / "cache"
-        found, missing = [], []
-        for task in self.recipe.tasks:
-            reader, report = find_data(self.data, task)
-            if report.ok:
-                self.emit(
-                    Event(
-                        kind="note",
-                        text=f"{task.title}: {report.num_images:,} images in {report.root}",
-                    )
-                )
-                found.append((task, TaskData(task, reader, caches / task.key, self.choice)))
-                self.results.check(task, report)
-            else:
-                lines = missing_lines(task, report)
-                missing.append("\n".join(lines))
-                self.results.missing(task, lines)
-                self.emit(Event(kind="note", text=f"{task.title}: not there"))
-        return found, missing
+    # Before the work
 
-    def _runs(self, row: Row, method: Method) -> bool:
+    def _look(self) -> list[str]:
+        """Look for all data before any work is done."""
+        missing: dict[str, str] = {}
+        for recipe, results in zip(self.recipes, self.tables, strict=True):
+            for task in recipe.tasks:
+                key = _data_key(task)
+                if key not in self.found:
+                    self.found[key] = find_data(self.data, task)
+                    report = self.found[key][1]
+                    where = f"{report.num_images:,} images in {report.root}"
+                    text = where if report.ok else "not there"
+                    self.emit(Event(kind="note", text=f"{task.title}: {text}"))
+                _, report = self.found[key]
+                if report.ok:
+                    results.check(task, report)
+                else:
+                    lines = missing_lines(task, report)
+                    missing[task.dataset] = "\n".join(lines)
+                    results.missing(task, lines)
+        return list(missing.values())
+
+    def _data_of(self, table: int, row: Row, task: Task) -> TaskData | None:
+        """Return a task over the source that a row reads; None where its data are missing."""
+        reader, report = self.found[_data_key(task)]
+        if not report.ok:
+            return None
+        recipe = self.recipes[table]
+        fields = {**recipe.backbone, **row.backbone}
+        choice = self.choice.changed(fields, same_model=self.options.same_model)
+        caches = self.options.cache or self.out / "cache"
+        folder = caches / cache_name(task.dataset, choice.spec)
+        if choice.spec == self.choice.spec:
+            folder = old_cache(caches, task) or folder
+        key = f"{folder}|{_data_key(task)}|{task.validation}"
+        if key not in self.sources:
+            self.sources[key] = Source(reader, folder, choice, recipe.views, task.validation)
+        return self.datas.setdefault(f"{key}|{task!r}", TaskData(task, self.sources[key]))
+
+    def _runs(self, table: int, row: Row) -> bool:
         """Whether a row is run; if it is not, the table says why."""
         if self.options.only and row.key not in self.options.only:
-            self.results.left_out(row, NOT_CHOSEN)
+            self.tables[table].left_out(row, NOT_CHOSEN)
             return False
-        if self.options.unaligned_text and method.needs_text:
-            self.results.left_out(row, UNALIGNED)
+        if self.options.unaligned_text and row.method is not None and row.method.needs_text:
+            self.tables[table].left_out(row, UNALIGNED)
             return False
         return True
 
-    def _run_task(
-        self, task: Task, task_data: TaskData, rows: Sequence[tuple[Row, Method]]
-    ) -> None:
-        """Extract, then compute what is not finished."""
-        task_data.prepare(
-            self.recipe,
-            lambda done, images: self.emit(
-                Event(kind="extract", text=task.title, done=done, total=images)
-            ),
+    def _announce(self, fits: Sequence[Fit]) -> None:
+        """Say which caches will be extracted, and how much of the disk they take."""
+        needed: dict[str, int] = {}
+        for fit in fits:
+            if not any(cell.run for cell in fit.cells.values()):
+                continue
+            for data in (*fit.sources, *(cell.tested for cell in fit.cells.values())):
+                source, images = data.source, self.found[_data_key(data.task)][1].num_images
+                name = source.folder.name
+                if name in needed or source.exists:
+                    continue
+                try:
+                    needed[name] = source.estimate(images)
+                except FeatcacheError:  # its extraction says what is the matter
+                    needed[name] = 0
+        if not needed:
+            return
+        each = "".join(f"\n  {name}: about {size / 1e9:.1f} GB" for name, size in needed.items())
+        caches = self.options.cache or self.out / "cache"
+        self.emit(
+            Event(
+                kind="note",
+                text=f"to extract into {caches}: about {sum(needed.values()) / 1e9:.1f} GB in all, "
+                f"{free_bytes(caches) / 1e9:.1f} GB are free{each}",
+            )
         )
-        self.results.features(task, task_data)
-        for row, method in rows:
-            for fold in task.folds:
-                for seed in self.recipe.seeds:
-                    self._cell(task, task_data, row, method, fold, seed)
 
-    def _cell(
+    # The work
+
+    def _fit(self, fit: Fit) -> None:
+        """Read the cells that are there; learn, and compute the others."""
+        wanted = list(fit.cells.values())
+        try:
+            if not self._prepare(fit):
+                return
+            learnt = [
+                source.folds(fit.fold_of(source), fit.seed, self.out, self.device)
+                for source in fit.sources
+            ]
+        except Exception as error:
+            self._fail(wanted, error)
+            return
+        to_compute: list[tuple[Wanted, Cell, list[FoldData]]] = []
+        for cell in wanted:
+            try:
+                tested = self._tested(fit, cell, learnt)
+                named = self._name(fit, cell, tested, learnt)
+                result = named.read()
+            except Exception as error:
+                self._fail([cell], error)
+                continue
+            if result is not None:
+                self.reused += 1
+                self._done(cell, result, reused=True)
+            elif cell.run:
+                to_compute.append((cell, named, tested))
+            else:
+                self._count(cell, "finished")
+        if to_compute:
+            try:
+                self._compute(fit, learnt, to_compute)
+            except Exception as error:
+                self._fail([c for c, named, _ in to_compute if not named.path.exists()], error)
+
+    def _prepare(self, fit: Fit) -> bool:
+        """Extract what is missing; False where nothing is to be computed and no cache is there."""
+        runs = any(cell.run for cell in fit.cells.values())
+        for data in (*fit.sources, *(cell.tested for cell in fit.cells.values())):
+            if not runs and not data.source.exists:
+                return False
+
+            def show(done: int, images: int, data: TaskData = data) -> None:
+                name = f"{data.source.reader.info.title} ({data.source.folder.name})"
+                self.emit(Event(kind="extract", text=name, done=done, total=images))
+
+            data.source.prepare(show)
+        for cell in fit.cells.values():
+            for place in cell.places:
+                self.tables[place.table].features(place.task, cell.tested.source)
+        return True
+
+    def _tested(self, fit: Fit, cell: Wanted, learnt: list[list[FoldData]]) -> list[FoldData]:
+        """Return the fold that a cell is tested on, by query."""
+        if len(learnt) == 1 and cell.tested.task == fit.sources[0].task:
+            return learnt[0]
+        return cell.tested.folds(cell.fold, fit.seed, self.out, self.device, learn=False)
+
+    def _name(
+        self, fit: Fit, cell: Wanted, tested: list[FoldData], learnt: list[list[FoldData]]
+    ) -> Cell:
+        """Name a cell; what its model learns is part of it where that is not the task itself."""
+        others: list[dict[str, Any]] = []
+        if tested is not learnt[0]:
+            others = [
+                {
+                    "task": task_identity(source.task),
+                    "share": share,
+                    "labels": labels_digest(folds),
+                }
+                for source, share, folds in zip(fit.sources, fit.shares, learnt, strict=True)
+            ]
+        first = cell.places[0]
+        folder = self.out / "cells"
+        return make_cell(folder, first.task, first.row.key, fit.method, tested, others)
+
+    def _compute(
         self,
-        task: Task,
-        task_data: TaskData,
-        row: Row,
-        method: Method,
-        fold: int | None,
-        seed: int,
+        fit: Fit,
+        learnt: list[list[FoldData]],
+        cells: Sequence[tuple[Wanted, Cell, list[FoldData]]],
     ) -> None:
-        """Read a finished cell, or compute and keep it; of a row that is not run, only read."""
-        where = task.title if fold is None else f"{task.title} fold {fold}"
-        name = f"{row.title}, {where}"
+        """Learn once, predict every cell, keep the results."""
+        state = cells[0][1].state
+        title = _title(cells[0][0])
 
         def show(done: int, steps: int) -> None:
-            self.emit(Event(kind="cell", text=name, done=done, total=steps))
+            self.emit(Event(kind="cell", text=title, done=done, total=steps))
 
-        data = task_data.fold_data(fold, seed, self.out, self.device, show)
-        cell = make_cell(self.out / "cells", task, row.key, method, data)
-        result = cell.read()
-        if result is not None:
-            self.reused += 1
-        elif row.key in self.running:
-            show(0, 1)
-            result = self._compute(method, replace(data, folder=cell.state))
-            cell.write(result)
-            if cell.state.exists() and not self.options.keep_runs:
-                shutil.rmtree(cell.state)
-            self.computed += 1
-        if result is not None:
-            self.results.add(task, row, fold, seed, result)
-        if row.key in self.running:
-            self.finished += 1
-            self.emit(Event(kind="finished", text=row.title, done=self.finished, total=self.total))
-
-    def _compute(self, method: Method, data: FoldData) -> CellResult:
-        """Fit on one fold, predict its test part, and time both."""
+        show(0, 1)
         started = time.monotonic()
-        prediction = method.fit(data).predict(data.vectors, data.test.rows)
-        seconds = round(time.monotonic() - started, 3)
-        return CellResult.of(prediction, data, seconds=seconds, device=self.results.device)
+        told = [replace(data, folder=state) for folds in learnt for data in folds]
+        shares = [share for folds, share in zip(learnt, fit.shares, strict=True) for _ in folds]
+        predictors = learn(fit.method, told, shares, show)
+        learning = time.monotonic() - started
+        for cell, named, tested in cells:
+            started = time.monotonic()
+            asked = [predictor_for(predictors, told, data) for data in tested]
+            pairs = [(p, d) for p, d in zip(asked, tested, strict=True) if p is not None]
+            if not pairs:
+                self._cannot(cell, NO_ANSWER)
+                continue
+            predictions = [p.predict(d.vectors, d.test.rows) for p, d in pairs]
+            result = CellResult(
+                queries=tuple(
+                    QueryResult.of(prediction, d)
+                    for prediction, (_, d) in zip(predictions, pairs, strict=True)
+                ),
+                classifies=all(p.probabilities is not None for p in predictions),
+                seconds=round(learning + time.monotonic() - started, 3),
+                device=self.tables[0].device,
+            )
+            named.write(result)
+            self.computed += 1
+            self._done(cell, result)
+        if state.exists() and not self.options.keep_runs:
+            shutil.rmtree(state)
+
+    # What became of a cell
+
+    def _done(self, cell: Wanted, result: CellResult, *, reused: bool = False) -> None:
+        for place in cell.places:
+            self.tables[place.table].add(place.task, place.row, place.fold, place.seed, result)
+        self._count(cell, "reused" if reused else "finished")
+
+    def _cannot(self, cell: Wanted, reason: str) -> None:
+        for place in cell.places:
+            self.tables[place.table].cannot(place.task, place.row, reason)
+        self._count(cell, "finished")
+
+    def _fail(self, cells: Sequence[Wanted], error: Exception) -> None:
+        """Show cells as failed; errors that are not ours keep their kind in the message."""
+        ours = isinstance(error, (FeatcacheError, AdapterError))
+        reason = str(error) if ours else f"{type(error).__name__}: {error}"
+        for cell in cells:
+            for place in cell.places:
+                self.tables[place.table].failed(place.task, place.row, reason)
+            if cell.run:
+                self.failed.append(f"{_title(cell)}: {reason}")
+            self._count(cell, "finished")
+
+    def _count(self, cell: Wanted, kind: Literal["reused", "finished"]) -> None:
+        """Tell of a cell that is settled; write the tables that it completes."""
+        if cell.run:
+            self.finished += 1
+            self.emit(Event(kind=kind, text=_title(cell), done=self.finished, total=self.total))
+        for number in {place.table for place in cell.places}:
+            self.left[number] -= 1
+            if not self.left[number] and len(self.tables) > 1:
+                self._write(number)
+
+    def _write(self, number: int) -> None:
+        self.files[number] = write_tables(self.tables[number].to_dict(), self.out / "results")
+
+
+def _data_key(task: Task) -> str:
+    """Tell where a task's data set is looked for, and how it is read."""
+    return f"{task.dataset}|{task.folders}|{sorted(task.options.items())}"
+
+
+def _title(cell: Wanted) -> str:
+    """Name a cell for people."""
+    place = cell.places[0]
+    where = place.task.title
+    return f"{place.row.title}, {where}" + ("" if place.fold is None else f" fold {place.fold}")

@@ -9,28 +9,41 @@ from __future__ import annotations
 import os
 import platform
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adapter.evaluation.metrics import finite_or_none, mean_and_spread
-from adapter.evaluation.titles import METRICS
+from adapter.evaluation.titles import COLUMNS
 from adapter.reproduction.cells import describe
-from adapter.reproduction.statistics import FoldDifferences, compare
+from adapter.reproduction.comparing import compare_cells
+from adapter.reproduction.measures import measure
 from featcache.devices import device_name
 from featcache.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from adapter.reproduction.cells import CellResult
-    from adapter.reproduction.data import TaskData
     from adapter.reproduction.recipe import Metric, Recipe, Row, Task
+    from adapter.reproduction.sources import Source
     from featcache.datasets.records import CheckReport
 
 PACKAGES = ("featcache", "torch", "open_clip_torch", "timm", "numpy", "scipy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureFacts:
+    """What is known of one cache, in the JSON file's words."""
+
+    name: str
+    images: int
+    images_failed: int
+    fingerprint: str
+    backbone: dict[str, Any]
+    extraction_seconds: float
 
 
 @dataclass(kw_only=True)
@@ -41,15 +54,11 @@ class TaskFacts:
     root: str = ""
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    images: int = 0
-    images_failed: int = 0
-    fingerprint: str = ""
-    backbone: dict[str, Any] = field(default_factory=dict)
-    extraction_seconds: float = 0.0
+    features: list[FeatureFacts] = field(default_factory=list)
 
 
 class Results:
-    """Everything that the tables show; filled while a recipe runs."""
+    """Everything that a table shows; filled while recipes run."""
 
     def __init__(self, recipe: Recipe, *, device: str, note: str = "") -> None:
         self.recipe, self.note = recipe, note
@@ -58,6 +67,7 @@ class Results:
         self._cells: dict[tuple[str, str], dict[tuple[int | None, int], CellResult]]
         self._cells = defaultdict(dict)
         self._left_out: dict[str, str] = {}
+        self._reasons: dict[tuple[str, str], tuple[str, str]] = {}
 
     def check(self, task: Task, report: CheckReport) -> None:
         """Note where a task's data are, and what their check says."""
@@ -71,18 +81,33 @@ class Results:
         """Note that a task's data are not there."""
         self._facts[task.key].missing = list(lines)
 
-    def features(self, task: Task, data: TaskData) -> None:
-        """Note what the features are."""
-        facts, cache = self._facts[task.key], data.cache
-        facts.images = len(cache)
-        facts.images_failed = cache.samples.num_rows - len(cache)
-        facts.fingerprint = cache.fingerprint.digest
-        facts.backbone = dict(cache.manifest.backbone)
-        facts.extraction_seconds = round(data.extraction_seconds, 1)
+    def features(self, task: Task, source: Source) -> None:
+        """Note what the features of a cache are."""
+        facts, cache = self._facts[task.key].features, source.cache
+        if any(known.name == source.folder.name for known in facts):
+            return
+        facts.append(
+            FeatureFacts(
+                name=source.folder.name,
+                images=len(cache),
+                images_failed=cache.samples.num_rows - len(cache),
+                fingerprint=cache.fingerprint.digest,
+                backbone=dict(cache.manifest.backbone),
+                extraction_seconds=round(source.extraction_seconds, 1),
+            )
+        )
 
     def left_out(self, row: Row, reason: str) -> None:
         """Note why a row is not run."""
         self._left_out[row.key] = reason
+
+    def cannot(self, task: Task, row: Row, reason: str) -> None:
+        """Note why a row has nothing to say of a task."""
+        self._reasons[task.key, row.key] = ("not possible", reason)
+
+    def failed(self, task: Task, row: Row, reason: str) -> None:
+        """Note why a cell could not be computed."""
+        self._reasons[task.key, row.key] = ("failed", reason)
 
     def add(self, task: Task, row: Row, fold: int | None, seed: int, result: CellResult) -> None:
         """Take a finished cell."""
@@ -92,14 +117,14 @@ class Results:
         """A metric in every fold that is finished, averaged over seeds."""
         found: dict[int | None, list[float]] = defaultdict(list)
         for (fold, _), cell in self._cells[task.key, row.key].items():
-            found[fold].append(cell.measure(metric, task))
+            found[fold].append(measure(cell, metric, task)[0])
         return {fold: float(np.mean(values)) for fold, values in found.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         recipe = self.recipe
         return {
-            "format": 1,
+            "format": 2,
             "recipe": recipe.name,
             "title": recipe.title,
             "source": recipe.source,
@@ -125,7 +150,8 @@ class Results:
     def _warnings(self) -> list[str]:
         seeded = {
             str(facts.backbone["pretrained"])
-            for facts in self._facts.values()
+            for known in self._facts.values()
+            for facts in known.features
             if str(facts.backbone.get("pretrained", "")).startswith("seed:")
         }
         return [
@@ -140,18 +166,20 @@ class Results:
             "key": task.key,
             "title": task.title,
             "split": task.split,
+            "choices": list(task.choices),
             "folds": list(task.folds),
             "metrics": [
                 {
                     "key": metric,
-                    "title": METRICS[metric].title,
-                    "unit": METRICS[metric].unit,
-                    "digits": METRICS[metric].digits,
-                    "higher_is_better": METRICS[metric].higher_is_better,
+                    "title": COLUMNS[metric].title,
+                    "unit": COLUMNS[metric].unit,
+                    "digits": COLUMNS[metric].digits,
+                    "higher_is_better": COLUMNS[metric].higher_is_better,
                 }
                 for metric in task.metrics
             ],
             **vars(facts),
+            "features": [asdict(known) for known in facts.features],
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
@@ -159,18 +187,24 @@ class Results:
         kind = "printed" if row.method is None else "run"
         if row.key in self._left_out and not any(self._cells[t.key, row.key] for t in tasks):
             kind = "left out"
+        reason = self._left_out.get(row.key, "") if kind == "left out" else row.reason
         return {
             "key": row.key,
             "title": row.title,
             "kind": kind,
-            "reason": self._left_out.get(row.key, "") if kind == "left out" else "",
+            "reason": reason,
+            "note": row.note,
             "settings": None if row.method is None else describe(row.method),
             "tasks": {task.key: self._entry(task, row) for task in tasks},
         }
 
     def _entry(self, task: Task, row: Row) -> dict[str, Any]:
         cells = self._cells[task.key, row.key]
+        status, reason = self._reasons.get((task.key, row.key), ("", ""))
         return {
+            "status": status,
+            "reason": reason,
+            "queries": max((len(cell.queries) for cell in cells.values()), default=0),
             "folds_run": len({fold for fold, _ in cells}),
             "seconds": [cell.seconds for cell in cells.values()],
             "seconds_mean": round(float(np.mean([c.seconds for c in cells.values()])), 2)
@@ -203,12 +237,11 @@ class Results:
         common = [key for key in theirs if key in ours]
         if row.key == self.recipe.reference or not common:
             return None
-        folds = paired_differences(
+        result = compare_cells(
             {key: theirs[key] for key in common}, {key: ours[key] for key in common}, metric, task
         )
-        if folds is None:
+        if result is None:
             return None
-        result = compare(folds)
         return {
             "task": task.key,
             "metric": metric,
@@ -222,28 +255,3 @@ class Results:
             "images": result.images,
             "within_noise": result.within_noise,
         }
-
-
-def paired_differences(
-    first: Mapping[tuple[int | None, int], CellResult],
-    second: Mapping[tuple[int | None, int], CellResult],
-    metric: Metric,
-    task: Task,
-) -> list[FoldDifferences] | None:
-    """Differences per image and fold, first less second, averaged over seeds.
-
-    Returns:
-        One entry per fold; None for a metric that is no mean over images.
-    """
-    sums: dict[int | None, list[np.ndarray[Any, Any]]] = defaultdict(list)
-    rows: dict[int | None, np.ndarray[Any, Any]] = {}
-    for (fold, seed), cell in first.items():
-        a, b = cell.per_image(metric, task), second[fold, seed].per_image(metric, task)
-        if a is None or b is None:
-            return None
-        sums[fold].append(a - b)
-        rows[fold] = cell.rows
-    return [
-        FoldDifferences(images=rows[fold], differences=np.mean(values, axis=0))
-        for fold, values in sums.items()
-    ]

@@ -7,6 +7,10 @@ differences are not independent. The pigeonhole bootstrap draws folds and images
 replacement and independently of each other, and weighs a difference by the product of both
 counts; it is valid, and a little conservative, for crossed and for nested samples.
 
+Correlations are no means over images, so they are computed anew from every resample. Ranks are
+those of the whole test part: SRCC is then Pearson's correlation of fixed ranks, which is exact but
+for the ties that a resample makes.
+
 Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007), section 4.
 """
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 RESAMPLES = 2000
+CORRELATION_RESAMPLES = 500  # each has a correlation per query
 BLOCK = 100  # resamples at a time; bounds memory to 100 counts per image
 
 
@@ -40,6 +45,23 @@ class FoldDifferences:
 
     images: NDArray[np.int64]
     differences: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedCorrelation:
+    """What two methods say about the same images of one query.
+
+    Attributes:
+        images: int64 [n].
+        labels: float64 [n], or their ranks.
+        a: float64 [n], predictions of one method, or their ranks.
+        b: float64 [n], of the other.
+    """
+
+    images: NDArray[np.int64]
+    labels: Array
+    a: Array
+    b: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +138,71 @@ def compare(
         folds=len(folds),
         images=len(names),
     )
+
+
+def compare_correlations(
+    folds: Sequence[Sequence[PairedCorrelation]],
+    difference: float,
+    *,
+    level: float = 0.95,
+    resamples: int = CORRELATION_RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Estimate the interval of a difference of mean correlations.
+
+    Args:
+        folds: Per fold, one entry per query.
+        difference: The difference itself, over all images.
+        level: Coverage of the interval, between 0 and 1.
+        resamples: How many times folds and images are drawn.
+        seed: Of the draws; one seed gives one interval.
+    """
+    names = np.unique(np.concatenate([q.images for queries in folds for q in queries]))
+    generator = np.random.default_rng(seed)
+    found = []
+    for start in range(0, resamples, BLOCK):
+        count = min(BLOCK, resamples - start)
+        images = _counts(generator, len(names), count)  # [R, N]
+        chosen = _counts(generator, len(folds), count)  # [R, F]
+        gaps = np.stack([_mean_gap(images, names, queries) for queries in folds], axis=1)  # [R, F]
+        weights = np.where(np.isnan(gaps), 0.0, chosen)
+        kept = weights.sum(axis=1) > 0
+        total = (np.nan_to_num(gaps) * weights).sum(axis=1)
+        found.append(total[kept] / weights.sum(axis=1)[kept])
+    low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
+    return Comparison(
+        difference=difference, low=float(low), high=float(high), folds=len(folds), images=len(names)
+    )
+
+
+def _mean_gap(
+    images: Array, names: NDArray[np.int64], queries: Sequence[PairedCorrelation]
+) -> Array:
+    """Return the mean over queries of the difference of two correlations, [R]; NaN for none."""
+    gaps = []
+    for query in queries:
+        weights = images[:, np.searchsorted(names, query.images)]  # [R, n]
+        gaps.append(
+            _weighted_pearson(weights, query.labels, query.a)
+            - _weighted_pearson(weights, query.labels, query.b)
+        )
+    table = np.stack(gaps, axis=1)  # [R, Q]
+    defined = ~np.isnan(table)
+    counts = defined.sum(axis=1)
+    sums = np.where(defined, table, 0.0).sum(axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _weighted_pearson(weights: Array, y: Array, p: Array) -> Array:
+    """Pearson's correlation of y and p [n] under each row of weights [R, n]: [R]."""
+    y, p = (y - y.mean()) / y.std(), (p - p.mean()) / p.std()
+    total = weights.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_y, mean_p = weights @ y / total, weights @ p / total
+        spread_y = weights @ (y * y) / total - mean_y**2
+        spread_p = weights @ (p * p) / total - mean_p**2
+        found = (weights @ (y * p) / total - mean_y * mean_p) / np.sqrt(spread_y * spread_p)
+    return np.where((spread_y > 1e-12) & (spread_p > 1e-12), found, np.nan)
 
 
 def _counts(generator: np.random.Generator, size: int, resamples: int) -> Array:

@@ -5,10 +5,11 @@ Everything here reads the dictionary of ``results.Results.to_dict``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 Doc = dict[str, Any]
 
@@ -74,6 +75,86 @@ def title_of(doc: Doc, key: str) -> str:
     return next(str(row["title"]) for row in doc["rows"] if row["key"] == key)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One field of a printed table.
+
+    Attributes:
+        text: What stands there.
+        best: Whether it is the best of our numbers in its column.
+        noise: Whether it differs from the reference by no more than noise.
+        mark: Number of a footnote; 0 for none.
+    """
+
+    text: str
+    best: bool = False
+    noise: bool = False
+    mark: int = 0
+
+
+def grid(doc: Doc, task: Mapping[str, Any]) -> tuple[list[str], list[list[Entry]]]:
+    """Return one data set's table: names of columns, and rows of fields, as all formats show it."""
+    head = ["method"]
+    for metric in task["metrics"]:
+        unit = f" [{metric['unit']}]" if metric["unit"] else ""
+        head += [f"{metric['title']}{unit}, ours", "paper", "difference"]
+    head += ["folds", "s per fold", "on"]
+    best = {m["key"]: best_rows(doc, task["key"], m) for m in task["metrics"]}
+    noise = {m["key"]: noisy(doc, task["key"], m["key"]) for m in task["metrics"]}
+    numbers = marks(doc)
+    rows = []
+    for row in doc["rows"]:
+        entry = row["tasks"][task["key"]]
+        title = row["title"] + (", as printed" if row["kind"] == "printed" else "")
+        fields = [Entry(text=title, mark=numbers.get(row["key"], 0))]
+        for metric in task["metrics"]:
+            key, found = metric["key"], entry["metrics"][metric["key"]]
+            fields += [
+                Entry(
+                    text=spread(found["mean"], found["std"], metric),
+                    best=row["key"] in best[key],
+                    noise=row["key"] in noise[key],
+                ),
+                Entry(text=spread(found["printed"], found["printed_std"], metric)),
+                Entry(text=signed(found["difference"], metric)),
+            ]
+        seconds = entry["seconds_mean"]
+        rows.append(
+            [
+                *fields,
+                Entry(text=state(row, task)),
+                Entry(text=DASH if seconds is None else f"{seconds:.1f}"),
+                Entry(text=places(entry["device"])),
+            ]
+        )
+    return head, rows
+
+
+def state(row: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    """Say how far a row is: its folds, or why there are none."""
+    entry = row["tasks"][task["key"]]
+    if row["kind"] == "printed":
+        return DASH
+    if row["kind"] == "left out":
+        return "left out"
+    count = f"{entry['folds_run']} of {max(len(task['folds']), entry['folds_run'])}"
+    if entry["status"] == "failed":
+        return f"failed ({count})" if entry["folds_run"] else "failed"
+    return entry["status"] or count
+
+
+def places(devices: Sequence[str]) -> str:
+    """Say whether cells were computed on a CPU or a GPU."""
+    kinds = ["CPU" if name.lower().startswith("cpu") else "GPU" for name in devices]
+    return " and ".join(dict.fromkeys(kinds)) or DASH
+
+
+def marks(doc: Doc) -> dict[str, int]:
+    """Number the rows that have a note, in the order of the table; equal notes share a number."""
+    notes = list(dict.fromkeys(row["note"] for row in doc["rows"] if row["note"]))
+    return {row["key"]: notes.index(row["note"]) + 1 for row in doc["rows"] if row["note"]}
+
+
 def footnotes(doc: Doc) -> list[str]:
     """Return what stands below a table, as sentences."""
     reference = title_of(doc, doc["reference"])
@@ -86,27 +167,57 @@ def footnotes(doc: Doc) -> list[str]:
             f"{NOISE}: the difference to “{reference}” is within noise (95 % interval, paired "
             "bootstrap over folds and test images, holds zero). Bold: best of our numbers."
         ),
-        *doc["notes"],
     ]
+    notes = list(dict.fromkeys(row["note"] for row in doc["rows"] if row["note"]))
+    lines += [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
+    lines += doc["notes"]
     for reason in dict.fromkeys(row["reason"] for row in doc["rows"] if row["reason"]):
         names = ", ".join(row["title"] for row in doc["rows"] if row["reason"] == reason)
         lines.append(f"{names}: {reason}.")
+    lines += [f"Failed: {line}" for line in failures(doc)]
     for task in doc["tasks"]:
-        if task["status"] != "there" or not task["fingerprint"]:
-            continue
-        backbone = task["backbone"]
-        failed = f" ({task['images_failed']:,} unreadable)" if task["images_failed"] else ""
-        lines.append(
-            f"{task['title']}: {task['split']}; {task['images']:,} images{failed}; backbone "
-            f"{backbone.get('name')} ({backbone.get('pretrained') or 'its own weights'}), "
-            f"projection {backbone.get('projection')}, token pool {backbone.get('token_pool')}; "
-            f"features {task['fingerprint']}, extracted in {task['extraction_seconds']:.0f} s."
-        )
-        lines += [f"{task['title']}: {note}." for note in task["notes"]]
+        lines += _of_task(doc, task)
     versions = ", ".join(f"{name} {v}" for name, v in doc["versions"].items())
     seeds = ", ".join(map(str, doc["seeds"]))
     lines.append(f"Seeds {seeds}; {doc['device']}; {doc['machine']}; {versions}; {doc['created']}.")
     return lines
+
+
+def failures(doc: Doc) -> list[str]:
+    """Say which cells failed, or have nothing to say, and why."""
+    return [
+        f"{row['title']}, {task['title']}: {entry['reason']}"
+        for task in doc["tasks"]
+        for row in doc["rows"]
+        if (entry := row["tasks"][task["key"]])["status"] == "failed"
+    ]
+
+
+def _of_task(doc: Doc, task: Mapping[str, Any]) -> list[str]:
+    """Return the sentences about one data set: its split, its features, what was chosen."""
+    lines = [f"{task['title']}: {choice}" for choice in task["choices"]]
+    if task["status"] != "there":
+        return lines
+    lines += [f"{task['title']}: {task['split']}."] if task["split"] else []
+    for known in task["features"]:
+        backbone = known["backbone"]
+        failed = f" ({known['images_failed']:,} unreadable)" if known["images_failed"] else ""
+        changed = [
+            f"{name} {backbone[name]}"
+            for name in ("resize", "positions", "tokens")
+            if backbone.get(name, "") not in ("", "squash", "default", "patch")
+        ]
+        lines.append(
+            f"{task['title']}: {known['images']:,} images{failed}; backbone "
+            f"{backbone.get('name')} ({backbone.get('pretrained') or 'its own weights'}), "
+            f"projection {backbone.get('projection')}, token pool {backbone.get('token_pool')}"
+            f"{''.join(f', {text}' for text in changed)}; features {known['fingerprint']}, "
+            f"extracted in {known['extraction_seconds']:.0f} s."
+        )
+    queries = max((row["tasks"][task["key"]]["queries"] for row in doc["rows"]), default=0)
+    if queries > 1:
+        lines.append(f"{task['title']}: means over {queries} queries, each with one weight.")
+    return [*lines, *(f"{task['title']}: {note}." for note in task["notes"])]
 
 
 def comparisons(doc: Doc) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
@@ -116,3 +227,16 @@ def comparisons(doc: Doc) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict
         for found in doc["comparisons"]:
             if found["task"] == task["key"]:
                 yield task, metrics[found["metric"]], found
+
+
+def progress_of(doc: Doc) -> str:
+    """Say in a few words how far a table is."""
+    missing = [task["title"] for task in doc["tasks"] if task["status"] != "there"]
+    entries = [
+        entry for row in doc["rows"] if row["kind"] == "run" for entry in row["tasks"].values()
+    ]
+    parts = [f"{sum(entry['folds_run'] > 0 for entry in entries)} of {len(entries)} fields"]
+    failed = sum(entry["status"] == "failed" for entry in entries)
+    parts += [f"{failed} failed"] if failed else []
+    parts += [f"data not there: {', '.join(missing)}"] if missing else []
+    return "; ".join(parts)

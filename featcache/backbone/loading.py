@@ -69,7 +69,7 @@ def load_model(spec: BackboneSpec) -> tuple[torch.nn.Module, dict[str, Any]]:
     Raises:
         BackboneError: If the name, the tag, the file or the weights do not do.
     """
-    config = _resolve_config(spec)
+    config = resolve_config(spec)
     if spec.name == embedded.NAME and not spec.pretrained:
         spec = replace(spec, pretrained=str(embedded.WEIGHTS))
     if config["text_cfg"].get("hf_model_name"):
@@ -90,7 +90,7 @@ def load_model(spec: BackboneSpec) -> tuple[torch.nn.Module, dict[str, Any]]:
     return model, config
 
 
-def _resolve_config(spec: BackboneSpec) -> dict[str, Any]:
+def resolve_config(spec: BackboneSpec) -> dict[str, Any]:
     """Return the architecture's config; register those that OpenCLIP does not ship."""
     if spec.has_schema:
         try:

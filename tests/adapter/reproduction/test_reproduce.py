@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapter.errors import CheckpointError, ConfigError
+from adapter.errors import ConfigError
 from adapter.methods.adapter import Adapter
 from adapter.methods.linear import LinearProbe
 from adapter.methods.ridge import RidgeProbe
@@ -112,7 +112,7 @@ def whole(data, caches, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
     events = []
     result = reproduce(
-        small_recipe(folds=1),
+        [small_recipe(folds=1)],
         data,
         out,
         DEMO,
@@ -147,15 +147,14 @@ def test_results_say_what_they_are(whole):
     assert doc["seeds"] == [0]
     assert "random (seed:0)" in " ".join(doc["notes"])
     for task in doc["tasks"]:
-        assert len(task["fingerprint"]) == 32
-        assert task["extraction_seconds"] > 0
+        (features,) = task["features"]
+        assert len(features["fingerprint"]) == 32
+        assert features["extraction_seconds"] > 0
+        assert features["name"].endswith("-demo-seeded-vit-seed-0")
         assert task["status"] == "there"
     assert {"torch", "python", "featcache"} <= doc["versions"].keys()
-    assert [path.name for path in result.files] == [
-        "table1-quick.md",
-        "table1-quick.json",
-        "table1-quick.html",
-    ]
+    endings = ("md", "json", "html", "csv", "tex")
+    assert [path.name for path in result.files] == [f"table1-quick.{e}" for e in endings]
     for path in (result.files[0], result.files[2]):
         assert "not the reproduction" in path.read_text().split("</title>")[0]
 
@@ -170,7 +169,7 @@ def test_a_second_run_computes_and_extracts_nothing(whole, data, caches):
     out, first, _ = whole
     shards = {path: path.stat().st_mtime_ns for path in caches.rglob("*.h5")}
     again = reproduce(
-        small_recipe(folds=1), data, out, DEMO, dataclasses.replace(CPU, cache=caches)
+        [small_recipe(folds=1)], data, out, DEMO, dataclasses.replace(CPU, cache=caches)
     )
     assert (again.computed, again.reused) == (0, first.computed)
     assert {path: path.stat().st_mtime_ns for path in caches.rglob("*.h5")} == shards
@@ -182,7 +181,7 @@ def test_shuffled_labels_are_not_better_than_chance(tmp_path):
     write_hci(tmp_path / "data" / "hci")
     recipe = small_recipe("ridge", "linear", "adapter", folds=3)
     recipe = dataclasses.replace(recipe, tasks=recipe.tasks[:1])
-    reproduce(recipe, tmp_path / "data", tmp_path / "out", DEMO, CPU)
+    reproduce([recipe], tmp_path / "data", tmp_path / "out", DEMO, CPU)
     doc = read(tmp_path / "out")
     for key in ("ridge", "linear", "adapter"):
         # 72 test images in all: chance is 12.5 %, two standard errors above it are 20.3 %.
@@ -194,7 +193,7 @@ def test_a_missing_data_set_has_its_place(data, caches, tmp_path):
     half.mkdir()
     (half / "adience").symlink_to(data / "adience")
     options = dataclasses.replace(CPU, cache=caches)
-    result = reproduce(small_recipe("ridge", folds=1), half, tmp_path / "out", DEMO, options)
+    result = reproduce([small_recipe("ridge", folds=1)], half, tmp_path / "out", DEMO, options)
     assert len(result.missing) == 1
     assert f"put it into {half / 'hci'}" in result.missing[0]
     assert "historicalColor" in result.missing[0]
@@ -205,7 +204,7 @@ def test_a_missing_data_set_has_its_place(data, caches, tmp_path):
 
 
 def test_without_any_data_no_backbone_is_loaded(tmp_path):
-    result = reproduce(small_recipe("ridge"), tmp_path / "no", tmp_path / "out", NOWHERE, CPU)
+    result = reproduce([small_recipe("ridge")], tmp_path / "no", tmp_path / "out", NOWHERE, CPU)
     assert len(result.missing) == 2
     assert result.computed == 0
     assert all(path.exists() for path in result.files)
@@ -228,35 +227,35 @@ def test_a_stopped_run_keeps_its_cells_and_goes_on(data, caches, tmp_path):
     )
     stopping = dataclasses.replace(recipe, rows=rows, tasks=recipe.tasks[:1])
     with pytest.raises(KeyboardInterrupt):
-        reproduce(stopping, data, tmp_path, DEMO, options)
+        reproduce([stopping], data, tmp_path, DEMO, options)
     doc = read(tmp_path)
     ridge = next(r for r in doc["rows"] if r["key"] == "ridge")
     assert ridge["tasks"]["adience"]["folds_run"] == 1
     Stopping.fit = RidgeProbe.fit
-    result = reproduce(stopping, data, tmp_path, DEMO, options)
+    result = reproduce([stopping], data, tmp_path, DEMO, options)
     assert (result.computed, result.reused) == (1, 1)
 
 
 def test_a_changed_setting_is_another_cell(data, caches, tmp_path):
     recipe = small_recipe("linear", folds=1)
     options = dataclasses.replace(CPU, cache=caches)
-    reproduce(recipe, data, tmp_path, DEMO, options)
+    reproduce([recipe], data, tmp_path, DEMO, options)
     rows = tuple(
         dataclasses.replace(r, method=LinearProbe(iterations=7)) if r.key == "linear" else r
         for r in recipe.rows
     )
     changed = dataclasses.replace(recipe, rows=rows)
-    result = reproduce(changed, data, tmp_path, DEMO, options)
+    result = reproduce([changed], data, tmp_path, DEMO, options)
     assert (result.computed, result.reused) == (2, 0)
 
 
 def test_only_some_rows(data, caches, tmp_path):
     recipe = small_recipe("ridge", "linear", folds=1)
     options = dataclasses.replace(CPU, cache=caches)
-    reproduce(recipe, data, tmp_path, DEMO, dataclasses.replace(options, only=("ridge",)))
+    reproduce([recipe], data, tmp_path, DEMO, dataclasses.replace(options, only=("ridge",)))
     doc = read(tmp_path)
     assert {r["key"]: r["kind"] for r in doc["rows"]}["linear"] == "left out"
-    reproduce(recipe, data, tmp_path, DEMO, dataclasses.replace(options, only=("linear",)))
+    reproduce([recipe], data, tmp_path, DEMO, dataclasses.replace(options, only=("linear",)))
     doc = read(tmp_path)  # the ridge cells of the first run are still shown
     assert {r["key"]: r["kind"] for r in doc["rows"] if r["kind"] != "printed"} == {
         "ridge": "run",
@@ -271,7 +270,7 @@ def test_only_some_rows(data, caches, tmp_path):
 def test_an_unaligned_text_tower_leaves_methods_out(data, caches, tmp_path):
     recipe = small_recipe("zero-shot", "coop", "ridge", folds=1)
     options = dataclasses.replace(CPU, cache=caches, unaligned_text=True)
-    result = reproduce(recipe, data, tmp_path, DEMO, options)
+    result = reproduce([recipe], data, tmp_path, DEMO, options)
     kinds = {r["key"]: (r["kind"], r["reason"]) for r in read(tmp_path)["rows"]}
     assert kinds["ridge"] == ("run", "")
     assert kinds["coop"][0] == "left out"
@@ -282,10 +281,10 @@ def test_an_unaligned_text_tower_leaves_methods_out(data, caches, tmp_path):
 def test_labels_of_an_older_cache_are_brought_up_to_date(data, caches, tmp_path):
     recipe = small_recipe("ridge", folds=1)
     options = dataclasses.replace(CPU, cache=caches)
-    first = reproduce(recipe, data, tmp_path, DEMO, options)
+    first = reproduce([recipe], data, tmp_path, DEMO, options)
     hci = dataclasses.replace(recipe.tasks[1], options={"train": 10, "val": 0, "test": 10})
     changed = dataclasses.replace(recipe, tasks=(recipe.tasks[0], hci))
-    second = reproduce(changed, data, tmp_path, DEMO, options)
+    second = reproduce([changed], data, tmp_path, DEMO, options)
     assert (first.computed, second.computed, second.reused) == (2, 1, 1)
     cells = list((tmp_path / "cells" / "hci" / "ridge").glob("*.json"))
     counts = {len(json.loads(path.read_text())["values"]) for path in cells}
@@ -295,17 +294,23 @@ def test_labels_of_an_older_cache_are_brought_up_to_date(data, caches, tmp_path)
 def test_a_damaged_cell_is_named(data, caches, tmp_path):
     recipe = small_recipe("ridge", folds=1)
     options = dataclasses.replace(CPU, cache=caches)
-    reproduce(recipe, data, tmp_path, DEMO, options)
+    reproduce([recipe], data, tmp_path, DEMO, options)
     cell = next((tmp_path / "cells" / "adience" / "ridge").glob("*.json"))
     cell.write_text("{")
-    with pytest.raises(CheckpointError, match="remove it"):
-        reproduce(recipe, data, tmp_path, DEMO, options)
+    result = reproduce([recipe], data, tmp_path, DEMO, options)
+    assert len(result.failed) == 1
+    assert f"{cell}: damaged" in result.failed[0]
+    assert "remove it" in result.failed[0]
+    assert (result.computed, result.reused) == (0, 1)
+    entry = next(r for r in read(tmp_path)["rows"] if r["key"] == "ridge")["tasks"]["adience"]
+    assert entry["status"] == "failed"
+    assert "damaged" in entry["reason"]
 
 
 def test_comparisons_are_paired_over_the_test_images(data, caches, tmp_path):
     recipe = small_recipe("zero-shot", "ridge")
     options = dataclasses.replace(CPU, cache=caches)
-    reproduce(recipe, data, tmp_path, DEMO, options)
+    reproduce([recipe], data, tmp_path, DEMO, options)
     doc = read(tmp_path)
     found = {(c["task"], c["metric"]): c for c in doc["comparisons"]}
     assert found.keys() == {(t, m) for t in ("adience", "hci") for m in ("accuracy", "mae")}
@@ -322,7 +327,7 @@ def test_comparisons_are_paired_over_the_test_images(data, caches, tmp_path):
 def test_the_whole_quick_recipe(data, caches, tmp_path):
     recipe = load_recipe("table1").to_quick()
     options = dataclasses.replace(CPU, cache=caches)
-    result = reproduce(recipe, data, tmp_path, DEMO, options)
+    result = reproduce([recipe], data, tmp_path, DEMO, options)
     assert result.computed == 16 * (5 + 10)
     doc = read(tmp_path)
     assert mean(doc, "adapter", "adience") > 60

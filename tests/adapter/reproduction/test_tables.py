@@ -3,11 +3,14 @@ from __future__ import annotations
 import copy
 import json
 import re
+import csv
+import io
 from html.parser import HTMLParser
 
 import pytest
 
-from adapter.reproduction.tables import to_html, to_markdown, write_tables
+from adapter.reproduction.latex import escape, to_latex
+from adapter.reproduction.tables import to_csv, to_html, to_markdown, write_index, write_tables
 from adapter.reproduction.wording import QUICK, better, signed, spread
 
 ACCURACY = {
@@ -36,10 +39,13 @@ def numbers(mean=None, std=None, printed=None, printed_std=None):
 def row(key, kind, accuracy, mae, reason=""):
     ran = accuracy["mean"] is not None
     entry = {
+        "status": "",
+        "reason": "",
+        "queries": 1,
         "folds_run": 5 if ran else 0,
         "seconds": [],
         "seconds_mean": 1.5 if ran else None,
-        "device": [],
+        "device": ["cpu (x86_64)"] if ran else [],
         "metrics": {"accuracy": accuracy, "mae": mae},
     }
     return {
@@ -47,6 +53,7 @@ def row(key, kind, accuracy, mae, reason=""):
         "title": f"Method <{key}>",
         "kind": kind,
         "reason": reason,
+        "note": "One view." if key == "base" else "",
         "settings": None,
         "tasks": {"faces": entry},
     }
@@ -55,7 +62,7 @@ def row(key, kind, accuracy, mae, reason=""):
 @pytest.fixture
 def doc():
     return {
-        "format": 1,
+        "format": 2,
         "recipe": "mine",
         "title": "My table",
         "source": "Table 9",
@@ -78,11 +85,23 @@ def doc():
                 "root": "/data",
                 "notes": ["leak: one"],
                 "missing": [],
-                "images": 100,
-                "images_failed": 2,
-                "fingerprint": "f" * 32,
-                "backbone": {"name": "b", "pretrained": "p", "projection": "clip", "token_pool": 1},
-                "extraction_seconds": 3.0,
+                "choices": ["zeros are left out."],
+                "features": [
+                    {
+                        "name": "faces-b-p",
+                        "images": 100,
+                        "images_failed": 2,
+                        "fingerprint": "f" * 32,
+                        "backbone": {
+                            "name": "b",
+                            "pretrained": "p",
+                            "projection": "clip",
+                            "token_pool": 1,
+                            "resize": "native",
+                        },
+                        "extraction_seconds": 3.0,
+                    }
+                ],
             }
         ],
         "rows": [
@@ -130,12 +149,17 @@ def test_markdown_table(doc):
     lines = [line for line in text.splitlines() if line.startswith("| Method")]
     assert lines[0].startswith("| Method <quoted>, as printed | – | 60.0 (2.0) | – |")
     assert "61.0 (1.0) | 43.3 (3.6) | +17.7 | 0.45 (0.02) ≈ | 0.80 (0.02) | −0.35" in lines[1]
-    assert lines[2].endswith("| left out | – |")
+    assert lines[1].startswith("| Method <base> [1] |")
+    assert lines[1].endswith("| 5 of 5 | 1.5 | CPU |")
+    assert lines[2].endswith("| left out | – | – |")
     assert "**65.0 (1.0)** | 65.2 (2.9) | −0.2 | **0.37 (0.01)**" in lines[3]
     assert "5 of 5" in lines[3]
     assert "+0.08 | −0.01 to +0.17 | 5 | within noise" in text
     for expected in (
         "Method <other>: no text tower.",
+        "[1] One view.",
+        "Faces: zeros are left out.",
+        "resize native",
         "a note",
         "leak: one",
         "f" * 32,
@@ -208,6 +232,85 @@ def test_quick_and_missing_are_said_in_the_title_and_in_place(doc):
 
 def test_files_are_written_whole(doc, tmp_path):
     paths = write_tables(doc, tmp_path / "results")
-    assert [p.name for p in paths] == ["mine.md", "mine.json", "mine.html"]
+    assert [p.name for p in paths] == [f"mine.{e}" for e in ("md", "json", "html", "csv", "tex")]
     assert json.loads(paths[1].read_text()) == doc
     assert not list((tmp_path / "results").glob("*.tmp"))
+
+
+def shown(text):
+    """All numbers of a text, as they are written, with a plain minus."""
+    return re.findall(r"[+-]?\d+\.\d+", text.replace("$-$", "-").replace("−", "-"))
+
+
+def expected_numbers(doc):
+    """Every number that a table shows, written with its metric's decimals."""
+    task = doc["tasks"][0]
+    digits = {m["key"]: m["digits"] for m in task["metrics"]}
+    found = []
+    for row in doc["rows"]:
+        for metric, numbers_ in row["tasks"]["faces"]["metrics"].items():
+            for key in ("mean", "std", "printed", "printed_std"):
+                if numbers_[key] is not None:
+                    found.append(f"{numbers_[key]:.{digits[metric]}f}")
+            # HTML shows a difference beside the paper's number, as the others do.
+            if numbers_["difference"] is not None:
+                found.append(f"{numbers_['difference']:+.{digits[metric]}f}")
+    for c in doc["comparisons"]:
+        found += [f"{c[key]:+.{digits[c['metric']]}f}" for key in ("difference", "low", "high")]
+    return sorted(found)
+
+
+def test_all_five_formats_hold_the_same_numbers(doc, tmp_path):
+    expected = expected_numbers(doc)
+    assert len(expected) == 3 + 10 + 10 + 3
+    paths = {path.suffix: path.read_text("utf-8") for path in write_tables(doc, tmp_path)}
+    assert expected_numbers(json.loads(paths[".json"])) == expected
+    digits = {"accuracy": 1, "mae": 2}
+    from_csv = []
+    for line in csv.DictReader(io.StringIO(paths[".csv"])):
+        for key in ("mean", "std", "paper", "paper_std"):
+            from_csv += [f"{float(line[key]):.{digits[line['metric']]}f}"] if line[key] else []
+        for key in ("difference_to_paper", "difference_to_reference", "low", "high"):
+            from_csv += [f"{float(line[key]):+.{digits[line['metric']]}f}"] if line[key] else []
+    assert sorted(from_csv) == expected
+    seconds = ["1.5"] * 2
+    markdown = paths[".md"].split("## Notes")[0]
+    assert sorted(shown(markdown)) == sorted(expected + seconds)
+    latex = "\n".join(x for x in paths[".tex"].splitlines() if not x.startswith("%"))
+    assert sorted(shown(latex)) == sorted(expected + seconds)
+    body = paths[".html"].split("<body>")[1].split('<ul class="notes">')[0]
+    assert sorted(shown(re.sub("<[^>]*>", " ", body))) == sorted(expected + seconds)
+
+
+def test_latex_needs_booktabs_and_escapes(doc):
+    text = to_latex(doc)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
+    assert r"Method \textless{}ours\textgreater{}" in text
+    assert r"\textbf{65.0 (1.0)}" in text
+    assert r"0.45 (0.02)~$\approx$" in text
+    assert r"\textsuperscript{1}" in text
+    assert escape("50 % of a_b & {c}") == r"50 \% of a\_b \& \{c\}"
+    widths = {line.count("&") for line in text.splitlines() if "Method" in line}
+    assert widths == {0, 9, 5}  # a caption has none
+
+
+def test_a_failed_cell_says_why(doc):
+    failed = copy.deepcopy(doc)
+    entry = failed["rows"][1]["tasks"]["faces"]
+    entry.update(status="failed", reason="out of memory", folds_run=0, seconds_mean=None)
+    entry["metrics"] = {"accuracy": numbers(), "mae": numbers()}
+    assert "| failed |" in to_markdown(failed)
+    assert "Failed: Method <base>, Faces: out of memory" in to_markdown(failed)
+    assert 'title="out of memory"' in to_html(failed)
+    assert "failed" in to_latex(failed)
+    assert "out of memory" in to_csv(failed)
+
+
+def test_the_index_leads_to_every_table(doc, tmp_path):
+    other = copy.deepcopy(doc) | {"recipe": "other", "quick": True}
+    other["tasks"][0]["status"] = "missing"
+    text = write_index([doc, other], tmp_path).read_text("utf-8")
+    assert 'href="mine.html"' in text
+    assert 'href="other-quick.tex"' in text
+    assert "2 of 2 fields" in text
+    assert "data not there: Faces" in text
