@@ -16,9 +16,29 @@ from adapter.reproduction.recipe import Recipe
 # name -> module; `adapter reproduce --list` shows them.
 RECIPES = {
     "table1": "adapter.recipes.table1",
-    "utkface": "adapter.recipes.utkface",
+    "table2": "adapter.recipes.table2",
+    "table3": "adapter.recipes.table3",
+    "table4": "adapter.recipes.table4",
+    "table5": "adapter.recipes.table5",
+    "table6": "adapter.recipes.table6",
+    "table7": "adapter.recipes.table7",
+    "table8": "adapter.recipes.table8",
+    "table9": "adapter.recipes.table9",
+    "table10": "adapter.recipes.table10",
+    "table11": "adapter.recipes.table11",
+    "table12": "adapter.recipes.table12",
+    "clip-iqa-table1": "adapter.recipes.clip_iqa_table1",
+    "clip-iqa-table2": "adapter.recipes.clip_iqa_table2",
+    "clip-iqa-table5": "adapter.recipes.clip_iqa_table5",
+    "tmcr-table1": "adapter.recipes.tmcr_table1",
+    "tmcr-table2": "adapter.recipes.tmcr_table2",
+    "tmcr-table3": "adapter.recipes.tmcr_table3",
+    "tmcr-table4": "adapter.recipes.tmcr_table4",
+    "tmcr-table5": "adapter.recipes.tmcr_table5",
+    "coco-sample": "adapter.recipes.coco_sample",
     "utkface-sample": "adapter.recipes.utkface_sample",
 }
+OLD_NAMES = {"utkface": "table7"}
 
 
 def whole_tables() -> tuple[Recipe, ...]:
@@ -37,6 +57,7 @@ def load_recipe(name: str) -> Recipe:
 
 def load_module(name: str) -> tuple[Recipe, str]:
     """Load a recipe and its file's docstring; arguments and errors as :func:`load_recipe`."""
+    name = OLD_NAMES.get(name, name)
     if name.endswith(".py"):
         path = Path(name)
         if not path.is_file():

@@ -17,7 +17,6 @@ To edit: copy this file, change what you like, and run ``adapter reproduce my_ta
 
 from __future__ import annotations
 
-from adapter.methods.adapter import Adapter, settings
 from adapter.methods.clip_iqa import ClipIqa, ClipIqaPlus
 from adapter.methods.coop import CoOp, CoOpPrinted
 from adapter.methods.l2rclip import L2RClip
@@ -27,53 +26,9 @@ from adapter.methods.ordinal_clip import OrdinalClip
 from adapter.methods.ridge import RidgeProbe
 from adapter.methods.zero_shot import ZeroShot
 from adapter.network.losses import LossConfig
-from adapter.reproduction.recipe import Metric, Printed, Recipe, Row, Task
-from featcache.datasets.adience import FOLDS
-from featcache.datasets.queries import AGE_GROUP, DATE
-
-ADIENCE = Task(
-    key="adience",
-    title="Adience",
-    dataset="adience",
-    folders=("adience", "Adience"),
-    folds=tuple(range(FOLDS)),
-    task="age-group",
-    query=AGE_GROUP,
-    class_values=tuple(float(group) for group in range(8)),
-    class_names=(
-        "0 to 2 years old",
-        "4 to 6 years old",
-        "8 to 13 years old",
-        "15 to 20 years old",
-        "25 to 32 years old",
-        "38 to 43 years old",
-        "48 to 53 years old",
-        "60 to 100 years old",
-    ),
-    class_prompt="a photo of a person {}.",
-    antonyms=("a photo of an old person.", "a photo of a young child."),
-    split="five folds of persons, the benchmark's own",
-)
-
-HCI = Task(
-    key="hci",
-    title="HCI",
-    dataset="hci",
-    folders=("hci", "HCI", "HistoricalColor-ECCV2012", "."),
-    folds=tuple(range(10)),
-    quick_options={"train": 15, "val": 1, "test": 4},  # per decade; enough to see a signal
-    task="decade",
-    query=DATE,
-    class_values=tuple(float(decade) for decade in range(5)),
-    class_names=("1930s", "1940s", "1950s", "1960s", "1970s"),
-    class_prompt="a photo taken in the {}.",
-    antonyms=("a photo taken in the 1970s.", "a photo taken in the 1930s."),
-    split="ten seeded splits of 210, 5 and 50 photographs per decade",
-)
-
-# The paper trains for 144,000 steps at 1e-5 with batches of 64, which on HCI's 1,050 training
-# images is 8,800 epochs. Eight thousand steps at ten times the rate are 490.
-TRAIN = settings(steps=8000, lr=1e-4)
+from adapter.recipes.rows import VISION_LANGUAGE, adapter_row
+from adapter.recipes.tasks import ADIENCE, HCI
+from adapter.reproduction.recipe import Metric, Printed, Recipe, Row
 
 
 def printed(
@@ -132,6 +87,7 @@ RECIPE = Recipe(
         Row(
             key="instructblip",
             title="InstructBLIP",
+            reason=VISION_LANGUAGE,
             printed=printed((63.7, None, 0.41, None), (30.9, None, 0.96, None)),
         ),
         Row(key="clip-iqa", title="CLIP-IQA", method=ClipIqa()),
@@ -144,16 +100,18 @@ RECIPE = Recipe(
             key="linear-tokens", title="Softmax, mean tokens", method=LinearProbe(features="tokens")
         ),
         Row(key="linear", title="Softmax, both", method=LinearProbe()),
-        Row(
-            key="regression-only",
-            title="Adapter, regression head only",
-            method=Adapter(loss=LossConfig.released(ranking="none"), train=TRAIN),
+        adapter_row(
+            "regression-only",
+            "Adapter, regression head only",
+            {},
+            ("adience", "hci"),
+            loss=LossConfig.released(ranking="none"),
         ),
-        Row(
-            key="adapter",
-            title="Ranking-aware adapter",
-            method=Adapter(train=TRAIN),
-            printed=printed((65.2, 2.9, 0.36, 0.03), (72.8, 2.6, 0.32, 0.03)),
+        adapter_row(
+            "adapter",
+            "Ranking-aware adapter",
+            printed((65.2, 2.9, 0.36, 0.03), (72.8, 2.6, 0.32, 0.03)),
+            ("adience", "hci"),
         ),
     ),
     reference="adapter",

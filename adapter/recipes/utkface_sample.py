@@ -3,7 +3,7 @@
     adapter reproduce utkface-sample --data DIR --out DIR --model-config CONFIG.json
         --pretrained WEIGHTS.safetensors --token-pool 4 --precision bf16
 
-An example of editing a recipe: everything is that of ``utkface.py`` but the adapter's width, its
+An example of editing a recipe: everything is that of ``table7.py`` but the adapter's width, its
 steps, its learning rate, and bfloat16, which a processor without a GPU computes several times as
 fast.
 
@@ -16,17 +16,18 @@ from dataclasses import replace
 
 from adapter.methods.adapter import Adapter, settings
 from adapter.network.config import AdapterConfig
-from adapter.recipes.utkface import RECIPE as FULL
+from adapter.recipes.table7 import RECIPE as FULL
 
 NARROW = AdapterConfig.released(width=256)
 TRAIN = settings(steps=500, lr=5e-4, batch_size=32, precision="bf16")
+SMALLER = "500 steps at 5e-4 with batches of 32, 256 channels wide."
 
 RECIPE = replace(
     FULL,
     name="utkface-sample",
     title="Age estimation: a sample of UTKFace",
     rows=tuple(
-        replace(row, method=replace(row.method, model=NARROW, train=TRAIN))
+        replace(row, method=replace(row.method, model=NARROW, train=TRAIN), note=SMALLER)
         if isinstance(row.method, Adapter)
         else row
         for row in FULL.rows

@@ -77,11 +77,18 @@ class TaskData:
     def _split(self, split: Split, fold: int | None) -> dict[str, Part]:
         """Choose the labels of one split by query."""
         task, cache = self.task, self.source.cache
+        everything = task.tested == "all"
+        if everything and split != "test":
+            return {}
         if split != "test" and split not in set(map(str, pc.unique(cache.labels["split"]))):
             return {}
         try:
             selection = select_labels(
-                cache, split=split, fold=fold, queries=task.names, tasks=(task.task,)
+                cache,
+                split=("train", "val", "test", "all") if everything else split,
+                fold=fold,
+                queries=task.names,
+                tasks=(task.task,),
             )
         except LabelsError:
             if split == "test":
@@ -116,8 +123,11 @@ class TaskData:
         table = self.source.cache.labels
         if table["distribution"].null_count == len(table):
             return None
-        wanted = pc.and_(pc.equal(table["query"], labels.query), pc.equal(table["split"], split))
-        wanted = pc.and_(wanted, pc.equal(table["task"], labels.task))
+        wanted = pc.and_(
+            pc.equal(table["query"], labels.query), pc.equal(table["task"], labels.task)
+        )
+        if self.task.tested != "all":
+            wanted = pc.and_(wanted, pc.equal(table["split"], split))
         if fold is not None and table["fold"].null_count < len(table):
             wanted = pc.and_(wanted, pc.fill_null(pc.equal(table["fold"], fold), True))
         found = table.filter(wanted)

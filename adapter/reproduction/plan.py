@@ -83,11 +83,6 @@ class Fit:
     seed: int
     cells: dict[str, Wanted] = field(default_factory=dict)
 
-    @property
-    def learns_itself(self) -> bool:
-        """Whether it learns one task alone."""
-        return len(self.sources) == 1
-
     def fold_of(self, data: TaskData) -> int | None:
         """Return the fold of a source."""
         return self.fold if data.task.folds != (None,) else None
@@ -114,7 +109,7 @@ def make_plan(
     for table, recipe in enumerate(recipes):
         for row in recipe.rows:
             for task in recipe.tasks:
-                if row.method is None or not recipe.runs(row, task):
+                if recipe.method_of(row, task) is None:
                     continue
                 for seed in recipe.seeds:
                     _add(fits, table, recipe, row, task, seed, data_of, run=runs(table, row))
@@ -138,9 +133,9 @@ def _add(
     run: bool,
 ) -> None:
     """Add the cells of one row and task."""
-    method = row.method
+    method = recipe.method_of(row, task)
     tested = data_of(table, row, task)
-    shares = learnt_by(row, task)
+    shares = learnt_by(row, task, method)
     sources = [data_of(table, row, t) for t in recipe.tasks if t.key in shares]
     there = tuple(source for source in sources if source is not None)
     if method is None or tested is None or len(there) < len(sources):
@@ -174,14 +169,13 @@ def _add(
         cell.places.append(Place(table=table, row=row, task=task, fold=shown, seed=seed, run=run))
 
 
-def learnt_by(row: Row, task: Task) -> dict[str, float]:
+def learnt_by(row: Row, task: Task, method: Method | None) -> dict[str, float]:
     """Return the tasks that a row's model for a task learns, with their shares.
 
     A method that cannot learn several queries with one model learns each task by itself.
     """
-    if not row.learns or (
-        row.method is not None and task.key in row.learns and not learns_together(row.method)
-    ):
+    alone = method is not None and not learns_together(method)
+    if not row.learns or (task.key in row.learns and alone):
         return {task.key: 1.0}
     return dict(row.learns)
 
@@ -203,6 +197,11 @@ def sources_folds(sources: Sequence[TaskData]) -> list[int | None]:
     return next(list(s.task.folds) for s in sources if s.task.folds != (None,))
 
 
+def same_task(first: TaskData, second: TaskData) -> bool:
+    """Tell whether two tasks have the same labels over the same features."""
+    return first is second or _source_key(first) == _source_key(second)
+
+
 def _source_key(data: TaskData) -> dict[str, Any]:
     """Return what tells a task over a source from others, before its labels are read."""
     task = data.task
@@ -212,6 +211,7 @@ def _source_key(data: TaskData) -> dict[str, Any]:
         "options": dict(task.options),
         "validation": task.validation,
         "zeros": [task.zeros, task.training_zeros, task.test_zeros],
+        "tested": task.tested,
     }
 
 

@@ -81,6 +81,9 @@ class Task:
         training_zeros: Inferred zeros per count in the training part, for methods that do not
             draw their own.
         test_zeros: Most inferred zeros per query in the test part, drawn by name; None for all.
+        tested: ``test``: the test part; ``all``: every labeled image, and nothing is learnt from
+            this data set.
+        backbone: Fields of the backbone that this data set needs other than the table's.
         split: Said below the table.
         choices: What the paper leaves open and what was chosen; said below the table.
     """
@@ -107,6 +110,8 @@ class Task:
     zeros: Literal["stated", "inferred"] = "stated"
     training_zeros: float = 0.25
     test_zeros: int | None = None
+    tested: Literal["test", "all"] = "test"
+    backbone: Mapping[str, Any] = field(default_factory=dict)
     split: str = ""
     choices: tuple[str, ...] = ()
 
@@ -159,6 +164,7 @@ class Row:
         key: Short name, for files and for --only.
         title: Name in print.
         method: How it is run; None for a line that stands as the paper prints it.
+        methods: Per task key, a method with other settings, such as more steps.
         printed: Per task key and metric, the paper's number.
         learns: Keys of the tasks that one model learns together, and the share of the batches
             that each one's data set gets. The model is then tested on every task. Empty: each
@@ -172,6 +178,7 @@ class Row:
     key: str
     title: str
     method: Method | None = None
+    methods: Mapping[str, Method] = field(default_factory=dict)
     printed: Mapping[str, Mapping[Metric, Printed]] = field(default_factory=dict)
     learns: Mapping[str, float] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
@@ -217,7 +224,7 @@ class Recipe:
             if len(set(keys)) < len(keys) or not keys:
                 raise ConfigError(f"recipe {self.name}: every {what} needs a key of its own")
         for row in self.rows:
-            if unknown := {*row.learns, *row.tasks, *row.printed} - set(tasks):
+            if unknown := {*row.learns, *row.tasks, *row.printed, *row.methods} - set(tasks):
                 raise ConfigError(
                     f"recipe {self.name}, row {row.key}: there is no task {sorted(unknown)[0]!r}"
                 )
@@ -228,9 +235,11 @@ class Recipe:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"recipe {self.name}: give one or more different seeds")
 
-    def runs(self, row: Row, task: Task) -> bool:
-        """Tell whether a row is run on a task."""
-        return row.method is not None and (not row.tasks or task.key in row.tasks)
+    def method_of(self, row: Row, task: Task) -> Method | None:
+        """Return what a row runs on a task; None where it runs nothing there."""
+        if row.method is None or (row.tasks and task.key not in row.tasks):
+            return None
+        return row.method if row.learns else row.methods.get(task.key, row.method)
 
     def to_quick(self) -> Recipe:
         """Return the same with few steps and, where a task says so, fewer images."""
@@ -241,7 +250,13 @@ class Recipe:
                 dataclasses.replace(t, options={**t.options, **t.quick_options}) for t in self.tasks
             ),
             rows=tuple(
-                r if r.method is None else dataclasses.replace(r, method=r.method.quick())
+                r
+                if r.method is None
+                else dataclasses.replace(
+                    r,
+                    method=r.method.quick(),
+                    methods={key: method.quick() for key, method in r.methods.items()},
+                )
                 for r in self.rows
             ),
         )

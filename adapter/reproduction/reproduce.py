@@ -34,7 +34,7 @@ from adapter.reproduction.cells import (
 )
 from adapter.reproduction.data import TaskData
 from adapter.reproduction.learning import learn, predictor_for
-from adapter.reproduction.plan import make_plan
+from adapter.reproduction.plan import make_plan, same_task
 from adapter.reproduction.results import Results
 from adapter.reproduction.sources import (
     BackboneChoice,
@@ -264,7 +264,7 @@ class _Run:
         if not report.ok:
             return None
         recipe = self.recipes[table]
-        fields = {**recipe.backbone, **row.backbone}
+        fields = {**recipe.backbone, **task.backbone, **row.backbone}
         choice = self.choice.changed(fields, same_model=self.options.same_model)
         caches = self.options.cache or self.out / "cache"
         folder = caches / cache_name(task.dataset, choice.spec)
@@ -368,7 +368,7 @@ class _Run:
 
     def _tested(self, fit: Fit, cell: Wanted, learnt: list[list[FoldData]]) -> list[FoldData]:
         """Return the fold that a cell is tested on, by query."""
-        if len(learnt) == 1 and cell.tested.task == fit.sources[0].task:
+        if len(learnt) == 1 and same_task(cell.tested, fit.sources[0]):
             return learnt[0]
         return cell.tested.folds(cell.fold, fit.seed, self.out, self.device, learn=False)
 

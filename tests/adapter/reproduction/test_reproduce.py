@@ -263,7 +263,7 @@ def test_only_some_rows(data, caches, tmp_path):
     }
     with pytest.raises(ConfigError, match="instructblip"):
         reproduce(
-            recipe, data, tmp_path, DEMO, dataclasses.replace(options, only=("instructblip",))
+            [recipe], data, tmp_path, DEMO, dataclasses.replace(options, only=("instructblip",))
         )
 
 

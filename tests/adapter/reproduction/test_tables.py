@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import copy
-import json
-import re
 import csv
 import io
+import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -249,9 +249,8 @@ def expected_numbers(doc):
     found = []
     for row in doc["rows"]:
         for metric, numbers_ in row["tasks"]["faces"]["metrics"].items():
-            for key in ("mean", "std", "printed", "printed_std"):
-                if numbers_[key] is not None:
-                    found.append(f"{numbers_[key]:.{digits[metric]}f}")
+            values = [numbers_[key] for key in ("mean", "std", "printed", "printed_std")]
+            found += [f"{value:.{digits[metric]}f}" for value in values if value is not None]
             # HTML shows a difference beside the paper's number, as the others do.
             if numbers_["difference"] is not None:
                 found.append(f"{numbers_['difference']:+.{digits[metric]}f}")
