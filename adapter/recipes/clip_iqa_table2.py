@@ -11,13 +11,16 @@ Known results: none yet.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapter.methods.clip_iqa import ClipIqa
 from adapter.recipes.clip_iqa_table1 import KONIQ, NATIVE
 from adapter.reproduction.recipe import Printed, Recipe, Row
 
-RESNET = {"name": "RN50-quickgelu", "pretrained": "openai"}
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RESNET: dict[str, str] = {"name": "RN50-quickgelu", "pretrained": "openai"}
 VIT = {"name": "ViT-B-32-quickgelu", "pretrained": "openai"}
 PLAIN = {"resize": "squash", "positions": "default"}
 INTERPOLATED = {"resize": "native", "positions": "interpolated"}
@@ -29,9 +32,9 @@ def row(
     title: str,
     srcc: float,
     plcc: float,
+    backbone: Mapping[str, Any],
     pair: tuple[str, str] = ("Good photo.", "Bad photo."),
     note: str = "",
-    **backbone: Any,
 ) -> Row:
     """Return CLIP-IQA with one pair of prompts and one variant of the features."""
     return Row(
@@ -53,24 +56,21 @@ RECIPE = Recipe(
     tasks=(KONIQ,),
     rows=(
         row(
-            "a-photo-of",
-            "“A photo of”",
-            0.116,
-            0.119,
+            *("a-photo-of", "“A photo of”", 0.116, 0.119, RESNET | WITHOUT),
             ("A photo of good.", "A photo of bad."),
             WORDING,
         ),
         row(
-            *("there-is", "“There is”", 0.214, 0.217),
+            *("there-is", "“There is”", 0.214, 0.217, RESNET | WITHOUT),
             ("There is good in the photo.", "There is bad in the photo."),
             WORDING,
         ),
-        row("vit-plain", "ViT-B/32", 0.416, 0.464, **VIT, **PLAIN),
-        row("vit-interpolated", "ViT-B/32, interpolated", 0.634, 0.643, **VIT, **INTERPOLATED),
-        row("vit-none", "ViT-B/32, no positions", 0.391, 0.374, **VIT, **WITHOUT),
-        row("rn50-plain", "ResNet-50", 0.383, 0.429, **RESNET, **PLAIN),
-        row("rn50-interpolated", "ResNet-50, interpolated", 0.682, 0.690, **RESNET, **INTERPOLATED),
-        row("clip-iqa", "ResNet-50, no positions (CLIP-IQA)", 0.695, 0.727, **RESNET, **WITHOUT),
+        row("vit-plain", "ViT-B/32", 0.416, 0.464, VIT | PLAIN),
+        row("vit-interpolated", "ViT-B/32, interpolated", 0.634, 0.643, VIT | INTERPOLATED),
+        row("vit-none", "ViT-B/32, no positions", 0.391, 0.374, VIT | WITHOUT),
+        row("rn50-plain", "ResNet-50", 0.383, 0.429, RESNET | PLAIN),
+        row("rn50-interpolated", "ResNet-50, interpolated", 0.682, 0.690, RESNET | INTERPOLATED),
+        row("clip-iqa", "ResNet-50, no positions (CLIP-IQA)", 0.695, 0.727, RESNET | WITHOUT),
     ),
     reference="clip-iqa",
     backbone=NATIVE,

@@ -5,11 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from adapter.errors import ConfigError
 from adapter.recipes import RECIPES, load_module, load_recipe
 from adapter.reproduction.recipe import Printed
+from adapter.reproduction.reproduce import Options, reproduce
+from featcache.backbone import BackboneSpec
 from featcache.datasets import info
 
 
@@ -73,6 +77,39 @@ def test_the_example_of_the_documentation_is_a_recipe(tmp_path):
     path.write_text(text.split("```python\n")[1].split("```")[0])
     recipe = load_recipe(str(path))
     assert {row.key: row.method for row in recipe.rows}["adapter"].train.steps == 50_000
+
+
+def test_the_recipe_for_a_new_paper_in_the_documentation_runs(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "reproduce.md").read_text("utf-8")
+    file = tmp_path / "sharpness.py"
+    file.write_text(text.split("```python\n")[2].split("```")[0])
+    write_photos(tmp_path / "photos")
+    recipe = load_recipe(str(file)).to_quick()
+    spec = BackboneSpec(name="demo-seeded-vit", pretrained="seed:0")
+    result = reproduce([recipe], tmp_path, tmp_path / "out", spec, Options(device="cpu"))
+    assert (result.failed, result.missing, result.computed) == ((), (), 3)
+    doc = result.tables[0].to_dict()
+    rows = {row["key"]: row for row in doc["rows"]}
+    ridge = rows["ridge"]["tasks"]["photos"]["metrics"]
+    assert ridge["srcc"]["mean"] > 0.8
+    assert rows["sharpnet"]["tasks"]["photos"]["metrics"]["srcc"]["printed"] == 0.9
+    compared = {(c["row"], c["metric"]) for c in doc["comparisons"]}
+    assert compared == {(r, m) for r in ("clip-iqa", "adapter") for m in ("plcc", "srcc", "mae")}
+
+
+def write_photos(folder):
+    """Noisy gray photos with a table of labels; the label is the brightness."""
+    generator = np.random.default_rng(0)
+    lines = ["path,query,value,split"]
+    folder.mkdir()
+    for number in range(40):
+        level = generator.uniform(0, 100)
+        pixels = generator.normal(30 + 2 * level, 10, (24, 24, 3)).clip(0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+        split = "test" if number % 4 == 3 else "train"
+        query = "sort images by the image quality of sharpness."
+        lines.append(f"{number}.png,{query},{level:.2f},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
 
 
 def test_what_is_no_recipe_is_refused(tmp_path):
