@@ -120,4 +120,4 @@ class Run(StoredRun):
         with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
             place = Path(keep) if keep is not None else Path(temporary) / "cache"
             name = str(pick_device(device))
-            return ranked(extract_images(self, folder, place, query, device=name))
+            return ranked(extract_images(self, folder, place, (query,), device=name))

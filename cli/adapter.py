@@ -1,6 +1,6 @@
 """The `adapter` command."""
 
-from cli import convert, evaluate, methods, rank, report, reproduce, train
+from cli import convert, evaluate, methods, rank, report, reproduce, takeaway, train
 from cli.console import make_app, run
 
 app = make_app(
@@ -10,6 +10,7 @@ app = make_app(
 app.command(help=train.EXAMPLES)(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command()(rank.rank)
+app.command()(takeaway.undo)
 app.command()(report.report)
 app.command(help=reproduce.EXAMPLES)(reproduce.reproduce)
 app.command()(methods.methods)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,12 +19,17 @@ from cli.backbone import (
 from cli.console import say
 from cli.extract import shown_on
 from cli.progress import progress
+from cli.takeaway import TakeAway, take_away
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from adapter.evaluation.ranking import Ranking
     from adapter.methods.ranker import Ranker
+    from adapter.takeaway.table import OrderTable
     from cli.progress import Progress
 
 
@@ -36,9 +39,26 @@ def rank(
         typer.Argument(help="Folder of a run or of a fitted method; none for opposite prompts."),
     ] = None,
     query: Annotated[
-        str | None,
-        typer.Option(help="What to sort by: a prompt, as in the labels.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            help="What to sort by: a prompt, as in the labels; several times for several wishes.",
+            show_default=False,
+        ),
     ] = None,
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Of each --query, -1 to 1; negative asks for the opposite.  [default: 1]",
+            show_default=False,
+        ),
+    ] = None,
+    combine: Annotated[
+        str,
+        typer.Option(
+            help="Several wishes by the mean of their percentiles, or by the product of their "
+            "scores."
+        ),
+    ] = "percentile",
     images: Annotated[
         Path | None, typer.Option(help="A folder of images; features are made on the way.")
     ] = None,
@@ -62,13 +82,50 @@ def rank(
         Path | None, typer.Option(help="Without a run: pairs of prompts, a CSV file.")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="With --shards: the images' folder, for the pictures.")
+        Path | None,
+        typer.Option(help="With --shards: the images' folder, for pictures and files."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A gallery (.html) or a table (.csv); else CSV on stdout.")
+        Path | None,
+        typer.Option(
+            help="A gallery (.html) or a table (.csv, .json, .parquet); else CSV on stdout."
+        ),
     ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Keep the features of --images in this cache.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Only the first N.", metavar="N")] = None,
+    link: Annotated[
+        Path | None, typer.Option(help="Make links here, named by place: 0001_IMG_2211.jpg.")
+    ] = None,
+    copy: Annotated[Path | None, typer.Option(help="The same with copies.")] = None,
+    move: Annotated[
+        Path | None, typer.Option(help="Move the photos here; asks first, or needs --yes.")
+    ] = None,
+    xmp: Annotated[
+        bool, typer.Option("--xmp", help="Write XMP sidecars, merged into those that are there.")
+    ] = False,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Write the same into JPEG files themselves.")
+    ] = False,
+    stars: Annotated[
+        str | None,
+        typer.Option(help="Ratings from percentiles on, such as 5:95,4:85,3:60.", metavar="RULE"),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Label of the photos, such as Red.")] = None,
+    keyword: Annotated[
+        list[str] | None, typer.Option(help="Keyword of the photos; several times for more.")
+    ] = None,
+    sidecar: Annotated[
+        str, typer.Option(help="New sidecars are a.jpg.xmp (full) or a.xmp (stem).")
+    ] = "full",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done to files, and do nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Move without asking.")] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Where what is done is written, for `adapter undo`.", metavar="FILE"),
     ] = None,
     by: Annotated[str, typer.Option(help="Rank by score, or by comparison of pairs.")] = "score",
     device: Device = "auto",
@@ -96,6 +153,11 @@ def rank(
 
     `adapter rank runs/coco --shards cache/coco --query "sort images by the number of cats."`
 
+    `adapter rank runs/ava --images photos --query A --query B --weight 0.7 --weight 0.3 --top 50
+    --link best`
+
+    `adapter rank runs/ava --images photos --query A --xmp --stars 5:95,4:85,3:60 --dry-run`
+
     `adapter rank --images photos --antonyms "Good photo." "Bad photo." --out ranked.html`
 
     `adapter rank --images photos --attribute quality --attribute brightness`
@@ -105,8 +167,10 @@ def rank(
     """
     from adapter.errors import ConfigError
     from adapter.evaluation.ranking import require_images
+    from adapter.evaluation.wishes import FORMS, combine_rankings, require_weights
     from adapter.methods.ranker import AntonymRanker, chosen_pairs
     from adapter.names import choose_names
+    from adapter.takeaway.table import SUFFIXES
     from featcache.backbone import BackboneSpec
     from featcache.datasets import open_dataset
     from featcache.reading.cache import Cache
@@ -114,17 +178,37 @@ def rank(
 
     if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
+    take = TakeAway(
+        top=top,
+        link=link,
+        copy=copy,
+        move=move,
+        xmp=xmp,
+        embed=embed,
+        stars=stars,
+        label=label,
+        keywords=tuple(keyword or ()),
+        spelling=sidecar,  # type: ignore[arg-type]  # checked there
+        dry_run=dry_run,
+        yes=yes,
+        log=log,
+    )
+    if take.touches_files and (images or root) is None:
+        raise ConfigError("the folder of the photos is needed: --root DIR, or --images DIR")
+    (combine,) = choose_names("--combine", [combine], FORMS) or ("percentile",)
     (by,) = choose_names("--by", [by], ("score", "comparison")) or ("score",)
     if out is not None:
-        if out.suffix not in (".html", ".csv"):
-            raise ConfigError(f"--out {out}: expected a name that ends in .html or .csv")
+        if out.suffix not in (".html", *SUFFIXES):
+            raise ConfigError(
+                f"--out {out}: expected a name that ends in .html, {', '.join(SUFFIXES)}"
+            )
         prepare_target(out)
     if keep is not None:
         require_writable(keep)
     pairs = chosen_pairs(attributes or (), antonyms, antonyms_file)
-    ranker: Ranker
+    rankers: list[Ranker]
     if pairs:
-        if run is not None or query is not None:
+        if run is not None or query:
             raise ConfigError("opposite prompts need no run and no --query; leave those out")
         # Pooled embeddings are enough.
         spec = BackboneSpec.build(
@@ -135,19 +219,21 @@ def rank(
             positions=positions,
             tokens="none",
         )
-        ranker = AntonymRanker(pairs=pairs, spec=spec)
+        rankers = [AntonymRanker(pairs=pairs, spec=spec)]
     else:
         if (resize, positions) != ("squash", "default"):
             raise ConfigError(
                 "a run sees images as in its training: --resize and --positions go with "
                 "--antonyms or --attribute"
             )
-        ranker = _ranker(run, query, by, precision)
+        rankers = _rankers(run, query or [], by, precision)
+    weights = weight or [1.0] * len(rankers)
+    require_weights(weights, len(rankers))
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
         if images is not None:
             with progress() as display:
                 display.show("loading the backbone")
-                cache = ranker.extract(
+                cache = rankers[0].extract(
                     images,
                     keep or Path(temporary) / "cache",
                     device=device,
@@ -161,8 +247,16 @@ def rank(
             assert caches is not None  # one of the two is given, see above
             cache = Cache.open(caches)
         require_images(cache)
-        with progress() as display:
-            ranking = ranker.rank(cache, device=device, on_images=_counting(display, len(cache)))
+        rankings = []
+        for ranker in rankers:
+            with progress() as display:
+                counted = _counting(display, len(cache))
+                rankings.append(ranker.rank(cache, device=device, on_images=counted))
+        ranking, shares = rankings[0], {}
+        if len(rankings) > 1 or weights != [1.0]:
+            ranking, each = combine_rankings(cache, rankings, weights, combine)  # type: ignore[arg-type]
+            names = [found.query for found in rankings]
+            shares = dict(zip(names, each, strict=True))
     if images is not None:
         for note in open_dataset("folder", images).notes():
             say(note)
@@ -170,12 +264,16 @@ def rank(
         say(f"{len(ranking.failed)} images could not be read:")
         for path, reason in list(ranking.failed.items())[:10]:
             say(f"  {path}: {reason}")
-    if out is None:
-        print(_csv(ranking), end="")
-        return
-    page = _gallery(images or root, ranking, run) if out.suffix == ".html" else _csv(ranking)
-    write_text(out, page)
-    say(f"{len(ranking.paths):,} images ranked; written to {out}")
+    if out is not None and out.suffix == ".html":
+        write_text(out, _gallery(images or root, ranking.first(top), run))
+    elif out is not None:
+        _table(ranking, shares, take, top).write(out)
+    elif not take.touches_files:
+        print(_table(ranking, shares, take, top).to_csv(), end="")
+    if out is not None:
+        count = len(ranking.first(top).paths)
+        say(f"{count:,} images ranked; written to {out}")
+    take_away(take, images or root, ranking)
 
 
 def _counting(display: Progress, total: int) -> Callable[[int], None]:
@@ -191,8 +289,8 @@ def _counting(display: Progress, total: int) -> Callable[[int], None]:
     return count
 
 
-def _ranker(run: Path | None, query: str | None, by: str, precision: str) -> Ranker:
-    """Return what ranks: a run with a query, or a fitted method with its own."""
+def _rankers(run: Path | None, queries: list[str], by: str, precision: str) -> list[Ranker]:
+    """Return what ranks: a run with each query, or a fitted method with its own."""
     from adapter.errors import ConfigError
     from adapter.methods.fitted import Fitted, is_fitted
     from adapter.methods.ranker import FittedRanker, RunRanker
@@ -204,22 +302,29 @@ def _ranker(run: Path | None, query: str | None, by: str, precision: str) -> Ran
         )
     if is_fitted(run):
         fitted = Fitted.load(run)
-        if query not in (None, fitted.query):
+        if set(queries) - {fitted.query}:
             raise ConfigError(
                 f"{run} was fitted to {fitted.query!r} and ranks by nothing else; leave out --query"
             )
-        return FittedRanker(fitted=fitted)
-    if query is None:
+        return [FittedRanker(fitted=fitted)]
+    if not queries:
         raise ConfigError("give --query, what to sort by")
+    if len(set(queries)) < len(queries):
+        raise ConfigError("a --query is given twice")
     trained = StoredRun.load(run)
-    if note := trained.about_query(query):
-        say(f"note: {note}")
-    return RunRanker(
-        run=trained,
-        query=query,
-        by=by,  # type: ignore[arg-type]  # checked
-        precision=precision,  # type: ignore[arg-type]  # checked by the library
-    )
+    for query in queries:
+        if note := trained.about_query(query):
+            say(f"note: {note}")
+    return [
+        RunRanker(
+            run=trained,
+            query=query,
+            by=by,  # type: ignore[arg-type]  # checked
+            precision=precision,  # type: ignore[arg-type]  # checked by the library
+            more=tuple(queries),
+        )
+        for query in queries
+    ]
 
 
 def _gallery(root: Path | None, ranking: Ranking, run: Path | None) -> str:
@@ -235,10 +340,16 @@ def _gallery(root: Path | None, ranking: Ranking, run: Path | None) -> str:
     )
 
 
-def _csv(ranking: Ranking) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["place", "path", "score"])
-    for place, (path, score) in enumerate(zip(ranking.paths, ranking.scores, strict=True), 1):
-        writer.writerow([place, path, f"{score:.6g}"])
-    return text.getvalue()
+def _table(
+    ranking: Ranking, shares: dict[str, NDArray[np.float64]], take: TakeAway, top: int | None
+) -> OrderTable:
+    """Return the ranking as a table: of several wishes, what each contributed; stars."""
+    from adapter.takeaway.table import OrderTable
+
+    more: dict[str, list[float | int | str | None]] = {
+        name: share[:top].tolist() for name, share in shares.items()
+    }
+    if take.stars is not None:
+        more["stars"] = list(take.ratings(ranking)[:top])
+    first = ranking.first(top)
+    return OrderTable(paths=first.paths, scores=first.scores.tolist(), more=more)

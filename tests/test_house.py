@@ -49,6 +49,7 @@ FLOORS = (
     "adapter.training",
     "adapter.methods",
     "adapter.teaching",
+    "adapter.takeaway",
     "adapter.pages",
     "adapter.reproduction.recipe",
     "adapter.recipes",

@@ -102,7 +102,7 @@ def extract_images(
     run: StoredRun,
     images: Path,
     out: Path,
-    query: str,
+    prompts: Sequence[str],
     *,
     device: str = "cpu",
     precision: str = "auto",
@@ -116,7 +116,7 @@ def extract_images(
         run: The run.
         images: A folder of images.
         out: The cache's folder; it is used again when it holds these features already.
-        query: The prompt to keep tokens of.
+        prompts: Prompts to keep tokens of.
         device: Where the backbone runs.
         precision: Of the forward pass.
         max_failures: Share of the images that may fail.
@@ -137,7 +137,7 @@ def extract_images(
         spec,
         images,
         out,
-        (query,),
+        prompts,
         like=trained,
         check=check,
         device=device,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,12 +28,30 @@ class Ranking:
         paths: Of the images [n], below the data set's folder.
         scores: float64 [n], falling; in the labels' unit when ranked by score.
         failed: Path to reason, of the images that could not be read.
+        rows: int64 [n], of the images in the cache.
     """
 
     query: str
     paths: tuple[str, ...]
     scores: NDArray[np.float64]
     failed: Mapping[str, str]
+    rows: NDArray[np.int64]
+
+    @property
+    def by_row(self) -> NDArray[np.float64]:
+        """The scores in the order of the cache's rows, float64 [n]."""
+        scores = np.empty_like(self.scores)
+        scores[self.rows] = self.scores
+        return scores
+
+    def first(self, count: int | None) -> Ranking:
+        """Return the first places alone; all when ``count`` is None."""
+        return replace(
+            self,
+            paths=self.paths[:count],
+            scores=self.scores[:count],
+            rows=self.rows[:count],
+        )
 
     def __iter__(self) -> Iterator[tuple[str, float]]:
         """Yield path and score, highest first."""
@@ -65,4 +83,5 @@ def order_by(cache: Cache, query: str, scores: NDArray[np.float64]) -> Ranking:
                 failed["path"].to_pylist(), failed["error"].to_pylist(), strict=True
             )
         },
+        rows=order.astype(np.int64),
     )

@@ -59,12 +59,21 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRanker:
-    """A trained adapter, a query, and which of its heads to read."""
+    """A trained adapter, a query, and which of its heads to read.
+
+    Attributes:
+        run: The run.
+        query: What to rank by.
+        by: Which head.
+        precision: Of the adapter.
+        more: Further queries that an extraction keeps tokens of.
+    """
 
     run: StoredRun
     query: str
     by: By = "score"
-    precision: Precision = "auto"  # of the adapter
+    precision: Precision = "auto"
+    more: tuple[str, ...] = ()
 
     def extract(
         self,
@@ -82,7 +91,7 @@ class RunRanker:
             self.run,
             images,
             out,
-            self.query,
+            (self.query, *self.more),
             device=device,
             precision=precision,
             max_failures=max_failures,

@@ -61,7 +61,7 @@ def test_a_run_says_how_its_backbone_is_loaded(made: Path, tmp_path: Path) -> No
     assert backbone_of(run, model_config="elsewhere.json", name=None).model_config == (
         "elsewhere.json"
     )
-    cache = extract_images(run, made / "images", tmp_path / "cache", QUERY)
+    cache = extract_images(run, made / "images", tmp_path / "cache", (QUERY,))
     by_path = rank_cache(run, cache, QUERY, device="cpu")
     known = rank_cache(Run.load(made / "run"), Cache.open(made / "cache"), QUERY, device="cpu")
     names = [[path.rpartition("/")[2] for path in ranking.paths] for ranking in (by_path, known)]
@@ -75,7 +75,7 @@ def test_another_backbone_is_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(
         FingerprintMismatchError, match=r"this backbone hold[\s\S]*backbone\.weights"
     ):
-        extract_images(run, made / "images", tmp_path / "cache", QUERY, pretrained="seed:1")
+        extract_images(run, made / "images", tmp_path / "cache", (QUERY,), pretrained="seed:1")
     assert not (tmp_path / "cache").exists()
 
 
@@ -97,8 +97,8 @@ def test_the_share_of_failures_is_a_choice(made: Path, tmp_path: Path) -> None:
         (tmp_path / "images" / f"bad_{n}.jpg").touch()
     run = Run.load(made / "run")
     with pytest.raises(TooManyFailuresError, match="--max-failures"):
-        extract_images(run, tmp_path / "images", tmp_path / "cache", QUERY)
-    cache = extract_images(run, tmp_path / "images", tmp_path / "cache", QUERY, max_failures=0.5)
+        extract_images(run, tmp_path / "images", tmp_path / "cache", (QUERY,))
+    cache = extract_images(run, tmp_path / "images", tmp_path / "cache", (QUERY,), max_failures=0.5)
     assert len(cache) == 12
     assert len(rank_cache(run, cache, QUERY, device="cpu").failed) == 10
 
