@@ -14,6 +14,7 @@ import codecs
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from adapter.errors import AdapterError
@@ -114,7 +115,7 @@ class _Document:
         self.data = data
         self.edits: list[tuple[int, int, bytes]] = []
         self._stack: list[_Element] = []
-        self.root: _Element | None = None
+        self._top: list[_Element] = []
         parser = expat.ParserCreate("utf-8")
         parser.buffer_text = True
         parser.StartElementHandler = self._start(parser)
@@ -125,9 +126,7 @@ class _Document:
             parser.Parse(data, True)
         except expat.ExpatError as error:
             raise XmpError(f"not well-formed XML: {error}") from error
-        found: list[_Element] = []
-        if self.root is not None:
-            found += self.root.every(f"{RDF}RDF")
+        found = [element for top in self._top for element in top.every(f"{RDF}RDF")]
         if len(found) != 1:
             raise XmpError(f"{len(found)} rdf:RDF elements, expected one: this is not XMP")
         self.rdf = found[0]
@@ -158,7 +157,7 @@ class _Document:
             if self._stack:
                 self._stack[-1].children.append(element)
             else:
-                self.root = element
+                self._top.append(element)
             self._stack.append(element)
 
         return start
