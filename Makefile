@@ -6,13 +6,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+STAMP_DEV := $(VENV)/.installed-dev
 DEMO   ?= demo
 DATA   ?=
 OUT    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-oldest lint format docs dist demo bench-read bench-head bench-step \
-  bench-tables model-card reproduce-table1 clean
+.PHONY: help setup setup-dev test test-slow test-oldest lint format docs dist demo bench-read \
+  bench-head bench-step bench-tables model-card reproduce-table1 clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
@@ -20,15 +21,21 @@ help:  ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(STAMP_DEV): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tensorboard]'
 	touch $@
 
-setup: $(STAMP)  ## make .venv with the tested versions
+setup: $(STAMP)  ## make .venv with the tested versions: what the demo and the tables need
 
-test: setup  ## all tests but the slow ones
+setup-dev: $(STAMP_DEV)  ## on top, what tests, documentation and linters need
+
+test: setup-dev  ## all tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: setup  ## the slow tests
+test-slow: setup-dev  ## the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 # Apart from .venv and from .ci/run, as it downloads several GB of its own. Warnings are no errors
@@ -41,19 +48,19 @@ test-oldest:  ## the default tests with the oldest versions that pyproject.toml 
 	  --editable '.[test,tensorboard]'
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -W default
 
-lint: setup  ## ruff and strict mypy
+lint: setup-dev  ## ruff and strict mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup  ## format the code
+format: setup-dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup  ## the documentation site, in build/site
+docs: setup-dev  ## the documentation site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-dist: setup  ## wheel and sdist, in dist/
+dist: setup-dev  ## wheel and sdist, in dist/
 	$(BIN)/python -m build --outdir dist
 
 demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, about ten minutes
@@ -61,8 +68,7 @@ demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, about 
 	$(BIN)/adapter train --shards $(DEMO)/cache --out $(DEMO)/run --resume \
 	  --steps 3500 --lr 5e-4 --width 128 --set model.blocks=1 --set model.post_blocks=0 \
 	  --set model.prompt_tokens=4 --set loss.regression_weight=1
-	$(BIN)/adapter eval $(DEMO)/run
-	$(BIN)/adapter report $(DEMO)/run --root $(DEMO)/images
+	$(BIN)/adapter report $(DEMO)/run --root $(DEMO)/images --zero-shot
 	@echo "open $(DEMO)/run/report.html"
 
 reproduce-table1: setup  ## the paper's Table 1: make reproduce-table1 [DATA=data] [OUT=runs/table1]

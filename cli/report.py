@@ -33,6 +33,14 @@ def report(
     max_images: Annotated[
         int, typer.Option(help="Images per query in the lists that can be opened.", min=1)
     ] = 400,
+    zero_shot: Annotated[
+        bool,
+        typer.Option(
+            "--zero-shot",
+            help="Also measure the backbone alone, without training: its text tower is loaded and "
+            "must be aligned with the images.",
+        ),
+    ] = False,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="The page.  [default: RUN/report.html]")] = None,
 ) -> None:
@@ -60,6 +68,7 @@ def report(
             fold=fold,
             device=device,
             max_images=max_images,
+            zero_shot=zero_shot,
         )
     write_text(target, page)
     write_json(target.with_suffix(".json"), metrics)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from featcache.errors import ConfigError
@@ -33,6 +35,18 @@ def pick_device(name: str | torch.device) -> torch.device:
             f"device '{name}': PyTorch finds no usable CUDA device on this machine; give cpu"
         )
     return device
+
+
+def machine(device: torch.device) -> str:
+    """Name what computes: the GPU, or the number and kind of the processor's cores."""
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores of {names[0] if names else platform.processor()}"
 
 
 def choose_precision(precision: Precision, device: torch.device) -> Precision:

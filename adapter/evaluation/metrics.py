@@ -40,6 +40,19 @@ def srcc(y: Array, p: Array) -> float:
     return plcc(stats.rankdata(y), stats.rankdata(p))
 
 
+def srcc_ceiling(y: Array) -> float:
+    """Largest SRCC with labels ``y`` that predictions without ties can have.
+
+    Equal labels share their mean rank, which no order of different predictions does. With groups
+    of t equal labels among n, the best order reaches sqrt(1 - sum(t^3 - t) / (n^3 - n)).
+    """
+    groups = np.unique(y, return_counts=True)[1].astype(np.float64)
+    n = float(len(y))
+    if len(groups) < 2:
+        return math.nan
+    return math.sqrt(1.0 - float((groups**3 - groups).sum()) / (n**3 - n))
+
+
 def kendall(y: Array, p: Array) -> float:
     """Kendall's tau-b."""
     if _undefined(y, p):

@@ -33,36 +33,73 @@ class RidgeFit(NamedTuple):
     error: float
 
 
-def fit_ridge(x: Array, y: Array, strength: float | None = None) -> RidgeFit:
-    """Fit a ridge regression whose strength leave-one-out prediction chooses.
+class Decomposed:
+    """Features of n images, decomposed once; then every fit of their labels is quick.
 
     With centered X = U S V^T and H = U diag(s^2 / (s^2 + a)) U^T + 1/n, leaving image i out gives
     the errors (I - H_ii)^-1 (y_i - yhat_i): exact, without refitting (Golub, Heath, Wahba,
     "Generalized cross-validation", Technometrics 1979, equation 1.2; PRESS). H_ii is the block of
     an image's views, which are left out together: an image's flip would tell its label.
 
-    The error is computed for ten strengths per decade, and its minimum is then found between the
-    neighbors of the best one, to a thousandth of a decade.
-
     Args:
         x: float64 [n, F], or [n, V, F] of V views of each image.
-        y: float64 [n].
-        strength: a, in units of mean(s^2), where it is not to be chosen.
     """
-    x = x if x.ndim == 3 else x[:, None]  # [n, V, F]
-    n, views, _ = x.shape
-    flat = x.reshape(n * views, -1)  # [n V, F]
-    mean_x, mean_y = flat.mean(axis=0), float(y.mean())
-    u, s, vt = np.linalg.svd(flat - mean_x, full_matrices=False)  # [n V, r], [r], [r, F]
-    centered = np.repeat(y - mean_y, views)  # [n V]
-    rotated = u.T @ centered  # [r]
-    unit = float((s**2).mean()) or 1.0
-    blocks = u.reshape(n, views, -1)  # [n, V, r]
 
-    def errors(powers: Array) -> Array:
-        """Leave-one-out mean square error [A] of strengths 10^powers [A]."""
-        shrink = s[:, None] ** 2 / (s[:, None] ** 2 + 10.0**powers * unit)  # [r, A]
-        residual = centered[:, None] - u @ (shrink * rotated[:, None])  # [n V, A]
+    def __init__(self, x: Array) -> None:
+        x = x if x.ndim == 3 else x[:, None]  # [n, V, F]
+        self._images, self._views, _ = x.shape
+        flat = x.reshape(self._images * self._views, -1)  # [n V, F]
+        self._mean = flat.mean(axis=0)
+        # [n V, r], [r], [r, F]
+        self._u, self._s, self._vt = np.linalg.svd(flat - self._mean, full_matrices=False)
+        self._unit = float((self._s**2).mean()) or 1.0
+
+    def fit(self, y: Array, strength: float | None = None) -> RidgeFit:
+        """Fit labels float64 [n], with a strength that leave-one-out prediction chooses.
+
+        The error is computed for ten strengths per decade, and its minimum is then found between
+        the neighbors of the best one, to a thousandth of a decade.
+
+        Args:
+            y: float64 [n].
+            strength: a, in units of mean(s^2), where it is not to be chosen.
+        """
+        mean = float(y.mean())
+        centered = np.repeat(y - mean, self._views)  # [n V]
+        rotated = self._u.T @ centered  # [r]
+
+        def errors(powers: Array) -> Array:
+            return self._left_out_errors(centered, rotated, powers)
+
+        if strength is None:
+            parts = np.split(POWERS, range(TOGETHER, len(POWERS), TOGETHER))
+            best = int(np.argmin(np.concatenate([errors(part) for part in parts])))
+            around = POWERS[max(best - 1, 0)], POWERS[min(best + 1, len(POWERS) - 1)]
+            found = minimize_scalar(
+                lambda power: float(errors(np.array([power]))[0]),
+                bounds=around,
+                method="bounded",
+                options={"xatol": 1e-3},
+            )
+            strength = float(10.0**found.x)
+        s = self._s
+        weights = self._vt.T @ (s / (s**2 + strength * self._unit) * rotated)  # [F]
+        error = float(errors(np.log10([strength]))[0])
+        return RidgeFit(weights, mean - float(self._mean @ weights), strength, error)
+
+    def _left_out_errors(self, centered: Array, rotated: Array, powers: Array) -> Array:
+        """Leave-one-out mean square error [A] of strengths 10^powers [A].
+
+        Args:
+            centered: Labels [n V].
+            rotated: U^T of them [r].
+            powers: [A].
+        """
+        n, views = self._images, self._views
+        shrink = self._s[:, None] ** 2
+        shrink = shrink / (shrink + 10.0**powers * self._unit)  # [r, A]
+        residual = centered[:, None] - self._u @ (shrink * rotated[:, None])  # [n V, A]
+        blocks = self._u.reshape(n, views, -1)  # [n, V, r]
         rest = np.empty((n, len(powers), views, views))  # I - H_ii
         for v in range(views):
             for w in range(v + 1):
@@ -74,20 +111,10 @@ def fit_ridge(x: Array, y: Array, strength: float | None = None) -> RidgeFit:
         left_out = wrong / rest if views == 1 else np.linalg.solve(rest, wrong)
         return np.asarray((left_out**2).mean(axis=(0, 2, 3)), np.float64)
 
-    if strength is None:
-        parts = np.split(POWERS, range(TOGETHER, len(POWERS), TOGETHER))
-        best = int(np.argmin(np.concatenate([errors(part) for part in parts])))
-        around = POWERS[max(best - 1, 0)], POWERS[min(best + 1, len(POWERS) - 1)]
-        found = minimize_scalar(
-            lambda power: float(errors(np.array([power]))[0]),
-            bounds=around,
-            method="bounded",
-            options={"xatol": 1e-3},
-        )
-        strength = float(10.0**found.x)
-    weights = vt.T @ (s / (s**2 + strength * unit) * rotated)  # [F]
-    error = float(errors(np.log10([strength]))[0])
-    return RidgeFit(weights, mean_y - float(mean_x @ weights), strength, error)
+
+def fit_ridge(x: Array, y: Array, strength: float | None = None) -> RidgeFit:
+    """Fit one ridge regression; see :class:`Decomposed` for the arguments."""
+    return Decomposed(x).fit(y, strength)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,28 +173,42 @@ class RidgePredictor:
         return Prediction(values=x @ self.weights + self.intercept)
 
 
-def fit_probe(
-    vectors: ImageVectors, features: Features, train: Part, views: tuple[str, ...] = ()
-) -> RidgePredictor:
-    """Fit a probe to a training part.
+class ProbeFeatures:
+    """Standardized features of training images, decomposed once for the labels of any query.
 
     Args:
         vectors: Of the images.
         features: Which of them.
-        train: What to learn from.
-        views: Views of the training images; empty means all that the cache holds.
+        rows: int64 [n], the images to learn from.
+        views: Views of them; empty means all that the cache holds.
     """
-    seen = [one for one in vectors.views if not views or one.view in views]
-    x = np.stack([one.of(features, train.rows) for one in seen], axis=1)  # [n, V, F]
-    mean, scale = standardizer(x.reshape(-1, x.shape[-1]))
-    found = fit_ridge((x - mean) / scale, train.values)
-    return RidgePredictor(
-        features=features,
-        mean=mean,
-        scale=scale,
-        weights=found.weights,
-        intercept=found.intercept,
-    )
+
+    def __init__(
+        self, vectors: ImageVectors, features: Features, rows: Rows, views: tuple[str, ...] = ()
+    ) -> None:
+        seen = [one for one in vectors.views if not views or one.view in views]
+        x = np.stack([one.of(features, rows) for one in seen], axis=1)  # [n, V, F]
+        self.features, self.rows = features, rows
+        self._mean, self._scale = standardizer(x.reshape(-1, x.shape[-1]))
+        self._decomposed = Decomposed((x - self._mean) / self._scale)
+
+    def fit(self, values: Array) -> RidgePredictor:
+        """Fit a probe to the labels float64 [n] of a query."""
+        found = self._decomposed.fit(values)
+        return RidgePredictor(
+            features=self.features,
+            mean=self._mean,
+            scale=self._scale,
+            weights=found.weights,
+            intercept=found.intercept,
+        )
+
+
+def fit_probe(
+    vectors: ImageVectors, features: Features, train: Part, views: tuple[str, ...] = ()
+) -> RidgePredictor:
+    """Fit a probe to one training part; see :class:`ProbeFeatures` for the other arguments."""
+    return ProbeFeatures(vectors, features, train.rows, views).fit(train.values)
 
 
 def standardizer(x: Array) -> tuple[Array, Array]:

@@ -2,9 +2,9 @@
 
     build_report(Path("runs/ava"), [Path("cache/ava")], roots=[Path("/data/ava")])
 
-Beside the adapter, ridge regression on the mean of the same cache's tokens, on its pooled
-embeddings and on both is fitted to the training labels of the same queries, with the same views,
-and measured on the same images. What is averaged is averaged over the same queries for all.
+Beside the adapter stand the methods of ``baselines.py``: ridge regression, fitted to the training
+labels of the same queries with the same views, and on demand CLIP as it comes. All are measured on
+the same images. What is averaged is averaged over the same queries for all.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapter.data.identity import cache_titles
-from adapter.data.labels import select_labels
-from adapter.errors import ConfigError, LabelsError
+from adapter.errors import ConfigError
 from adapter.evaluation.evaluate import evaluate
-from adapter.evaluation.metrics import Metrics, average_together, measure
-from adapter.methods.method import ImageVectors, Part
-from adapter.methods.ridge import fit_probe
+from adapter.evaluation.metrics import average_together, finite_or_none
+from adapter.pages.baselines import (
+    ABOUT,
+    CLIP_IQA,
+    COMPARISON,
+    RIDGE,
+    SCORE,
+    ZERO_SHOT,
+    Baselines,
+)
 from adapter.pages.page import QueryReport, report_page
 from adapter.pages.thumbnails import make_thumbnails
 from adapter.stored import StoredRun
@@ -30,15 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from adapter.evaluation.metrics import Metrics
     from adapter.evaluation.results import Evaluation, QueryEvaluation
-    from adapter.methods.method import Features
 
-NAMES = {"score": "adapter, score", "comparison": "adapter, by comparison"}
-RIDGE: dict[Features, str] = {
-    "tokens": "ridge on mean tokens",
-    "pooled": "ridge on pooled embedding",
-    "both": "ridge on both",
-}
+NAMES = {"score": SCORE, "comparison": COMPARISON}
 
 
 def build_report(
@@ -50,6 +51,7 @@ def build_report(
     fold: int | None = None,
     device: str = "auto",
     max_images: int = 400,
+    zero_shot: bool = False,
 ) -> tuple[str, dict[str, Any]]:
     """Evaluate a run and its baselines, and render the report.
 
@@ -62,6 +64,7 @@ def build_report(
         fold: Of which fold; that of the training by default.
         device: Where to compute.
         max_images: Images per query in the long lists.
+        zero_shot: Measure what the backbone knows without training, too; its text tower is loaded.
 
     Returns:
         The page, and the metrics as JSON values.
@@ -71,28 +74,31 @@ def build_report(
     evaluation = evaluate(run, opened, split=split, fold=fold, device=device)
     if len(roots) > len(opened):
         raise ConfigError(f"{len(roots)} folders of images for {len(opened)} caches")
-    vectors = [ImageVectors(cache, cache.views[0]) for cache in opened]
-    found = [_query(run, vectors[q.cache], q, evaluation.fold) for q in evaluation.averaged]
+    settings = run.record["settings"]["train"]
+    beside = [
+        Baselines(cache, settings, evaluation.fold, zero_shot=zero_shot, device=device)
+        for cache in opened
+    ]
+    found = [_query(beside[q.cache], q) for q in evaluation.averaged]
     # Means beside each other are over the same queries: those that every method has.
     methods = list(dict.fromkeys(name for query in found for name in query.metrics))
     compared = [query for query in found if list(query.metrics) == methods]
     averages = average_together([query.metrics for query in compared])
     means = {name: average.mean for name, average in averages.items()}
     apart = [query for query in found if list(query.metrics) != methods]
-    apart += [_query(run, vectors[q.cache], q, evaluation.fold) for q in evaluation.apart]
+    apart += [_query(beside[q.cache], q) for q in evaluation.apart]
     apart = [replace(query, compared=False) for query in apart]
     queries = [*compared, *apart]
-    titles = cache_titles(opened)
     images = [(query.folder, path) for query in queries for path in query.paths]
     page = report_page(
         f"Ranked by {folder.name}",
-        f"{', '.join(titles)}: images of the {'/'.join(split)} split, ranked by text queries "
-        "with an adapter that saw nothing but cached features.",
+        _lead(run, opened, evaluation, means, compared),
         queries,
         means,
         _facts(run, opened, evaluation),
         make_thumbnails(roots, images),
         max_images,
+        about=ABOUT,
     )
     return page, {
         "mean": {name: metrics.to_dict() for name, metrics in means.items()},
@@ -111,18 +117,15 @@ def _values(query: QueryReport) -> dict[str, Any]:
         "task": query.task,
         "query": query.query,
         "n": len(query.values),
+        "ceiling": finite_or_none(query.ceiling),
         "metrics": {name: metrics.to_dict() for name, metrics in query.metrics.items()},
     }
 
 
-def _query(
-    run: StoredRun, vectors: ImageVectors, found: QueryEvaluation, fold: int | None
-) -> QueryReport:
-    """Put the adapter's metrics of a query beside those of the baselines."""
-    metrics: dict[str, Metrics] = {NAMES[by]: m for by, m in found.metrics.items()}
-    metrics |= _ridge(run, vectors, found, fold)
+def _query(beside: Baselines, found: QueryEvaluation) -> QueryReport:
+    """Put the adapter's metrics of a query below those of the other methods."""
     by = next(iter(found.predictions))
-    paths = ok_samples(vectors.cache.samples)["path"]
+    paths = ok_samples(beside.vectors.cache.samples)["path"]
     return QueryReport(
         folder=found.cache,
         dataset=found.dataset,
@@ -132,30 +135,44 @@ def _query(
         values=found.values,
         scores=found.predictions[by],
         same_unit=by == "score",
-        metrics=metrics,
+        metrics=beside.measure(found) | {NAMES[way]: m for way, m in found.metrics.items()},
+        shown=NAMES[by],
     )
 
 
-def _ridge(
-    run: StoredRun, vectors: ImageVectors, found: QueryEvaluation, fold: int | None
-) -> dict[str, Metrics]:
-    """Fit and measure ridge regression for one query; nothing where it has no training labels."""
-    settings = run.record["settings"]["train"]
-    names = [found.query]
-    try:
-        training = select_labels(
-            vectors.cache, split=settings["split"], fold=fold, queries=names, tasks=[found.task]
-        ).queries
-    except LabelsError:  # labeled for the test alone: there is nothing to fit
-        return {}
-    labels, metrics = training[0], {}
-    low, high = float(labels.values.min()), float(labels.values.max())
-    part = Part(rows=labels.rows, values=labels.values)
-    views = tuple(settings["sampling"]["views"])
-    for features, name in RIDGE.items():
-        predicted = fit_probe(vectors, features, part, views).predict(vectors, found.rows).values
-        metrics[name] = measure(found.values, predicted, label_range=(low, high))
-    return metrics
+def _lead(
+    run: StoredRun,
+    caches: Sequence[Cache],
+    evaluation: Evaluation,
+    means: Mapping[str, Metrics],
+    compared: Sequence[QueryReport],
+) -> str:
+    """Say in a sentence or two what was learnt, how quickly and where, and what came of it."""
+    images = len({(query.folder, path) for query in compared for path in query.paths})
+    splits = "/".join(evaluation.split)
+    outcome = run.record["outcome"]
+    if not outcome or not compared:
+        return (
+            f"{', '.join(cache_titles(caches))}: images of the {splits} split, ranked by text "
+            "queries with an adapter that saw nothing but cached features."
+        )
+    count = sum(p.numel() for p in run.model.parameters()) / 1e6
+    machine = run.record.get("machine")  # runs of before do not say
+    found = {
+        "the adapter": [means[name] for name in NAMES.values() if name in means],
+        "a straight line on the same features": [
+            means[name] for name in RIDGE.values() if name in means
+        ],
+        "the backbone alone": [means[name] for name in (ZERO_SHOT, CLIP_IQA) if name in means],
+    }
+    best = [(who, max(m.srcc for m in some)) for who, some in found.items() if some]
+    reached = ", ".join(f"{who} {value:.3f}" for who, value in best)
+    return (
+        f"An adapter of {count:.1f} million parameters learnt to sort images by "
+        f"{len(run.queries)} queries in {outcome['seconds']:.0f} seconds"
+        f"{f' on {machine}' if machine else ''}, from cached features of a frozen backbone. "
+        f"Mean SRCC on the {images:,} images of the {splits} split: {reached}."
+    )
 
 
 def _facts(run: StoredRun, caches: Sequence[Cache], evaluation: Evaluation) -> dict[str, str]:

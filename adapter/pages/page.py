@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter.evaluation.metrics import srcc_ceiling
 from adapter.evaluation.titles import TITLES
 from adapter.pages.render import render
 from adapter.pages.scatter import scatter
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from adapter.pages.thumbnails import Thumbnails
 
 SHOWN = 16  # images of a query that are shown before its list is opened
+AT_END = 4  # images of a query at either end, and in the middle, on the first screen
+HIGHLIGHTS = 3  # queries on the first screen
+CEILING = "ceiling"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,8 @@ class QueryReport:
         values: Labels, float64 [n].
         scores: Predictions, float64 [n].
         same_unit: Whether predictions are in the labels' unit.
-        metrics: Method to metrics; the first method is the one whose predictions are shown.
+        metrics: Method to metrics, in the order of a table's rows.
+        shown: The method whose predictions are shown.
         compared: Whether it is in the means; a query that was not trained, or that a method
             lacks, is not.
     """
@@ -54,7 +59,13 @@ class QueryReport:
     scores: NDArray[np.float64]
     same_unit: bool
     metrics: Mapping[str, Metrics]
+    shown: str
     compared: bool = True
+
+    @property
+    def ceiling(self) -> float:
+        """The largest SRCC that equal labels leave to predictions without ties."""
+        return srcc_ceiling(self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +93,7 @@ class Section:
         query: The query.
         metrics: Its metrics, a row per method.
         plot: Predicted over true values.
-        first: The method whose predictions are shown.
+        ends: Name and numbers of the highest, the middle and the lowest images.
         few: Numbers of the images shown at once, highest prediction first.
         long: Those of the list that can be opened.
     """
@@ -91,7 +102,7 @@ class Section:
     query: QueryReport
     metrics: Table
     plot: Markup
-    first: str
+    ends: Sequence[tuple[str, Sequence[int]]]
     few: Sequence[int]
     long: Sequence[int]
 
@@ -104,8 +115,10 @@ def report_page(
     made_of: Mapping[str, str],
     thumbnails: Thumbnails,
     max_images: int = 400,
+    *,
+    about: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a run's report: means, a section per query, and what made it.
+    """Return a run's report: three queries in pictures, means, every query, and what made it.
 
     Args:
         title: Heading.
@@ -114,15 +127,20 @@ def report_page(
         means: Method to metrics, averaged over queries.
         made_of: Facts to list at the end.
         thumbnails: Pictures of the images.
+        about: Method to a sentence that explains it.
         max_images: Images per query in the long list, spread evenly over the ranking.
     """
     sections = [_section(number, query, max_images) for number, query in enumerate(queries)]
+    compared = [section for section in sections if section.query.compared]
     return render(
         "report.html.j2",
         title=title,
         lead=lead,
+        highlights=_highlights(compared),
         means=metrics_table(means),
-        overview=_overview([section for section in sections if section.query.compared]),
+        about={name: text for name, text in (about or {}).items() if name in means},
+        tasks=_tasks(compared),
+        overview=_overview(compared),
         apart=_overview([section for section in sections if not section.query.compared]),
         sections=sections,
         made_of=made_of,
@@ -160,15 +178,51 @@ def metrics_table(methods: Mapping[str, Metrics]) -> Table:
     )
 
 
+def _highlights(sections: Sequence[Section]) -> list[Section]:
+    """Choose queries for the first screen: a typical one of each of the largest tasks.
+
+    Typical is the query whose SRCC is the median of its task's.
+    """
+    chosen = []
+    for members in sorted(_by_task(sections).values(), key=len, reverse=True)[:HIGHLIGHTS]:
+        members = sorted(members, key=lambda s: s.query.metrics[s.query.shown].srcc)
+        chosen.append(members[len(members) // 2])
+    return chosen
+
+
+def _by_task(sections: Sequence[Section]) -> dict[str, list[Section]]:
+    found: dict[str, list[Section]] = {}
+    for section in sections:
+        found.setdefault(section.query.task, []).append(section)
+    return found
+
+
+def _methods(sections: Sequence[Section]) -> list[str]:
+    return list(dict.fromkeys(name for section in sections for name in section.query.metrics))
+
+
+def _tasks(sections: Sequence[Section]) -> Table:
+    """Return a table of tasks and methods: mean SRCC over a task's queries, and the ceiling."""
+    methods = _methods(sections)
+    rows = []
+    for task, members in _by_task(sections).items():
+        queries = [section.query for section in members]
+        values = [float(np.mean([q.metrics[m].srcc for q in queries])) for m in methods]
+        ceiling = float(np.mean([query.ceiling for query in queries]))
+        rows.append(((task, len(queries)), [*_cells(values), *_cells([ceiling], best=False)]))
+    return Table(columns=[*methods, CEILING], rows=rows)
+
+
 def _overview(sections: Sequence[Section]) -> Table:
-    """Return a table of queries and methods: SRCC, the best of each query marked."""
-    methods = list(dict.fromkeys(name for section in sections for name in section.query.metrics))
+    """Return a table of queries and methods: SRCC, the best of each query marked, the ceiling."""
+    methods = _methods(sections)
     rows = []
     for section in sections:
         metrics = section.query.metrics
         values = [metrics[m].srcc if m in metrics else math.nan for m in methods]
-        rows.append((section, _cells(values)))
-    return Table(columns=methods, rows=rows)
+        ceiling = _cells([section.query.ceiling], best=False)
+        rows.append((section, [*_cells(values), *ceiling]))
+    return Table(columns=[*methods, CEILING], rows=rows)
 
 
 def _section(number: int, query: QueryReport, most: int) -> Section:
@@ -178,10 +232,22 @@ def _section(number: int, query: QueryReport, most: int) -> Section:
         query=query,
         metrics=metrics_table(query.metrics),
         plot=scatter(query.values, query.scores, same_unit=query.same_unit),
-        first=next(iter(query.metrics)),
+        ends=_ends(order),
         few=_spread(order, SHOWN).tolist(),
         long=_spread(order, most).tolist(),
     )
+
+
+def _ends(order: NDArray[np.int64]) -> list[tuple[str, Sequence[int]]]:
+    """Name the highest, the middle and the lowest images of an order; none of them twice."""
+    each = min(AT_END, -(-len(order) // 3))
+    start = max((len(order) - each) // 2, 0)
+    parts = {
+        "highest": order[:each],
+        "middle": order[start : start + each],
+        "lowest": order[-each:],
+    }
+    return [(name, part.tolist()) for name, part in parts.items()]
 
 
 def _spread(order: NDArray[np.int64], number: int) -> NDArray[np.int64]:
@@ -191,10 +257,10 @@ def _spread(order: NDArray[np.int64], number: int) -> NDArray[np.int64]:
     return order[np.linspace(0, len(order) - 1, number).round().astype(np.int64)]
 
 
-def _cells(values: Sequence[float], *, least: bool = False) -> list[Cell]:
-    """Write numbers; the largest, or the least, is the best."""
-    best = (min if least else max)((v for v in values if not math.isnan(v)), default=math.nan)
-    return [Cell(text=_number(v), best=v == best) for v in values]
+def _cells(values: Sequence[float], *, least: bool = False, best: bool = True) -> list[Cell]:
+    """Write numbers; the largest, or the least, is marked as the best."""
+    top = (min if least else max)((v for v in values if not math.isnan(v)), default=math.nan)
+    return [Cell(text=_number(v), best=best and v == top) for v in values]
 
 
 def _number(value: float) -> str:

@@ -29,6 +29,7 @@ from adapter.training.prepare import Preparation, Preset, prepare
 from adapter.training.rescue import rescue
 from adapter.training.resume import require_same_data
 from adapter.training.trainer import End, Trainer
+from featcache.devices import machine
 from featcache.storage.durable import prepare_target
 from featcache.versions import versions
 
@@ -131,6 +132,7 @@ def _record(run: Preparation, world: World, outcome: TrainSummary | None) -> dic
         "scales": run.scales.to_list(),
         "precision": run.precision,
         "processes": world.size,
+        "machine": machine(world.device),
         "versions": versions(*PACKAGES),
         "outcome": None if outcome is None else outcome.to_dict(),
     }

@@ -4,7 +4,9 @@
 
 The data set writes itself into ``root`` when that folder is absent or empty. It is the paper's
 CLEVR task in small: count by 8 colors, 3 shapes and 2 materials, and rank by brightness, contrast
-and colourfulness. Of 2,000 scenes, 1,700 are for training and 300 for the test.
+and colourfulness. It also counts by material and shape at once ("metal cubes"): who knows how many
+objects are of metal and how many are cubes does not know how many are both. Of 2,000 scenes, 1,700
+are for training and 300 for the test.
 
 ``scenes.json`` has CLEVR's form: ``scenes[].image_filename`` and ``scenes[].objects[]`` with
 ``color, shape, material, size``, and here ``x, y, radius`` in pixels and the ``visible`` share.
@@ -13,7 +15,9 @@ and colourfulness. Of 2,000 scenes, 1,700 are for training and 300 for the test.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +31,9 @@ from featcache.datasets.base import (
     Part,
     is_image,
 )
-from featcache.datasets.clevr import count_objects
+from featcache.datasets.clevr import ATTRIBUTES, count_objects
 from featcache.datasets.queries import PHOTOMETRIC
+from featcache.datasets.queries import count as count_query
 from featcache.datasets.records import DRAWN_BACKBONE
 from featcache.datasets.splits import stratified_split
 from featcache.errors import DatasetError, DatasetNotFoundError
@@ -50,7 +55,8 @@ class Demo(Dataset):
     info = DatasetInfo(
         name="demo",
         title="Demo scenes",
-        task="counts by color, material and shape; brightness, contrast, colourfulness",
+        task="counts by color, material, shape, and by material and shape; brightness, contrast, "
+        "colourfulness",
         num_images=COUNT,
         license="MIT, as this project",
         source="drawn by this project into ROOT when it is absent or empty",
@@ -82,7 +88,7 @@ class Demo(Dataset):
         ]
 
     def annotations(self) -> list[Label]:
-        """Count objects by color, material and shape, zeros included."""
+        """Count objects by color, material, shape, and by both of these, zeros included."""
         content = self._read()
         samples = [Path(scene["image_filename"]).stem for scene in content["scenes"]]
         splits = stratified_split(
@@ -93,7 +99,10 @@ class Demo(Dataset):
         return [
             Label(sample, f"count-{kind}", query, value, splits[sample])
             for sample, scene in zip(samples, content["scenes"], strict=True)
-            for kind, query, value in count_objects(scene["objects"])
+            for kind, query, value in (
+                *count_objects(scene["objects"]),
+                *count_pairs(scene["objects"]),
+            )
         ]
 
     def _read(self) -> dict[str, Any]:
@@ -114,6 +123,22 @@ class Demo(Dataset):
                     "choose another folder or leave the option out"
                 )
         return content
+
+
+def count_pairs(objects: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
+    """Count the objects of a scene by material and shape at once.
+
+    Args:
+        objects: Each with ``material`` and ``shape``.
+
+    Returns:
+        (kind, prompt, number of objects) for each of the 6 pairs.
+    """
+    found = Counter((thing["material"], thing["shape"]) for thing in objects)
+    return [
+        ("material-shape", count_query(f"{material} {shape}s"), float(found[material, shape]))
+        for material, shape in product(ATTRIBUTES["material"], ATTRIBUTES["shape"])
+    ]
 
 
 def generate(

@@ -255,10 +255,14 @@ def test_rank_names_the_closest_query_of_a_misspelt_one(adapter, featcache, trai
 
 
 def test_report_is_one_self_contained_page(adapter, trained, demo):
-    code, _, err = adapter("report", trained, "--root", demo / "images")
+    code, _, err = adapter("report", trained, "--root", demo / "images", "--zero-shot")
     assert code == 0, err
     page = (trained / "report.html").read_text()
-    assert "ridge on mean tokens" in page
+    found = json.loads((trained / "report.json").read_text("utf-8"))
+    assert list(found["mean"])[:3] == ["CLIP, zero-shot", "CLIP-IQA", "ridge on mean tokens"]
+    assert all(name in page for name in found["mean"])
+    assert 0 < found["queries"][0]["ceiling"] <= 1
+    assert "seconds on" in page  # what was learnt, how quickly, on which machine
     assert "data:image/jpeg;base64," in page
     assert "<svg" in page
     assert "http://" not in page

@@ -19,10 +19,10 @@ from safetensors import safe_open
 
 from featcache.backbone.embedded import CARD, NAME, WEIGHTS
 from featcache.backbone.embedded.measures import measure_backbone
-from featcache.backbone.embedded.train import machine
 from featcache.backbone.model import load_backbone
 from featcache.backbone.spec import BackboneSpec
 from featcache.datasets.scenes.seeds import CLIP_TEST
+from featcache.devices import machine, pick_device
 from featcache.errors import BackboneError
 from featcache.storage.durable import write_bytes
 
@@ -96,7 +96,7 @@ def write_card(
             values = " | ".join(f"{value:.3f}" for value in (one.value, other.value, one.chance))
             lines.append(f"| {one.name} | {one.measure} | {values} |")
     now = datetime.now(UTC).date().isoformat()
-    return "\n".join((*lines, "", f"Measured {now} on {machine()}.", ""))
+    return "\n".join((*lines, "", f"Measured {now} on {machine(pick_device('cpu'))}.", ""))
 
 
 def main() -> None:

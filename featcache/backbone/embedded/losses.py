@@ -131,3 +131,30 @@ def counting(predicted: Tensor, target: Tensor) -> Tensor:
     local = error.square().sum(2).mean()
     total = error.sum(1).square().sum(1).mean()
     return local + total / (places * places)
+
+
+# Luma, red less green, yellow less blue, and their squares: typical mean and spread in a patch.
+_LIGHT_MEAN = (0.46, 0.0, 0.0, 0.28, 0.02, 0.02)
+_LIGHT_SPREAD = (0.24, 0.09, 0.09, 0.24, 0.03, 0.03)
+LIGHT = len(_LIGHT_MEAN)
+
+
+def light_target(pixels: Tensor, grid: int) -> Tensor:
+    """Mean light and color around each location, and the means of their squares, standardized.
+
+    Brightness, contrast and colorfulness of the whole picture follow from the means over all
+    locations: contrast and colorfulness by a square root of differences, not by a straight line.
+
+    Args:
+        pixels: uint8 [B, 3, S, S].
+        grid: Width and height of the tower's last map, locations.
+
+    Returns:
+        float32 [B, grid * grid, LIGHT].
+    """
+    red, green, blue = (pixels.float() / 255).unbind(1)  # [B, S, S] each
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    values = torch.stack([luma, red - green, (red + green) / 2 - blue], dim=1)  # [B, 3, S, S]
+    maps = functional.adaptive_avg_pool2d(torch.cat([values, values**2], dim=1), grid)
+    mean, spread = (maps.new_tensor(numbers) for numbers in (_LIGHT_MEAN, _LIGHT_SPREAD))
+    return (maps.flatten(2).transpose(1, 2) - mean) / spread  # [B, P, LIGHT]

@@ -1,4 +1,4 @@
-"""The CLIP in training: its two towers, and a head that counts and is thrown away."""
+"""The CLIP in training: its two towers, and two linear heads that are thrown away."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _LENGTHS = 4  # groups of texts by length
 class Student(nn.Module):
     """OpenCLIP's model of `NAME`'s config, with random weights to begin with.
 
-    The counting head reads the same tokens that an extraction stores: the tower's locations,
-    projected.
+    The heads read the same tokens that an extraction stores, the tower's locations, projected:
+    one says which objects are near a location, the other how bright and colored it is there.
 
     Attributes:
         clip: OpenCLIP's module; its state is what is shipped.
@@ -46,6 +46,7 @@ class Student(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.count = nn.Linear(visual.output_dim, losses.DENSE)
+            self.light = nn.Linear(visual.output_dim, losses.LIGHT)
         self._tower = (make_tower(visual, NAME),)  # hidden: its weights are self.clip's
         self._text = (text,)
         self._mask: Tensor = text.attn_mask  # [T, T]
@@ -73,7 +74,8 @@ class Student(nn.Module):
         device = self.count.weight.device
         pixels = normalize(batch.pixels.to(device), self.preprocessing)  # [B, 3, S, S]
         locations, pooled = self.tower(pixels.contiguous(memory_format=torch.channels_last))
-        counts = self.count(self.tower.project(locations))  # [B, P, K]
+        tokens = self.tower.project(locations)  # [B, P, E]
+        light = losses.light_target(batch.pixels.to(device), self.grid)  # [B, P, LIGHT]
         text = self._encode_texts(self.tokenizer(batch.texts).to(device))  # [T + Q, E]
         similarity = functional.normalize(pooled, dim=-1) @ functional.normalize(text, dim=-1).T
         truth = batch.truth.to(device)
@@ -83,7 +85,8 @@ class Student(nn.Module):
             "contrastive": losses.contrastive(logits, truth),
             "matching": losses.matching(logits + cast("Tensor", self.clip.logit_bias), truth),
             "ordering": losses.ordering(similarity[:, captions:], batch.values.to(device)),
-            "counting": losses.counting(counts, batch.dense.to(device)),
+            "counting": losses.counting(self.count(tokens), batch.dense.to(device)),
+            "light": functional.mse_loss(self.light(tokens), light),
         }
 
     def _encode_texts(self, ids: Tensor) -> Tensor:

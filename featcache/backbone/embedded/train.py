@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
 import sys
 import time
@@ -33,6 +32,7 @@ from featcache.backbone.embedded.pool import Pool
 from featcache.backbone.embedded.state import load_state, save_state
 from featcache.backbone.embedded.student import Student
 from featcache.datasets.scenes.seeds import CLIP_TRAINING
+from featcache.devices import machine, pick_device
 from featcache.storage.durable import committed
 
 if TYPE_CHECKING:
@@ -192,16 +192,6 @@ def write_weights(path: Path, student: Student, training: dict[str, Any]) -> Non
         save_file(tensors, temporary, metadata={"training": json.dumps(training)})
 
 
-def machine() -> str:
-    """Name the processor and its cores, or the GPU."""
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores of {names[0] if names else platform.processor()}"
-
-
 def main() -> None:
     """Run the command."""
     defaults = TrainConfig()
@@ -246,7 +236,7 @@ def main() -> None:
     )
     training = {
         "command": " ".join((parser.prog, *(f"--{k} {v}" for k, v in chosen.items()))),
-        "machine": machine(),
+        "machine": machine(pick_device(options.device)),
         "date": datetime.now(UTC).date().isoformat(),
         "note": options.note,
         "images": done["images"],

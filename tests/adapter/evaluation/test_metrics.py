@@ -140,3 +140,13 @@ def test_averages_beside_each_other_are_over_the_same_queries():
     assert [found[name].queries["mae"] for name in "abc"] == [3, 3, 0]
     assert math.isnan(found["c"].mean.mae)
     assert average_together([]) == {}
+
+
+@given(small)
+def test_the_ceiling_is_the_best_srcc_of_any_order_without_ties(pairs):
+    y, _ = arrays(pairs)
+    if np.ptp(y) == 0:
+        assert math.isnan(metrics.srcc_ceiling(y))
+        return
+    best = stats.rankdata(y, "ordinal").astype(float)  # any order that the labels allow
+    assert metrics.srcc_ceiling(y) == pytest.approx(metrics.srcc(y, best), abs=1e-12)

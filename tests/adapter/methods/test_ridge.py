@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from adapter.errors import ConfigError
-from adapter.methods.ridge import RidgeProbe, fit_probe, fit_ridge
+from adapter.methods.ridge import Decomposed, RidgeProbe, fit_probe, fit_ridge
 
 
 @pytest.fixture
@@ -110,3 +110,13 @@ def test_every_view_of_a_training_image_is_a_row(make_fold):
         found = fit_probe(both, "tokens", fold.train, views)
         assert (np.abs(found.weights).max() > 1e-6) == bool(weight)
         np.testing.assert_allclose(found.mean, 0 if not weight else found.mean, atol=1e-12)
+
+
+def test_one_decomposition_serves_any_labels(problem):
+    x, y = problem
+    x = np.stack([x, x + 0.1], axis=1)
+    decomposed = Decomposed(x)
+    for labels in (y, x[:, 0, 0], y**2):
+        found, alone = decomposed.fit(labels), fit_ridge(x, labels)
+        np.testing.assert_array_equal(found.weights, alone.weights)
+        assert (found.intercept, found.strength) == (alone.intercept, alone.strength)

@@ -26,6 +26,7 @@ def query():
         scores=scores,
         same_unit=True,
         metrics={"adapter": measure(values, scores), "ridge": measure(values, values)},
+        shown="adapter",
     )
 
 
@@ -106,6 +107,7 @@ def test_text_of_users_is_never_markup(query):
         task=evil,
         paths=[evil] * 4,
         metrics={evil: query.metrics["adapter"]},
+        shown=evil,
     )
     report = report_page(evil, evil, [odd], odd.metrics, {evil: evil}, Thumbnails())
     gallery = gallery_page(evil, [evil], np.array([0.0]), {evil: evil}, Thumbnails())
@@ -142,6 +144,41 @@ def test_queries_outside_the_mean_stand_in_a_table_of_their_own(query):
     alone = dataclasses.replace(query, query="never trained", compared=False)
     page = report_page("T", "L", [query, alone], {}, {}, Thumbnails())
     assert "Mean of 1 query" in page
-    mean, apart = page.index("SRCC per query"), page.index("Queries outside the mean")
+    page = page[page.index("SRCC per query") :]
+    mean, apart = 0, page.index("Queries outside the mean")
     assert mean < page.index('href="#q0"') < apart < page.index('href="#q1"')
     assert "outside the mean" not in report_page("T", "L", [query], {}, {}, Thumbnails())
+
+
+def test_the_first_screen_shows_a_typical_query_of_each_of_the_largest_tasks(query):
+    def asked(task, name, scores):
+        found = {"adapter": measure(query.values, np.array(scores))}
+        return dataclasses.replace(query, task=task, query=name, metrics=found)
+
+    good, fair, bad = [3.0, 1, 2, 4], [3.0, 2, 1, 4], [1.0, 3, 2, 0]
+    queries = [
+        *(asked("one", f"one {n}", scores) for n, scores in enumerate((bad, good, fair))),
+        asked("two", "two", good),
+        asked("three", "three", good),
+        asked("four", "four", good),
+    ]
+    page = report_page("T", "L", queries, {}, {}, Thumbnails())
+    first = page[page.index('class="first"') : page.index("Mean of 6 queries")]
+    assert first.count("<h3>") == 3
+    assert "one 2" in first  # the median
+    assert "four" not in first
+    for name in ("highest", "middle", "lowest"):
+        assert first.count(f"<p>{name}</p>") == 3
+    assert first.index("<b>4</b> <span>(5)") < first.index("<b>1</b> <span>(2)")
+
+
+def test_methods_are_explained_and_tasks_have_a_mean_and_a_ceiling(query):
+    tied = dataclasses.replace(query, task="ties", values=np.array([1.0, 0, 0, 0]))
+    about = {"adapter": "A small network.", "unused": "Not there."}
+    page = report_page("T", "L", [query, tied], query.metrics, {}, Thumbnails(), about=about)
+    assert "<dt>adapter</dt><dd>A small network.</dd>" in page
+    assert "Not there." not in page
+    table = page[page.index("Mean SRCC per task") : page.index("SRCC per query")]
+    assert "<th>ceiling</th>" in table
+    assert "<td>1.000</td></tr>" in table
+    assert "<td>0.775</td></tr>" in table  # sqrt(1 - 24 / 60)

@@ -60,13 +60,15 @@ def test_pictures_show_what_scenes_json_says(root):
 def test_labels_count_the_objects(root):
     demo = open_dataset("demo", root)
     labels = demo.labels()
-    assert len(labels) == 40 * 13
+    assert len(labels) == 40 * 19
     content = json.loads((root / "scenes.json").read_text())
     values = {(label.sample_id, label.query): label.value for label in labels}
     scene = content["scenes"][5]
     red = sum(thing["color"] == "red" for thing in scene["objects"])
     assert values["demo_000005", "sort images by the number of objects in red."] == red
-    for kind, count in (("color", 8), ("material", 2), ("shape", 3)):
+    cubes = sum((one["material"], one["shape"]) == ("metal", "cube") for one in scene["objects"])
+    assert values["demo_000005", "sort images by the number of metal cubes."] == cubes
+    for kind, count in (("color", 8), ("material", 2), ("shape", 3), ("material-shape", 6)):
         of_kind = [label for label in labels if label.task == f"count-{kind}"]
         assert len({label.query for label in of_kind}) == count
         total = sum(label.value for label in of_kind if label.sample_id == "demo_000005")
@@ -79,7 +81,7 @@ def test_split_is_by_seed_and_disjoint(root):
     report = open_dataset("demo", root).check()
     assert report.ok
     assert not report.leaks
-    assert (report.num_images, report.num_labels) == (40, 520)
+    assert (report.num_images, report.num_labels) == (40, 760)
 
 
 def test_photometric_queries_vary_widely():

@@ -9,9 +9,11 @@ from featcache.backbone.embedded.losses import (
     contrastive,
     counting,
     dense_target,
+    light_target,
     matching,
     ordering,
 )
+from featcache.images.measures import measure
 
 NAN = float("nan")
 
@@ -88,3 +90,19 @@ def test_counting_is_zero_for_the_truth_and_blind_to_what_is_unknown():
     other[1, :, 3] = 9.0
     assert counting(other, unknown).item() == 0
     assert counting(other, target).item() > 1
+
+
+def test_light_of_a_picture_follows_from_that_of_its_patches():
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    pixels[:, :, :8, :8] = 0
+    target = light_target(pixels, grid=4)
+    assert target.shape == (2, 16, 6)
+    spread, mean = torch.tensor([0.24, 0.24]), torch.tensor([0.46, 0.28])
+    luma, square = (target[..., [0, 3]] * spread + mean).mean(1).T  # [2] each
+    for i in range(2):
+        found = measure(pixels[i].permute(1, 2, 0).numpy())
+        assert luma[i].item() == pytest.approx(found["brightness"], abs=1e-5)
+        contrast = (square[i] - luma[i] ** 2).sqrt().item()
+        assert contrast == pytest.approx(found["contrast"], abs=1e-4)
+    dark = target[:, 0, 0] * 0.24 + 0.46  # of the black corner
+    torch.testing.assert_close(dark, torch.zeros(2), atol=1e-6, rtol=0)

@@ -37,7 +37,7 @@ def test_it_logs_what_it_did(trained):
     assert lines == [json.loads(text) for text in (folder / LOG).read_text().splitlines()]
     assert done["last"] == lines[-1]
     assert done["images"] == 4 * 6
-    assert {"contrastive", "matching", "ordering", "counting"} < set(lines[0])
+    assert {"contrastive", "matching", "ordering", "counting", "light"} < set(lines[0])
 
 
 def test_weights_move_but_not_those_of_unknown_words(trained):

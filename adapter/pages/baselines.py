@@ -1,0 +1,130 @@
+"""What stands beside the adapter in a report: CLIP as it comes, and straight lines.
+
+All of them read the same cache, and are measured on the same images.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adapter.data.labels import select_labels
+from adapter.errors import LabelsError
+from adapter.evaluation.metrics import Metrics, measure
+from adapter.methods.clip_iqa import AntonymScale
+from adapter.methods.fold import load_text
+from adapter.methods.method import ImageVectors, unit_rows
+from adapter.methods.ridge import ProbeFeatures
+from adapter.methods.words import antonyms_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from adapter.data.labels import QueryLabels
+    from adapter.evaluation.results import QueryEvaluation
+    from adapter.methods.method import Array, Features
+    from adapter.methods.text import SoftText
+    from featcache.reading.cache import Cache
+
+SCORE, COMPARISON = "adapter, score", "adapter, by comparison"
+ZERO_SHOT, CLIP_IQA = "CLIP, zero-shot", "CLIP-IQA"
+RIDGE: dict[Features, str] = {
+    "tokens": "ridge on mean tokens",
+    "pooled": "ridge on pooled embedding",
+    "both": "ridge on both",
+}
+
+# One sentence for each, for readers who know none of them.
+ABOUT = {
+    ZERO_SHOT: "What the backbone knows already: images in the order of the cosine between their "
+    "embedding and that of the query's own words. Nothing is trained.",
+    CLIP_IQA: "The same with two opposite prompts, such as “Bright photo.” and “Dark photo.”: how "
+    "much nearer an image is to the first. Nothing is trained.",
+    RIDGE["tokens"]: "A straight line from the mean of an image's patch tokens to the label, "
+    "solved exactly, one for each query.",
+    RIDGE["pooled"]: "The same from the backbone's one embedding of the whole image.",
+    RIDGE["both"]: "The same from both together.",
+    SCORE: "One small network for all queries: patch tokens attend to each other and to the "
+    "query's words, and a head turns the result into a value.",
+    COMPARISON: "The same network's second head, which compares two images at a time; images are "
+    "ordered by how they fare against all others.",
+}
+
+
+class Baselines:
+    """The other methods on one cache.
+
+    Args:
+        cache: The features.
+        settings: Of the run's training: ``split`` and views, from which ridge learns, too.
+        fold: Of the labels.
+        zero_shot: Whether to ask the backbone's text tower, which is loaded for it.
+        device: Where the text tower computes.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        settings: Mapping[str, Any],
+        fold: int | None,
+        *,
+        zero_shot: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        self.vectors = ImageVectors(cache, cache.views[0])
+        self._cache, self._fold = cache, fold
+        self._split, self._views = settings["split"], tuple(settings["sampling"]["views"])
+        self._zero_shot, self._device = zero_shot, device
+        self._probes: dict[Features, ProbeFeatures] = {}
+
+    def measure(self, found: QueryEvaluation) -> dict[str, Metrics]:
+        """Fit and measure every method on one query, in the order of a report's rows."""
+        metrics = self._ask(found) if self._zero_shot else {}
+        labels = self._training_labels(found)
+        if labels is not None:
+            bounds = float(labels.values.min()), float(labels.values.max())
+            for features, name in RIDGE.items():
+                fitted = self._probe(features, labels).fit(labels.values)
+                predicted = fitted.predict(self.vectors, found.rows).values
+                metrics[name] = measure(found.values, predicted, label_range=bounds)
+        return metrics
+
+    def _ask(self, found: QueryEvaluation) -> dict[str, Metrics]:
+        """Order images by their embedding and prompts alone."""
+        pooled = self.vectors.of("pooled", found.rows)  # [n, E]
+        query = unit_rows(self._text.encode([found.query]).cpu().numpy())  # [1, E]
+        pair = self._text.encode(antonyms_of(found.query)).cpu().numpy()  # [2, E]
+        scores: dict[str, Array] = {
+            ZERO_SHOT: (unit_rows(pooled) @ query.T)[:, 0],
+            CLIP_IQA: AntonymScale.of(pair, self._text.logit_scale, (0.0, 1.0)).scores(pooled),
+        }
+        return {
+            name: measure(found.values, values, in_units=False) for name, values in scores.items()
+        }
+
+    @cached_property
+    def _text(self) -> SoftText:
+        return load_text(self._cache, self._device)
+
+    def _training_labels(self, found: QueryEvaluation) -> QueryLabels | None:
+        """Return a query's training labels; None where it is labeled for the test alone."""
+        try:
+            return select_labels(
+                self._cache,
+                split=self._split,
+                fold=self._fold,
+                queries=[found.query],
+                tasks=[found.task],
+            ).queries[0]
+        except LabelsError:
+            return None
+
+    def _probe(self, features: Features, labels: QueryLabels) -> ProbeFeatures:
+        """Decompose features once for all queries that have the same training images."""
+        probe = self._probes.get(features)
+        if probe is None or not np.array_equal(probe.rows, labels.rows):
+            probe = ProbeFeatures(self.vectors, features, labels.rows, self._views)
+            self._probes[features] = probe
+        return probe
