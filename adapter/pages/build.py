@@ -26,7 +26,7 @@ from adapter.pages.baselines import (
     ZERO_SHOT,
     Baselines,
 )
-from adapter.pages.page import QueryReport, report_page
+from adapter.pages.page import QueryReport, ends, report_page, typical
 from adapter.pages.thumbnails import make_thumbnails
 from adapter.stored import StoredRun
 from featcache.reading.cache import Cache
@@ -90,9 +90,10 @@ def build_report(
     apart = [replace(query, compared=False) for query in apart]
     queries = [*compared, *apart]
     images = [(query.folder, path) for query in queries for path in query.paths]
+    lead = _lead(run, opened, evaluation, means, compared)
     page = report_page(
         f"Ranked by {folder.name}",
-        _lead(run, opened, evaluation, means, compared),
+        lead,
         queries,
         means,
         _facts(run, opened, evaluation),
@@ -103,9 +104,29 @@ def build_report(
     return page, {
         "mean": {name: metrics.to_dict() for name, metrics in means.items()},
         "mean_of": len(compared),  # queries
+        "lead": lead,
+        "first_screen": [_ends(compared[n]) for n in typical(compared)],
         "notes": list(evaluation.notes),
         "queries": [_values(query) for query in compared],
         "not_in_mean": [_values(query) for query in apart],
+    }
+
+
+def _ends(query: QueryReport) -> dict[str, Any]:
+    """Return a query's images on the first screen as JSON values."""
+    parts = {
+        name: [
+            {"path": query.paths[n], "predicted": query.scores[n], "true": query.values[n]}
+            for n in numbers
+        ]
+        for name, numbers in ends(query).items()
+    }
+    return {
+        "cache": query.folder,
+        "query": query.query,
+        "method": query.shown,
+        "srcc": query.metrics[query.shown].srcc,
+        **parts,
     }
 
 

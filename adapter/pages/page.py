@@ -102,7 +102,7 @@ class Section:
     query: QueryReport
     metrics: Table
     plot: Markup
-    ends: Sequence[tuple[str, Sequence[int]]]
+    ends: Mapping[str, Sequence[int]]
     few: Sequence[int]
     long: Sequence[int]
 
@@ -136,10 +136,10 @@ def report_page(
         "report.html.j2",
         title=title,
         lead=lead,
-        highlights=_highlights(compared),
+        highlights=[compared[n] for n in typical([section.query for section in compared])],
         means=metrics_table(means),
         about={name: text for name, text in (about or {}).items() if name in means},
-        tasks=_tasks(compared),
+        tasks=_tasks([section.query for section in compared]),
         overview=_overview(compared),
         apart=_overview([section for section in sections if not section.query.compared]),
         sections=sections,
@@ -178,44 +178,57 @@ def metrics_table(methods: Mapping[str, Metrics]) -> Table:
     )
 
 
-def _highlights(sections: Sequence[Section]) -> list[Section]:
-    """Choose queries for the first screen: a typical one of each of the largest tasks.
+def typical(queries: Sequence[QueryReport]) -> list[int]:
+    """Choose queries for the first screen by number: one of each of the largest tasks.
 
-    Typical is the query whose SRCC is the median of its task's.
+    It is the query whose SRCC is the median of its task's.
     """
+    tasks = sorted(_by_task(queries).values(), key=len, reverse=True)[:HIGHLIGHTS]
     chosen = []
-    for members in sorted(_by_task(sections).values(), key=len, reverse=True)[:HIGHLIGHTS]:
-        members = sorted(members, key=lambda s: s.query.metrics[s.query.shown].srcc)
-        chosen.append(members[len(members) // 2])
+    for members in tasks:
+        ordered = sorted(members, key=lambda q: q.metrics[q.shown].srcc)
+        middle = ordered[len(ordered) // 2]
+        chosen.append(next(n for n, query in enumerate(queries) if query is middle))
     return chosen
 
 
-def _by_task(sections: Sequence[Section]) -> dict[str, list[Section]]:
-    found: dict[str, list[Section]] = {}
-    for section in sections:
-        found.setdefault(section.query.task, []).append(section)
+def ends(query: QueryReport) -> dict[str, list[int]]:
+    """Name the highest, the middle and the lowest images of a query, by number."""
+    order = np.argsort(-query.scores, kind="stable")
+    each = min(AT_END, max(1, len(order) // 3))
+    start = (len(order) - each) // 2
+    return {
+        "highest": order[:each].tolist(),
+        "middle": order[start : start + each].tolist(),
+        "lowest": order[-each:].tolist(),
+    }
+
+
+def _by_task(queries: Sequence[QueryReport]) -> dict[str, list[QueryReport]]:
+    found: dict[str, list[QueryReport]] = {}
+    for query in queries:
+        found.setdefault(query.task, []).append(query)
     return found
 
 
-def _methods(sections: Sequence[Section]) -> list[str]:
-    return list(dict.fromkeys(name for section in sections for name in section.query.metrics))
+def _methods(queries: Sequence[QueryReport]) -> list[str]:
+    return list(dict.fromkeys(name for query in queries for name in query.metrics))
 
 
-def _tasks(sections: Sequence[Section]) -> Table:
+def _tasks(queries: Sequence[QueryReport]) -> Table:
     """Return a table of tasks and methods: mean SRCC over a task's queries, and the ceiling."""
-    methods = _methods(sections)
+    methods = _methods(queries)
     rows = []
-    for task, members in _by_task(sections).items():
-        queries = [section.query for section in members]
-        values = [float(np.mean([q.metrics[m].srcc for q in queries])) for m in methods]
-        ceiling = float(np.mean([query.ceiling for query in queries]))
-        rows.append(((task, len(queries)), [*_cells(values), *_cells([ceiling], best=False)]))
+    for task, members in _by_task(queries).items():
+        values = [float(np.mean([q.metrics[m].srcc for q in members])) for m in methods]
+        ceiling = float(np.mean([query.ceiling for query in members]))
+        rows.append(((task, len(members)), [*_cells(values), *_cells([ceiling], best=False)]))
     return Table(columns=[*methods, CEILING], rows=rows)
 
 
 def _overview(sections: Sequence[Section]) -> Table:
     """Return a table of queries and methods: SRCC, the best of each query marked, the ceiling."""
-    methods = _methods(sections)
+    methods = _methods([section.query for section in sections])
     rows = []
     for section in sections:
         metrics = section.query.metrics
@@ -232,22 +245,10 @@ def _section(number: int, query: QueryReport, most: int) -> Section:
         query=query,
         metrics=metrics_table(query.metrics),
         plot=scatter(query.values, query.scores, same_unit=query.same_unit),
-        ends=_ends(order),
+        ends=ends(query),
         few=_spread(order, SHOWN).tolist(),
         long=_spread(order, most).tolist(),
     )
-
-
-def _ends(order: NDArray[np.int64]) -> list[tuple[str, Sequence[int]]]:
-    """Name the highest, the middle and the lowest images of an order; none of them twice."""
-    each = min(AT_END, -(-len(order) // 3))
-    start = max((len(order) - each) // 2, 0)
-    parts = {
-        "highest": order[:each],
-        "middle": order[start : start + each],
-        "lowest": order[-each:],
-    }
-    return [(name, part.tolist()) for name, part in parts.items()]
 
 
 def _spread(order: NDArray[np.int64], number: int) -> NDArray[np.int64]:

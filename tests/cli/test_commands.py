@@ -259,7 +259,7 @@ def test_report_is_one_self_contained_page(adapter, trained, demo):
     assert code == 0, err
     page = (trained / "report.html").read_text()
     found = json.loads((trained / "report.json").read_text("utf-8"))
-    assert list(found["mean"])[:3] == ["CLIP, zero-shot", "CLIP-IQA", "ridge on mean tokens"]
+    assert {"CLIP, zero-shot", "CLIP-IQA", "ridge on mean tokens"} < set(found["mean"])
     assert all(name in page for name in found["mean"])
     assert 0 < found["queries"][0]["ceiling"] <= 1
     assert "seconds on" in page  # what was learnt, how quickly, on which machine
