@@ -177,7 +177,7 @@ def _lead(
             f"{', '.join(cache_titles(caches))}: images of the {splits} split, ranked by text "
             "queries with an adapter that saw nothing but cached features."
         )
-    count = sum(p.numel() for p in run.model.parameters()) / 1e6
+    count = sum(p.numel() for p in run.model.parameters())
     machine = run.record.get("machine")  # runs of before do not say
     found = {
         "the adapter": [means[name] for name in NAMES.values() if name in means],
@@ -189,7 +189,7 @@ def _lead(
     best = [(who, max(m.srcc for m in some)) for who, some in found.items() if some]
     reached = ", ".join(f"{who} {value:.3f}" for who, value in best)
     return (
-        f"An adapter of {count:.1f} million parameters learnt to sort images by "
+        f"An adapter of {count:,} parameters learnt to sort images by "
         f"{len(run.queries)} queries in {outcome['seconds']:.0f} seconds"
         f"{f' on {machine}' if machine else ''}, from cached features of a frozen backbone. "
         f"Mean SRCC on the {images:,} images of the {splits} split: {reached}."
