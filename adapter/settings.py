@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from adapter.errors import ConfigError
 from featcache.configuration import Configuration
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SourceKind = Literal["auto", "disk", "ram", "device"]
 TargetScaling = Literal["standardize", "none"]
-Preset = Literal["released", "paper"]
+Preset = Literal["released", "paper", "best"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,11 @@ class TrainConfig(Configuration):
         checkpoint_every: Steps between saved states; 0 saves only when interrupted.
         log_every: Steps between lines of the log, each the mean over those steps.
         tensorboard: Also log for TensorBoard.
+        stack_parts: Stack the adapter with a straight line on the same features (ridge
+            regression), with weights per query. They are found on training images: these are cut
+            into so many parts, and for each part an adapter is trained without it. 0 leaves the
+            adapter alone.
+        stack_steps: Steps of those adapters, as a share of ``steps``.
         sampling: How batches are drawn.
         optim: How weights are updated.
     """
@@ -174,6 +179,8 @@ class TrainConfig(Configuration):
     checkpoint_every: int = 1000
     log_every: int = 10
     tensorboard: bool = False
+    stack_parts: int = 0
+    stack_steps: float = 0.6
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
 
@@ -186,6 +193,26 @@ class TrainConfig(Configuration):
             raise ConfigError(f"hold_out must be between 0 and 1, not {self.hold_out}")
         if self.patience and not self.validate_every:
             raise ConfigError("patience needs validations; set validate_every")
+        if self.stack_parts < 0 or self.stack_parts == 1:
+            raise ConfigError(f"stack_parts must be 0, or at least 2, not {self.stack_parts}")
+        if not 0 < self.stack_steps <= 1:
+            raise ConfigError(f"stack_steps must be above 0 and at most 1, not {self.stack_steps}")
+        if self.stack_parts and self.sampling.relevance:
+            raise ConfigError(
+                "a stack predicts labels, not distances to a count: set stack_parts 0 with relevance"
+            )
+
+    @classmethod
+    def released(cls, **changes: Any) -> Self:
+        """Return the adapter alone, as the authors have it."""
+        return cls.build(**changes)
+
+    paper = released
+
+    @classmethod
+    def best(cls, **changes: Any) -> Self:
+        """Return ours: the adapter stacked with a straight line."""
+        return cls.build(**({"stack_parts": 3} | changes))
 
 
 def current_settings(saved: Mapping[str, Any]) -> dict[str, Any]:

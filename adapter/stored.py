@@ -5,7 +5,8 @@ run.json              settings, caches with their identities, units, versions, o
 adapter.safetensors   weights (the best of the validations, else the last)
 adapter.json          architecture
 log.jsonl             losses and timings
-state/                what resuming needs; removed when the run is finished
+stack.json, .safetensors   lines and weights per query, of a run that is stacked
+state/, parts/        what resuming needs; removed when the run is finished
 eval.json             metrics, once evaluated
 """
 
@@ -22,6 +23,7 @@ from adapter.data.targets import TargetScale, TargetScales
 from adapter.errors import CheckpointError, ConfigError
 from adapter.network.model import RankingAdapter
 from adapter.record import RUN_FILE, read_record
+from adapter.stacking.stack import Stack, StackedQuery
 from featcache.storage.fingerprint import Fingerprint, require_same
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class StoredRun:
         fingerprint: The features that it was trained on; None for a converted checkpoint, of
             which only what ``requires`` in the record says is known.
         record: All of ``run.json``.
+        stack: Per query, the straight line that is added to the adapter; None where there is none.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class StoredRun:
     scales: TargetScales
     fingerprint: Fingerprint | None
     record: Mapping[str, Any]
+    stack: Stack | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -61,6 +65,7 @@ class StoredRun:
         folder = Path(folder)
         record = read_record(folder)
         model = RankingAdapter.load(folder)
+        stack = Stack.load(folder) if _has_stack(record) else None
         try:
             return cls(
                 folder=folder,
@@ -70,6 +75,7 @@ class StoredRun:
                 if "requires" in record
                 else Fingerprint.from_dict(record["shards"][0]["fingerprint"]),
                 record=record,
+                stack=stack,
             )
         except (KeyError, IndexError, TypeError) as error:
             raise CheckpointError(f"{folder / RUN_FILE}: a field is missing: {error}") from error
@@ -90,6 +96,14 @@ class StoredRun:
     def scale(self, cache: FeatureCache, query: str, task: str | None = None) -> TargetScale:
         """Return the unit of a query's scores on a cache; see ``TargetScales.find``."""
         return self.scales.find(query, task, cache.dataset, self.position(cache))
+
+    def stacked(
+        self, cache: FeatureCache, query: str, task: str | None = None
+    ) -> StackedQuery | None:
+        """Return what is added to the adapter for a query; None for one that was not trained."""
+        if self.stack is None:
+            return None
+        return self.stack.find(query, task, self.position(cache))
 
     def about_query(self, query: str) -> str | None:
         """Say that a query is not one that was trained, and which is closest; else None."""
@@ -116,6 +130,13 @@ class StoredRun:
             require_features(self.record["requires"], found.backbone, what)
         else:
             require_same(self.fingerprint, found, f"the run {self.folder}", what, ignore=("views",))
+
+
+def _has_stack(record: Mapping[str, Any]) -> bool:
+    """Tell whether a run is stacked; one that was stopped has only the adapter so far."""
+    outcome = record.get("outcome")
+    parts = record.get("settings", {}).get("train", {}).get("stack_parts", 0)
+    return bool(parts) and outcome is not None and not outcome["interrupted"]
 
 
 def open_caches(

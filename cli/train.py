@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -62,7 +62,11 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Settings of the authors' code (released) or of their text (paper).")
+        str,
+        typer.Option(
+            help="Settings of the authors' code (released), of their text (paper), or ours (best): "
+            "adapter and ridge regression, stacked."
+        ),
     ] = "released",
     steps: Annotated[int, typer.Option(help="How many updates of the weights.")] = 2000,
     batch_size: Annotated[int, typer.Option(help="Images per step, over all processes.")] = 64,
@@ -124,12 +128,12 @@ def train(
     from adapter.errors import ConfigError
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
-    from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
+    from adapter.settings import OptimConfig, Preset, SamplingConfig, TrainConfig
     from cli.settings import build, parse
 
     given = parse(set_ or [])
-    if preset not in ("released", "paper"):
-        raise ConfigError(f"--preset must be released or paper, not {preset!r}")
+    if preset not in get_args(Preset):
+        raise ConfigError(f"--preset must be one of {', '.join(get_args(Preset))}, not {preset!r}")
     fields = given["model"] if width is None else {"width": width, **given["model"]}
     model = getattr(AdapterConfig, preset)(**fields)
     loss = getattr(LossConfig, preset)(**given["loss"])
@@ -139,6 +143,7 @@ def train(
         TrainConfig,
         "train",
         given["train"],
+        stack_parts=getattr(TrainConfig, preset)().stack_parts,
         steps=steps,
         seed=seed,
         queries=tuple(query or ()),

@@ -42,6 +42,7 @@ FLOORS = (
     "adapter.record",
     "adapter.network",
     "adapter.data",
+    "adapter.stacking",
     "adapter.convert",
     "adapter.stored",
     "adapter.evaluation",

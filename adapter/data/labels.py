@@ -60,6 +60,9 @@ class FeatureCache(Protocol):
     ) -> NDArray[Any]:
         """Gather patch tokens: [n, P, C]."""
 
+    def pooled(self, rows: NDArray[np.int64], view: Any = "original") -> NDArray[np.float32]:
+        """Gather embeddings: [n, E]."""
+
     def prompt(self, text: str) -> Any:
         """Read one prompt: ``tokens`` float32 [T, D] and ``pooled`` float32 [E]."""
 
@@ -245,20 +248,24 @@ def hold_out(
     shuffled = generator.permutation(images)
     count = min(max(round(fraction * len(images)), 1), len(images) - 1)
     held = np.sort(shuffled[:count])
-    return _restrict(selection, held, inside=False), _restrict(selection, held, inside=True)
+    return restrict(selection, held, inside=False), restrict(selection, held, inside=True)
 
 
-def _restrict(
+def restrict(
     selection: LabelSelection, images: NDArray[np.int64], *, inside: bool
 ) -> LabelSelection:
-    """Keep the labels whose image lies inside, or outside, a set of images."""
+    """Keep the labels whose image lies inside, or outside, a set of images.
+
+    Raises:
+        LabelsError: None is left.
+    """
     queries = []
     for q in selection.queries:
         keep = np.isin(q.rows, images) == inside
         if keep.any():
             queries.append(replace(q, rows=q.rows[keep], values=q.values[keep]))
     if not queries:
-        raise LabelsError("holding out images for validation leaves no labels on one side")
+        raise LabelsError("holding out images leaves no labels on one side; there are too few")
     return replace(
         selection,
         queries=tuple(queries),

@@ -21,7 +21,7 @@ from adapter.data.sampling import relevant_labels
 from adapter.data.selectors import choose_fold, choose_patterns, choose_splits
 from adapter.errors import LabelsError
 from adapter.evaluation.metrics import average, measure
-from adapter.evaluation.predict import choose_rankings, choose_view, predict_rankings
+from adapter.evaluation.predict import choose_rankings, choose_view, predict_rankings, predict_run
 from adapter.evaluation.results import Evaluation, QueryEvaluation
 from adapter.stored import StoredRun, open_caches
 from featcache.devices import choose_precision, pick_device
@@ -97,8 +97,7 @@ def evaluate(
     view = None if view is None else choose_view(opened, view)
     place = pick_device(device)
     precision = choose_precision(run.precision(precision), place)
-    model = run.model.to(place).eval()
-    rankings = choose_rankings(model, by)
+    rankings = choose_rankings(run.model.to(place).eval(), by)
     found: list[QueryEvaluation] = []
     notes = _about_run(run, fold, precision)
     left_out = 0
@@ -127,12 +126,13 @@ def evaluate(
                     count(len(labels.rows))
                     continue
                 labels = relevant_labels(labels, relevance)
-            predictions = predict_rankings(
-                model,
+            predictions = predict_run(
+                run,
                 cache,
-                labels.rows,
                 labels.query,
+                labels.rows,
                 rankings,
+                task=labels.task,
                 device=place,
                 precision=precision,
                 view=view,
@@ -140,8 +140,6 @@ def evaluate(
                 on_images=count,
             )
             scale = run.scale(cache, labels.query, labels.task)
-            if "score" in predictions:
-                predictions["score"] = scale.restore(predictions["score"])
             label_range = (scale.low, scale.high) if np.isfinite(scale.low) else None
             found.append(
                 _measured(

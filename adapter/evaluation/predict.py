@@ -77,23 +77,128 @@ def predict(
     """
     run.require_features(cache)
     place = pick_device(device)
-    model = run.model.to(place).eval()
-    rankings = choose_rankings(model, (by,))
-    predictions = predict_rankings(
-        model,
+    rankings = choose_rankings(run.model.to(place).eval(), (by,))
+    return predict_run(
+        run,
         cache,
-        rows,
         query,
+        rows,
         rankings,
+        task=task,
         device=place,
         precision=choose_precision(run.precision(precision), place),
         view=view,
         method=method,
         on_images=on_images,
+    )[by]
+
+
+def predict_run(
+    run: StoredRun,
+    cache: FeatureCache,
+    query: str,
+    rows: NDArray[np.int64],
+    rankings: Sequence[By],
+    *,
+    task: str | None,
+    device: torch.device,
+    precision: Precision,
+    view: str | None = None,
+    method: Method = "bradley-terry",
+    on_images: Callable[[int], None] = lambda count: None,
+) -> dict[By, Array]:
+    """Predict as the whole run does: adapter, stack and unit.
+
+    A stacked run averages over all views that the cache holds, where none is named. Where a query
+    has a straight line, strengths by comparison take the place of the adapter's scores, with the
+    mean and deviation that those have over the same images, and the line is added to them.
+
+    Args:
+        run: The run; its adapter is on ``device``, in evaluation mode.
+        cache: Where the features are.
+        query: The prompt.
+        rows: int64 [n], the images.
+        rankings: What to compute.
+        task: Whose unit the scores are in, and whose line is added.
+        device: Where.
+        precision: Of the network.
+        view: Name of the view.
+        method: How pair logits become a ranking.
+        on_images: Called with the number of images after each part of them.
+
+    Returns:
+        float64 [n] per way; scores are in the labels' unit.
+    """
+    if view is not None:
+        views = [choose_view([cache], view)]
+    else:
+        views = list(cache.views if run.stack is not None else cache.views[:1])
+    stacked = run.stacked(cache, query, task)
+    needed = rankings if stacked is None else tuple(dict.fromkeys(("score", *rankings)))
+    found = predict_views(
+        run.model,
+        cache,
+        rows,
+        query,
+        cast("Sequence[By]", needed),
+        views,
+        device=device,
+        precision=precision,
+        method=method,
+        on_images=on_images,
     )
-    if by == "comparison":
-        return predictions[by]
-    return run.scale(cache, query, task).restore(predictions[by])
+    if "score" in found:
+        scale = run.scale(cache, query, task)
+        if stacked is not None:
+            scale = run.scales.of_task(stacked.cache, stacked.task)
+        found["score"] = scale.restore(found["score"])
+    if stacked is not None:
+        line = stacked.line_values(cache, rows, views)
+        score = found["score"]
+        found = {
+            by: stacked.combine(score if by == "score" else _like(values, score), line)
+            for by, values in found.items()
+        }
+    return {by: found[by] for by in rankings}
+
+
+def _like(values: Array, others: Array) -> Array:
+    """Shift and scale values [n] to the mean and the deviation of others [n]."""
+    spread = float(values.std())
+    scaled = (values - values.mean()) * (float(others.std()) / spread if spread > 0 else 0.0)
+    return scaled + others.mean()
+
+
+def predict_views(
+    model: RankingAdapter,
+    cache: FeatureCache,
+    rows: NDArray[np.int64],
+    prompt: str,
+    rankings: Sequence[By],
+    views: Sequence[str],
+    *,
+    device: torch.device,
+    precision: Precision,
+    method: Method = "bradley-terry",
+    on_images: Callable[[int], None] = lambda count: None,
+) -> dict[By, Array]:
+    """Average :func:`predict_rankings` over views; images are counted with the last of them."""
+    each = [
+        predict_rankings(
+            model,
+            cache,
+            rows,
+            prompt,
+            rankings,
+            device=device,
+            precision=precision,
+            view=view,
+            method=method,
+            on_images=on_images if view == views[-1] else lambda count: None,
+        )
+        for view in views
+    ]
+    return {by: np.mean([found[by] for found in each], axis=0) for by in each[0]}
 
 
 def predict_rankings(

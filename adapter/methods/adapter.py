@@ -146,6 +146,7 @@ class AdapterPredictor:
         """Predict values."""
         from adapter.evaluation.predict import predict
 
+        first = vectors.view == vectors.cache.views[0]
         values = predict(
             self._run,
             vectors.cache,
@@ -154,7 +155,7 @@ class AdapterPredictor:
             task=self.task,
             device=self.device,
             precision=self.precision,
-            view=vectors.view,
+            view=None if first else vectors.view,  # a stacked run averages over views itself
         )
         return Prediction(values=values)
 

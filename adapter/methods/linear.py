@@ -20,7 +20,7 @@ from adapter.methods.method import (
     require,
     softmax,
 )
-from adapter.methods.ridge import standardizer
+from adapter.stacking.ridge import standardizer
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 2))
 HELD_OUT = 0.2

@@ -1,7 +1,7 @@
 """What an adapter consists of: every choice between the paper and the released code, by name.
 
-Two presets: ``released`` (the form that the published checkpoints hold) and ``paper`` (what
-the text says). Each row of the paper's ablations is one of them with a field changed;
+Two forms: ``released`` (the one that the published checkpoints hold) and ``paper`` (what the text
+says). The preset ``best`` has the network of ``released``. Each row of the paper's ablations is one of them with a field changed;
 ``docs/paper-to-code.md`` lists them.
 
     AdapterConfig.released(image_dim=512)
@@ -114,6 +114,8 @@ class AdapterConfig(Configuration):
         }
         dims = {"image_dim": image_dim, "text_dim": text_dim, "width": width}
         return cls.build(**(dims | described | changes))
+
+    best = released  # the preset that differs in training, not in the network
 
     @property
     def maps_image(self) -> bool:

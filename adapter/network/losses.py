@@ -78,6 +78,8 @@ class LossConfig(Configuration):
         """Return the losses of the released code."""
         return cls.build(**changes)
 
+    best = released
+
     @classmethod
     def paper(cls, **changes: Any) -> Self:
         """Return the losses of the paper, with the mean in place of equation 5's sum.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 from adapter.data.comparisons import ComparisonSelection, select_comparisons
 from adapter.data.feed import token_layout
@@ -18,7 +18,7 @@ from adapter.data.usable import equal_labels, undefined_validation
 from adapter.errors import ConfigError
 from adapter.names import clean_names
 from adapter.network.config import AdapterConfig, match_heads
-from adapter.settings import TrainConfig
+from adapter.settings import Preset, TrainConfig
 from adapter.stored import open_caches
 from featcache.devices import choose_precision
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from adapter.network.losses import LossConfig
     from featcache.devices import Precision
 
-Preset = Literal["released", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +73,11 @@ class Preparation:
             "train": self.config.to_dict(),
             "features": self.caches[0].fingerprint.to_dict(),
         }
+
+    def trained_views(self, number: int) -> list[str]:
+        """Name the views of a cache that batches draw from."""
+        views = self.caches[number].views
+        return [views[at] for at in self.sampler.view_indices(number)]
 
     def cache_records(self) -> list[dict[str, Any]]:
         """What each cache contributes, as JSON values."""
@@ -133,6 +137,11 @@ def prepare(
         raise ConfigError(
             "the presence loss reads a score as the log odds of a value above zero, which needs "
             "raw targets: set target_scale none"
+        )
+    if config.stack_parts and not architecture.score_head:
+        raise ConfigError(
+            "a stack adds a straight line to the adapter's scores, and the loss or score_head has "
+            "switched them off: set train.stack_parts=0"
         )
     return Preparation(
         config=config,
@@ -194,9 +203,9 @@ def match_widths(model: AdapterConfig | Preset, cache: FeatureCache, prompt: str
     text_dim = int(cache.prompt(prompt).tokens.shape[-1])
     if isinstance(model, AdapterConfig):
         return model.replace(image_dim=image_dim, text_dim=text_dim)
-    if model not in ("released", "paper"):
-        raise ConfigError(f"no preset {model!r}; there are released and paper")
-    preset = AdapterConfig.released if model == "released" else AdapterConfig.paper
+    if model not in get_args(Preset):
+        raise ConfigError(f"no preset {model!r}; there are {', '.join(get_args(Preset))}")
+    preset = AdapterConfig.paper if model == "paper" else AdapterConfig.released
     return preset(image_dim=image_dim, text_dim=text_dim)
 
 

@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from adapter.network.model import SETTINGS, WEIGHTS
 from adapter.record import write_record
 from adapter.training.checkpoint import reason, save_state
+from adapter.training.parts import FOLDER
 from featcache.errors import WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from adapter.stacking.stack import Stack
     from adapter.training.trainer import Trainer
 
 
 def rescue(
-    trainer: Trainer, record: Mapping[str, Any], error: OSError, *, interrupted: bool
+    trainer: Trainer,
+    record: Mapping[str, Any],
+    error: OSError,
+    stack: Stack | None,
+    *,
+    interrupted: bool,
 ) -> NoReturn:
     """Write the run to the system's folder for temporary files, and say where it is.
 
@@ -27,6 +34,7 @@ def rescue(
         trainer: What was trained.
         record: ``run.json``.
         error: Why its own folder cannot be written.
+        stack: What belongs to the adapter; None where there is none.
         interrupted: Whether the run has to go on, so that its state is needed.
 
     Raises:
@@ -46,6 +54,10 @@ def rescue(
         else:
             for name in (WEIGHTS, SETTINGS):
                 shutil.copyfile(out / name, place / name)
+        if stack is not None:
+            stack.save(place)
+        if interrupted and (out / FOLDER).exists():
+            shutil.copytree(out / FOLDER, place / FOLDER)
         write_record(place, record)
     except OSError as second:
         if place is not None:

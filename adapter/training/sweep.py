@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from adapter.evaluation.results import Evaluation
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
-    from adapter.settings import TrainConfig, TrainEvent, TrainSummary
-    from adapter.training.prepare import Preset
+    from adapter.settings import Preset, TrainConfig, TrainEvent, TrainSummary
 
 
 @dataclass(frozen=True, kw_only=True)

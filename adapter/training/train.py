@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,13 @@ import torch
 
 from adapter.errors import ConfigError
 from adapter.record import PACKAGES, RUN_FILE, read_record, write_record
-from adapter.settings import TrainConfig, TrainEvent, TrainSummary
+from adapter.settings import Preset, TrainConfig, TrainEvent, TrainSummary
 from adapter.training.checkpoint import require_same_settings
 from adapter.training.distributed import World, barrier, broadcast_object, processes
 from adapter.training.environment import StopRequest, reproducible
 from adapter.training.log import RunLog
-from adapter.training.prepare import Preparation, Preset, prepare
+from adapter.training.parts import FOLDER, fit_stack, train_parts
+from adapter.training.prepare import Preparation, prepare
 from adapter.training.rescue import rescue
 from adapter.training.resume import require_same_data
 from adapter.training.trainer import End, Trainer
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from adapter.data.labels import FeatureCache
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
+    from adapter.stacking.stack import Stack
 
 
 def train(
@@ -59,7 +62,7 @@ def train(
         caches: Caches, as paths or opened; their features must be the same.
         out: The run's folder.
         model: Architecture, or the name of a preset; ``image_dim`` and ``text_dim`` are taken
-            from the caches.
+            from the caches. What ``best`` adds to the network is ``TrainConfig.best()``.
         loss: Which losses. A head without a loss is switched off, and the other way round.
         config: Everything else.
         comparisons: Answers beside the labels, or in place of them where there are none.
@@ -87,20 +90,35 @@ def train(
         finished = _claim_folder(out, run, world, resume=resume)
         if finished is not None:
             return finished
-        trainer = Trainer(run, out, world, on_event if world.is_main else None)
-        if resume:
-            trainer.restore()
-        with ExitStack() as stack:
-            log = None
-            if world.is_main:
-                first = trainer.progress.step if resume else None
-                log = RunLog(out, resume_step=first, tensorboard=config.tensorboard)
-                stack.callback(log.close)
-            stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(world)))
-            stack.enter_context(reproducible(world.device))
-            stop = stack.enter_context(StopRequest())
-            end = trainer.loop(log, stop)
-        return _finish(trainer, end)
+        show = on_event if world.is_main else None
+        trainer = Trainer(run, out, world, show)
+        learned = None
+        if config.stack_parts:
+            learned = train_parts(run, out, world, show, partial(_loop, resume=resume))
+            if learned is None:  # stopped before the first step of the run itself
+                return _summary(trainer, "interrupted")
+        end = _loop(trainer, resume=resume)
+        stack = None if learned is None or end == "interrupted" else fit_stack(run, learned)
+        return _finish(trainer, end, stack)
+
+
+def _loop(trainer: Trainer, *, resume: bool) -> End:
+    """Do the remaining steps."""
+    world = trainer.world
+    if resume:
+        trainer.restore()
+    with ExitStack() as stack:
+        log = None
+        if world.is_main:
+            first = trainer.progress.step if resume else None
+            log = RunLog(
+                trainer.out, resume_step=first, tensorboard=trainer.config.tensorboard
+            )
+            stack.callback(log.close)
+        stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(world)))
+        stack.enter_context(reproducible(world.device))
+        stop = stack.enter_context(StopRequest())
+        return trainer.loop(log, stop)
 
 
 def _claim_folder(
@@ -138,14 +156,13 @@ def _record(run: Preparation, world: World, outcome: TrainSummary | None) -> dic
     }
 
 
-def _finish(trainer: Trainer, end: End) -> TrainSummary:
-    """Write the adapter and the outcome; drop the state of a run that is complete."""
-    out, world, progress = trainer.out, trainer.world, trainer.progress
-    interrupted = end == "interrupted"
-    summary = TrainSummary(
-        folder=out,
+def _summary(trainer: Trainer, end: End) -> TrainSummary:
+    """Say how a run ended."""
+    progress = trainer.progress
+    return TrainSummary(
+        folder=trainer.out,
         steps=progress.step,
-        interrupted=interrupted,
+        interrupted=end == "interrupted",
         stopped_early=end == "stopped early",
         best_step=progress.best_step,
         best_value=progress.best_value,
@@ -155,6 +172,13 @@ def _finish(trainer: Trainer, end: End) -> TrainSummary:
         left_out=sum(s.left_out for s in trainer.run.selections),
         source=trainer.kinds,
     )
+
+
+def _finish(trainer: Trainer, end: End, stack: Stack | None) -> TrainSummary:
+    """Write adapter, stack and outcome; drop the state of a run that is complete."""
+    out, world, progress = trainer.out, trainer.world, trainer.progress
+    summary = _summary(trainer, end)
+    interrupted = summary.interrupted
     if world.is_main:
         record = _record(trainer.run, world, summary)
         try:
@@ -162,11 +186,14 @@ def _finish(trainer: Trainer, end: End) -> TrainSummary:
                 raise trainer.unsaved
             if progress.best_step is None or trainer.best is not None:
                 trainer.save_adapter()
+            if stack is not None:
+                stack.save(out)
             write_record(out, record)
-            if not interrupted and (out / "state").exists():
-                shutil.rmtree(out / "state")
+            for folder in () if interrupted else (out / "state", out / FOLDER):
+                if folder.exists():
+                    shutil.rmtree(folder)
         except OSError as error:
-            rescue(trainer, record, error, interrupted=interrupted)
+            rescue(trainer, record, error, stack, interrupted=interrupted)
     barrier(world)
     trainer.emit("end", summary.to_dict())
     return summary

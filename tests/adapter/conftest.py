@@ -77,6 +77,10 @@ class FakeCache:
         out[...] = found
         return out
 
+    def pooled(self, rows: Any, view: Any = "original") -> np.ndarray:
+        index = self.views.index(view) if isinstance(view, str) else view
+        return self.features[np.asarray(rows), index].mean(axis=1, dtype=np.float32)[:, ::2]
+
     def prompt(self, text: str) -> FakePrompt:
         if text not in self.prompts:
             raise PromptNotFoundError(f"no tokens for {text!r}")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from adapter.errors import ConfigError
-from adapter.methods.ridge import Decomposed, RidgeProbe, fit_probe, fit_ridge
+from adapter.methods.ridge import RidgeProbe, fit_probe
+from adapter.stacking.ridge import Decomposed, fit_ridge
 
 
 @pytest.fixture

@@ -1,0 +1,155 @@
+"""A stack: per trained query a straight line on frozen features, and how much it is believed.
+
+    value = offset + w_adapter * adapter + w_line * line,    both weights >= 0
+
+Queries that were never trained have none: line and weights need labels of the query, so the adapter
+ranks them alone. Only numbers are kept: ``stack.json`` and ``stack.safetensors``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from adapter.errors import CheckpointError
+from adapter.record import read_document
+from featcache.storage.durable import make_folders, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from adapter.data.labels import FeatureCache
+
+Array = NDArray[np.float64]
+Features = Literal["pooled", "tokens", "both"]
+
+STACK = "stack.json"
+LINES = "stack.safetensors"
+FORMAT = 1
+CHUNK = 256  # images whose tokens are in memory at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackedQuery:
+    """One trained query.
+
+    Attributes:
+        cache: Number of the cache in the run.
+        task: Its task, whose unit all values are in.
+        query: The prompt.
+        features: What the line reads: ``pooled`` embedding, mean patch ``tokens``, or ``both``.
+        line: float64 [F], its weights.
+        intercept: Of the line.
+        adapter_weight: Of the adapter's score; not negative.
+        line_weight: Of the line's value; not negative.
+        offset: Added to both.
+        images: Images that line and weights were fitted to.
+        errors: Root mean square errors on images that were left out: ``adapter`` (of an adapter
+            with fewer steps and images), ``line`` and ``stack``.
+    """
+
+    cache: int
+    task: str
+    query: str
+    features: Features
+    line: Array
+    intercept: float
+    adapter_weight: float
+    line_weight: float
+    offset: float
+    images: int
+    errors: Mapping[str, float]
+
+    def line_values(
+        self, cache: FeatureCache, rows: NDArray[np.int64], views: Sequence[str]
+    ) -> Array:
+        """Values of the line [n], averaged over views."""
+        each = [image_vectors(cache, rows, view, self.features) @ self.line for view in views]
+        return np.asarray(np.mean(each, axis=0) + self.intercept, np.float64)
+
+    def combine(self, adapter: Array, line: Array) -> Array:
+        """Weigh the adapter's scores [n] and the line's values [n], both in the task's unit."""
+        return self.offset + self.adapter_weight * adapter + self.line_weight * line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; the line is in the file of arrays."""
+        values = {name: value for name, value in vars(self).items() if name != "line"}
+        return values | {"errors": dict(self.errors)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """All trained queries of a run."""
+
+    queries: tuple[StackedQuery, ...]
+
+    def find(
+        self, query: str, task: str | None = None, cache: int | None = None
+    ) -> StackedQuery | None:
+        """Return what belongs to a query; None where it was not trained, or is not certain.
+
+        Args:
+            query: The prompt.
+            task: Its task, where it is known.
+            cache: Number of the cache in the run; None for any other cache. Then a query that
+                several caches share, each with its own line, has no single one.
+        """
+        found = [q for q in self.queries if q.query == query and task in (None, q.task)]
+        here = [q for q in found if q.cache == cache]
+        chosen = here or found
+        return chosen[0] if len(chosen) == 1 else None
+
+    def save(self, folder: Path) -> None:
+        """Write both files, each whole or not at all; the one that names the other comes last."""
+        make_folders(folder)
+        lines = {str(at): q.line for at, q in enumerate(self.queries)}
+        write_bytes(folder / LINES, save(lines))
+        values = [q.to_dict() for q in self.queries]
+        write_json(folder / STACK, {"format": FORMAT, "queries": values})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            CheckpointNotFoundError: There is none.
+            CheckpointError: A file is damaged, or the two do not belong together.
+        """
+        advice = "`adapter train --preset best` makes one"
+        record = read_document(folder / STACK, FORMAT, "stack", advice)
+        try:
+            lines = load_file(folder / LINES)
+            queries = tuple(
+                StackedQuery(**value, line=lines[str(at)])
+                for at, value in enumerate(record["queries"])
+            )
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{folder / LINES}: cannot be read ({error})") from error
+        return cls(queries=queries)
+
+
+def image_vectors(
+    cache: FeatureCache, rows: NDArray[np.int64], view: str, features: Features = "both"
+) -> Array:
+    """Return one vector per image: float64 [n, E], [n, C] or, for ``both``, [n, E + C]."""
+    parts = []
+    if features != "tokens":
+        parts.append(cache.pooled(rows, view=view).astype(np.float64))  # [n, E]
+    if features != "pooled":
+        parts.append(_mean_tokens(cache, rows, view))
+    return np.concatenate(parts, axis=1)
+
+
+def _mean_tokens(cache: FeatureCache, rows: NDArray[np.int64], view: str) -> Array:
+    """Mean patch token of each image, float64 [n, C]."""
+    starts = range(0, len(rows), CHUNK)
+    chunks = [cache.tokens(rows[start : start + CHUNK], view=view) for start in starts]
+    return np.concatenate([chunk.mean(axis=1, dtype=np.float32) for chunk in chunks]).astype(
+        np.float64
+    )
