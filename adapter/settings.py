@@ -199,7 +199,7 @@ class TrainConfig(Configuration):
             raise ConfigError(f"stack_steps must be above 0 and at most 1, not {self.stack_steps}")
         if self.stack_parts and self.sampling.relevance:
             raise ConfigError(
-                "a stack predicts labels, not distances to a count: set stack_parts 0 with relevance"
+                "a stack predicts labels, not distances to a count; set train.stack_parts=0"
             )
 
     @classmethod

@@ -1,8 +1,8 @@
 """What an adapter consists of: every choice between the paper and the released code, by name.
 
 Two forms: ``released`` (the one that the published checkpoints hold) and ``paper`` (what the text
-says). The preset ``best`` has the network of ``released``. Each row of the paper's ablations is one of them with a field changed;
-``docs/paper-to-code.md`` lists them.
+says). The preset ``best`` has the network of ``released``. Each row of the paper's ablations is one
+of the two forms with a field changed; ``docs/paper-to-code.md`` lists them.
 
     AdapterConfig.released(image_dim=512)
     AdapterConfig.paper().replace(relation_tokens=4)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adapter.data.labels import FeatureCache, LabelSelection, QueryLabels
     from adapter.settings import SamplingConfig
 
-SHRINK = 20.0  # images by which equal weights are believed
+SPREAD = 0.3  # how far weights are expected from equal ones: a standard deviation
 LARGEST = 5000  # images of a query that are read: more do not move a straight line
 
 
@@ -36,29 +36,31 @@ class Blend(NamedTuple):
     offset: float
 
 
-def blend(predictions: Array, values: Array, shrink: float = SHRINK) -> Blend:
+def blend(predictions: Array, values: Array, spread: float = SPREAD) -> Blend:
     """Find how members are added up, from predictions for images that they have not seen.
 
     Least squares with w >= 0, and with a pull towards the plain mean:
 
-        sum_i (y_i - b - sum_m w_m p_im)^2 + shrink * v * sum_m (w_m - 1/M)^2
+        sum_i (y_i - b - sum_m w_m p_im)^2 / e + sum_m (w_m - 1/M)^2 / spread^2
 
-    where v is the members' mean variance, so that ``shrink`` counts images.
+    where e is the mean square error of the best member: the most probable weights where they are
+    spread by so much around equal ones. Few images, or bad members, leave them near equal; a member
+    without error gets all.
 
     Args:
         predictions: float64 [n, M].
         values: float64 [n].
-        shrink: Weight of the pull.
+        spread: Expected deviation of the weights.
     """
     count = predictions.shape[1]
     equal = np.full(count, 1 / count)
     if len(values) == 0:
         return Blend(equal, 0.0)
     means, mean = predictions.mean(axis=0), float(values.mean())
-    centered = predictions - means  # [n, M]
-    pull = np.sqrt(shrink * float(centered.var(axis=0).mean()))
+    error = float(((predictions - values[:, None]) ** 2).mean(axis=0).min())
+    pull = np.sqrt(error) / spread
     weights, _ = nnls(
-        np.concatenate([centered, pull * np.eye(count)]),  # [n + M, M]
+        np.concatenate([predictions - means, pull * np.eye(count)]),  # [n + M, M]
         np.concatenate([values - mean, pull * equal]),
     )
     return Blend(weights, mean - float(means @ weights))

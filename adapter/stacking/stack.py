@@ -9,7 +9,6 @@ ranks them alone. Only numbers are kept: ``stack.json`` and ``stack.safetensors`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -23,6 +22,7 @@ from featcache.storage.durable import make_folders, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from adapter.data.labels import FeatureCache
 

@@ -124,7 +124,9 @@ def without_part(run: Preparation, part: int) -> Preparation:
     """Return the training of a part: fewer images, and units of their labels; fewer steps."""
     config = run.config
     selections = [
-        restrict(selection, part_images(selection, config.stack_parts, part, config.seed), inside=False)
+        restrict(
+            selection, part_images(selection, config.stack_parts, part, config.seed), inside=False
+        )
         for selection in run.selections
     ]
     named = [(c.dataset, s) for c, s in zip(run.caches, selections, strict=True)]
@@ -140,9 +142,7 @@ def without_part(run: Preparation, part: int) -> Preparation:
     )
 
 
-def part_images(
-    selection: LabelSelection, parts: int, part: int, seed: int
-) -> NDArray[np.int64]:
+def part_images(selection: LabelSelection, parts: int, part: int, seed: int) -> NDArray[np.int64]:
     """Return the images of a part, whole images over all queries: int64, sorted."""
     generator = np.random.Generator(np.random.Philox(key=seed))
     return np.sort(generator.permutation(selection.image_rows)[part::parts])

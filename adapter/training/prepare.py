@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from featcache.devices import Precision
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
     """What a run is made of.
@@ -137,6 +136,10 @@ def prepare(
         raise ConfigError(
             "the presence loss reads a score as the log odds of a value above zero, which needs "
             "raw targets: set target_scale none"
+        )
+    if config.stack_parts and table is not None:
+        raise ConfigError(
+            "a stack is fitted to labels, and comparisons are none: set train.stack_parts=0"
         )
     if config.stack_parts and not architecture.score_head:
         raise ConfigError(

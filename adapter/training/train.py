@@ -111,9 +111,7 @@ def _loop(trainer: Trainer, *, resume: bool) -> End:
         log = None
         if world.is_main:
             first = trainer.progress.step if resume else None
-            log = RunLog(
-                trainer.out, resume_step=first, tensorboard=trainer.config.tensorboard
-            )
+            log = RunLog(trainer.out, resume_step=first, tensorboard=trainer.config.tensorboard)
             stack.callback(log.close)
         stack.enter_context(torch.random.fork_rng(devices=_cuda_devices(world)))
         stack.enter_context(reproducible(world.device))
