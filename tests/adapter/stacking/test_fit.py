@@ -36,8 +36,8 @@ def test_no_weight_is_negative():
 
 def test_few_images_are_believed_little():
     values, predictions = members(4000)
-    sharp = [abs(blend(predictions[:n], values[:n]).weights - 0.5).max() for n in (4, 40, 4000)]
-    assert sharp[0] < 0.1 < sharp[1] < sharp[2]
+    moved = [abs(blend(predictions[:n], values[:n]).weights - 0.5).max() for n in (4, 40, 4000)]
+    assert moved[0] < 0.15 < 0.25 < min(moved[1:])
 
 
 def test_weights_do_not_depend_on_the_unit():
