@@ -134,13 +134,15 @@ def predict_run(
     else:
         views = list(cache.views if run.stack is not None else cache.views[:1])
     stacked = run.stacked(cache, query, task)
-    needed = rankings if stacked is None else tuple(dict.fromkeys(("score", *rankings)))
+    needed: tuple[By, ...] = tuple(rankings)
+    if stacked is not None:
+        needed = ("score", *(by for by in rankings if by != "score"))
     found = predict_views(
         run.model,
         cache,
         rows,
         query,
-        cast("Sequence[By]", needed),
+        needed,
         views,
         device=device,
         precision=precision,
@@ -166,7 +168,7 @@ def _like(values: Array, others: Array) -> Array:
     """Shift and scale values [n] to the mean and the deviation of others [n]."""
     spread = float(values.std())
     scaled = (values - values.mean()) * (float(others.std()) / spread if spread > 0 else 0.0)
-    return scaled + others.mean()
+    return np.asarray(scaled + others.mean(), np.float64)
 
 
 def predict_views(

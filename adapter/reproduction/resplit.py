@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from adapter.errors import LabelsError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from featcache.reading.cache import Cache
+
+pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,3 +117,19 @@ def test_the_report_says_how_to_rank(adapter, run, tmp_path):
     code, _, err = adapter(*words[1:])
     assert code == 0, err
     assert (run / "ranked.html").read_text("utf-8").count("data:image/jpeg") == 14
+
+
+def test_the_preset_best_trains_and_ranks(adapter, query, tmp_path):
+    out, cache = tmp_path / "best", VERSION1 / "cache"
+    options = ["--steps", 2, "--width", 16, "--batch-size", 4, "--set", "model.heads=2"]
+    code, _, err = adapter(
+        *("train", "--shards", cache, "--out", out, "--preset", "best", *options),
+        *("--set", "model.relation_heads=2", "--query", query),
+    )
+    assert code == 0, err
+    assert "adapter 1 of 4, without part 1 of the images" in err
+    assert (out / "stack.json").exists()
+    for by in ("score", "comparison"):
+        code, table, err = adapter("rank", out, "--shards", cache, "--query", query, "--by", by)
+        assert code == 0, err
+        assert len(table.splitlines()) == 15
