@@ -37,13 +37,16 @@ RECIPES = {
     "tmcr-table5": "adapter.recipes.tmcr_table5",
     "coco-sample": "adapter.recipes.coco_sample",
     "utkface-sample": "adapter.recipes.utkface_sample",
+    "best-study": "adapter.recipes.best_study",
+    "best-study-long": "adapter.recipes.best_study_long",
 }
 OLD_NAMES = {"utkface": "table7"}
 
 
 def whole_tables() -> tuple[Recipe, ...]:
-    """Load every table of the papers, without those for small computers."""
-    return tuple(load_recipe(name) for name in RECIPES if not name.endswith("-sample"))
+    """Load every table of the papers, without samples and studies of our own."""
+    others = ("-sample", "-study", "-long")
+    return tuple(load_recipe(name) for name in RECIPES if not name.endswith(others))
 
 
 def load_recipe(name: str) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pyarrow.compute
@@ -12,6 +12,7 @@ from adapter.data.labels import select_labels
 from adapter.errors import LabelsError
 from adapter.methods.method import FoldData, Part
 from adapter.methods.words import Words, antonyms_of, derive_words
+from adapter.reproduction.resplit import resplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from adapter.methods.method import Array, Rows
     from adapter.reproduction.recipe import Task
     from adapter.reproduction.sources import Source
+    from featcache.reading.cache import Cache
 
 pc: Any = pyarrow.compute
 
@@ -45,6 +47,17 @@ class TaskData:
     def __init__(self, task: Task, source: Source) -> None:
         self.task, self.source = task, source
         self._parts: dict[int | None, list[QueryParts]] = {}
+        self._caches: dict[int | None, Cache] = {}
+
+    def cache(self, fold: int | None) -> Cache:
+        """Return the source's cache, with the labels of a fold where those are drawn anew."""
+        task = self.task
+        if task.resplit is None or fold is None:
+            return self.source.cache
+        if fold not in self._caches:
+            drawn = resplit(self.source.cache, task.task, task.query, task.resplit, fold)
+            self._caches[fold] = cast("Cache", drawn)
+        return self._caches[fold]
 
     def parts(self, fold: int | None) -> list[QueryParts]:
         """Choose the labels of one fold, by query: training, validation (perhaps empty), test.
@@ -76,7 +89,7 @@ class TaskData:
 
     def _split(self, split: Split, fold: int | None) -> dict[str, Part]:
         """Choose the labels of one split by query."""
-        task, cache = self.task, self.source.cache
+        task, cache = self.task, self.cache(fold)
         everything = task.tested == "all"
         if everything and split != "test":
             return {}
@@ -120,7 +133,7 @@ class TaskData:
         self, split: Split, fold: int | None, labels: QueryLabels, rows: Rows
     ) -> Array | None:
         """Return how raters spread over levels [n, L]; None where the data set does not say."""
-        table = self.source.cache.labels
+        table = self.cache(fold).labels
         if table["distribution"].null_count == len(table):
             return None
         wanted = pc.and_(
@@ -173,7 +186,7 @@ class TaskData:
             words = self._words(parts)
             found.append(
                 FoldData(
-                    cache=source.cache,
+                    cache=self.cache(fold),
                     vectors=source.vectors,
                     text=lambda: source.text,
                     task=task.task,

@@ -212,6 +212,7 @@ def _source_key(data: TaskData) -> dict[str, Any]:
         "validation": task.validation,
         "zeros": [task.zeros, task.training_zeros, task.test_zeros],
         "tested": task.tested,
+        "resplit": task.resplit,
     }
 
 

@@ -49,6 +49,19 @@ class Printed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resplit:
+    """How many images are on which side, where a task does not take the data set's own splits.
+
+    Attributes:
+        test: Images of the test part.
+        train: Images of the training part; None for all others.
+    """
+
+    test: int
+    train: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """One column group of the table: a data set, its splits, its queries, classes and prompts.
 
@@ -63,6 +76,7 @@ class Task:
         options: Of the reader.
         quick_options: What --quick changes of them.
         folds: Which splits are run; ``(None,)`` where there is only one.
+        resplit: Splits are drawn anew by the number of the fold, from all labeled images.
         task: Of the labels.
         query: Of the labels; also the adapter's prompt. Empty where there are several.
         queries: Several, as names or shell patterns.
@@ -95,6 +109,7 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict)
     quick_options: Mapping[str, Any] = field(default_factory=dict)
     folds: tuple[int | None, ...] = (None,)
+    resplit: Resplit | None = None
     task: str
     query: str = ""
     queries: tuple[str, ...] = ()
@@ -133,6 +148,8 @@ class Task:
             raise ConfigError(f"{self.key}: classes of several queries come from their labels")
         if len(self.antonyms) not in (0, 2):
             raise ConfigError(f"{self.key}: antonyms are two prompts, the high end first")
+        if self.resplit is not None and (not self.query or None in self.folds):
+            raise ConfigError(f"{self.key}: splits are drawn for one query, by numbers of folds")
         if not self.folds or not self.folders:
             raise ConfigError(f"{self.key}: folds and folders must not be empty")
         if unknown := set(self.metrics) - COLUMNS.keys():

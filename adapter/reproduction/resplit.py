@@ -7,7 +7,6 @@ part, and a smaller training part lies within each larger one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,22 +18,10 @@ from adapter.errors import LabelsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adapter.reproduction.recipe import Resplit
     from featcache.reading.cache import Cache
 
 pc: Any = pyarrow.compute
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resplit:
-    """How many images are on which side.
-
-    Attributes:
-        test: Images of the test part.
-        train: Images of the training part; None for all others.
-    """
-
-    test: int
-    train: int | None = None
 
 
 class ResplitCache:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from adapter.data.labels import select_labels
-from adapter.errors import LabelsError
-from adapter.reproduction.resplit import Resplit, resplit
+from adapter.errors import ConfigError, LabelsError
+from adapter.reproduction.data import TaskData
+from adapter.reproduction.recipe import Resplit, Task
+from adapter.reproduction.resplit import ResplitCache, resplit
 
 
 def parts(cache, plan, number):
@@ -46,3 +51,35 @@ def test_labels_stay_with_their_images(cache):
 def test_too_few_images_are_refused(cache):
     with pytest.raises(LabelsError, match="61 images are to be split, 60 are labeled"):
         resplit(cache, "score", "beauty", Resplit(test=11, train=50), 0)
+
+
+def test_a_task_is_learned_and_tested_on_the_splits_that_are_drawn(cache, tmp_path):
+    nobody = pa.nulls(cache.labels.num_rows, pa.list_(pa.float32()))
+    known = ResplitCache(cache, cache.labels.append_column("distribution", nobody))
+    task = Task(
+        key="beauty-10",
+        title="Beauty",
+        dataset="table",
+        folders=("beauty",),
+        folds=(0, 1),
+        resplit=Resplit(test=20, train=10),
+        task="score",
+        query="beauty",
+        metrics=("srcc",),
+    )
+    data = TaskData(task, SimpleNamespace(cache=known, vectors=None))
+    for fold in task.folds:
+        (found,) = data.folds(fold, 3, tmp_path, "cpu")
+        assert (len(found.train.rows), len(found.test.rows)) == (10, 20)
+        # What a method reads of the cache itself is the same split.
+        seen = select_labels(found.cache, split="train", fold=found.fold).queries[0]
+        assert np.array_equal(seen.rows, found.train.rows)
+        assert found.cache.prompt("beauty") is cache.prompt("beauty")
+
+
+def test_drawn_splits_need_one_query_and_numbers():
+    values = {"key": "x", "title": "x", "dataset": "table", "folders": ("x",), "task": "score"}
+    with pytest.raises(ConfigError, match="numbers of folds"):
+        Task(**values, query="beauty", resplit=Resplit(test=1))
+    with pytest.raises(ConfigError, match="one query"):
+        Task(**values, queries=("a", "b"), folds=(0,), resplit=Resplit(test=1))
