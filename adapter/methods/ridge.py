@@ -18,6 +18,7 @@ from adapter.methods.method import (
 )
 from adapter.stacking.ridge import Decomposed, standardizer
 
+
 @dataclass(frozen=True, kw_only=True)
 class RidgeProbe:
     """Hoerl and Kennard, "Ridge regression", Technometrics 1970, equation 2.1.

@@ -16,11 +16,13 @@ import numpy as np
 from scipy.optimize import nnls
 
 from adapter.data.pools import counting
-from adapter.stacking.ridge import RidgeFit, fit_ridge, standardizer
+from adapter.stacking.ridge import Decomposed, RidgeFit, standardizer
 from adapter.stacking.stack import Array, Features, StackedQuery, image_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from adapter.data.labels import FeatureCache, LabelSelection, QueryLabels
     from adapter.settings import SamplingConfig
@@ -66,26 +68,63 @@ def blend(predictions: Array, values: Array, spread: float = SPREAD) -> Blend:
     return Blend(weights, mean - float(means @ weights))
 
 
-def fit_query(
-    cache: FeatureCache,
-    number: int,
-    labels: QueryLabels,
-    adapter: Array,
-    views: Sequence[str],
-) -> StackedQuery:
-    """Fit line and weights of one query.
+class Line(NamedTuple):
+    """A straight line: what it reads, its weights [F], what is added, and how it was fitted."""
+
+    features: Features
+    weights: Array
+    intercept: float
+    fit: RidgeFit
+
+
+class Lines:
+    """Fits the lines of a cache's queries; those of the same images share the work.
 
     Args:
         cache: Where the features are.
+        views: Views of the images.
+    """
+
+    def __init__(self, cache: FeatureCache, views: Sequence[str]) -> None:
+        self._cache, self._views = cache, views
+        self._rows: NDArray[np.int64] | None = None
+        self._ready: list[tuple[Features, Array, Array, Decomposed]] = []
+
+    def fit(self, labels: QueryLabels) -> Line:
+        """Fit a line per kind of features; the one with the least leave-one-out error is kept."""
+        if self._rows is None or not np.array_equal(self._rows, labels.rows):
+            self._rows, self._ready = labels.rows, [*self._decompose(labels.rows)]
+        found = []
+        for features, mean, scale, decomposed in self._ready:
+            fit = decomposed.fit(labels.values)
+            weights = fit.weights / scale
+            found.append(Line(features, weights, fit.intercept - float(mean @ weights), fit))
+        return min(found, key=lambda line: line.fit.error)
+
+    def _decompose(
+        self, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[Features, Array, Array, Decomposed]]:
+        """Yield each kind of features with mean and scale [F], standardized and decomposed."""
+        for features in get_args(Features):
+            each = [image_vectors(self._cache, rows, view, features) for view in self._views]
+            x = np.stack(each, axis=1)  # [n, V, F]
+            mean, scale = standardizer(x.reshape(-1, x.shape[-1]))
+            yield features, mean, scale, Decomposed((x - mean) / scale)
+
+
+def fit_query(lines: Lines, number: int, labels: QueryLabels, adapter: Array) -> StackedQuery:
+    """Fit line and weights of one query.
+
+    Args:
+        lines: Those of its cache.
         number: Of the cache in the run.
         labels: What is learned from: :func:`stack_labels`.
         adapter: float64 [n], what adapters that have not seen an image predict for it, in the
             labels' unit; NaN where there is no such adapter.
-        views: Views of the images.
     """
-    features, fit, line, intercept = _best_line(cache, labels, views)
+    line = lines.fit(labels)
     known = np.isfinite(adapter)
-    members = np.stack([adapter, fit.left_out], axis=1)[known]  # [k, 2]
+    members = np.stack([adapter, line.fit.left_out], axis=1)[known]  # [k, 2]
     found = blend(members, labels.values[known])
     stacked = found.offset + members @ found.weights
     errors = {
@@ -96,31 +135,15 @@ def fit_query(
         cache=number,
         task=labels.task,
         query=labels.query,
-        features=features,
-        line=line,
-        intercept=intercept,
+        features=line.features,
+        line=line.weights,
+        intercept=line.intercept,
         adapter_weight=float(found.weights[0]),
         line_weight=float(found.weights[1]),
         offset=found.offset,
         images=len(labels.rows),
         errors=errors,
     )
-
-
-def _best_line(
-    cache: FeatureCache, labels: QueryLabels, views: Sequence[str]
-) -> tuple[Features, RidgeFit, Array, float]:
-    """Fit a line per kind of features; the one with the least leave-one-out error is kept."""
-    found: list[tuple[Features, RidgeFit, Array, float]] = []
-    for features in get_args(Features):
-        x = np.stack(
-            [image_vectors(cache, labels.rows, view, features) for view in views], axis=1
-        )  # [n, V, F]
-        mean, scale = standardizer(x.reshape(-1, x.shape[-1]))
-        fit = fit_ridge((x - mean) / scale, labels.values)
-        line = fit.weights / scale
-        found.append((features, fit, line, fit.intercept - float(mean @ line)))
-    return min(found, key=lambda one: one[1].error)
 
 
 def stack_labels(
@@ -163,5 +186,5 @@ def _at_most(labels: QueryLabels, count: int, seed: int) -> QueryLabels:
     return replace(labels, rows=labels.rows[chosen], values=labels.values[chosen])
 
 
-def _shuffled(values: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Array:
+def _shuffled(values: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     return np.random.Generator(np.random.Philox(key=seed)).permutation(values)

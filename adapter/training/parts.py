@@ -25,7 +25,7 @@ from adapter.data.sampling import Sampler
 from adapter.data.targets import fit_scales
 from adapter.errors import CheckpointError
 from adapter.evaluation.predict import predict_views
-from adapter.stacking.fit import fit_query, stack_labels
+from adapter.stacking.fit import Lines, fit_query, stack_labels
 from adapter.stacking.stack import Array, Stack
 from adapter.training.checkpoint import reason
 from adapter.training.distributed import barrier, broadcast_object
@@ -109,15 +109,12 @@ def train_parts(
 
 def fit_stack(run: Preparation, learned: Learned) -> Stack:
     """Fit the line and the weights of every query."""
-    return Stack(
-        queries=tuple(
-            fit_query(cache, number, labels, predictions, run.trained_views(number))
-            for number, cache in enumerate(run.caches)
-            for labels, predictions in zip(
-                learned.labels[number], learned.predictions[number], strict=True
-            )
-        )
-    )
+    found = []
+    for number, cache in enumerate(run.caches):
+        lines = Lines(cache, run.trained_views(number))
+        pairs = zip(learned.labels[number], learned.predictions[number], strict=True)
+        found += [fit_query(lines, number, labels, adapter) for labels, adapter in pairs]
+    return Stack(queries=tuple(found))
 
 
 def without_part(run: Preparation, part: int) -> Preparation:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from adapter.data.labels import select_labels
 from adapter.settings import SamplingConfig
 from adapter.stacking import fit
-from adapter.stacking.fit import blend, fit_query, stack_labels
+from adapter.stacking.fit import Lines, blend, fit_query, stack_labels
 
 
 def members(n: int = 400, seed: int = 0):
@@ -66,7 +68,7 @@ def test_a_member_without_error_gets_all():
 def test_predictions_that_say_nothing_get_no_weight_from_a_good_line(cache):
     labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
     noise = np.random.default_rng(0).normal(size=len(labels.rows))
-    found = fit_query(cache, 0, labels, noise, cache.views)
+    found = fit_query(Lines(cache, cache.views), 0, labels, noise)
     assert found.line_weight > 0.9 > 0.1 > found.adapter_weight >= 0
     assert found.errors["stack"] < 1.5 * found.errors["line"] < found.errors["adapter"]
 
@@ -75,9 +77,9 @@ def test_labels_without_a_prediction_do_not_count(cache):
     labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
     adapter = labels.values + 0.01
     adapter[::2] = np.nan
-    found = fit_query(cache, 0, labels, adapter, cache.views)
+    found = fit_query(Lines(cache, cache.views), 0, labels, adapter)
     assert found.adapter_weight > found.line_weight
-    nothing = fit_query(cache, 0, labels, np.full(len(adapter), np.nan), cache.views)
+    nothing = fit_query(Lines(cache, cache.views), 0, labels, np.full(len(adapter), np.nan))
     assert (nothing.adapter_weight, nothing.line_weight) == (0.5, 0.5)
 
 
@@ -104,3 +106,17 @@ def test_of_many_labels_a_part_is_read(cache, monkeypatch):
         assert len(part.rows) == min(7, len(whole.rows))
         of_row = dict(zip(whole.rows, whole.values, strict=True))
         assert [of_row[row] for row in part.rows] == part.values.tolist()
+
+
+def test_queries_of_the_same_images_share_the_work(cache):
+    labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
+    shifted = replace(labels, values=labels.values + labels.rows)
+    lines = Lines(cache, cache.views)
+    lines.fit(labels)
+    reads = cache.reads
+    together = lines.fit(shifted)
+    assert cache.reads == reads
+    alone = Lines(cache, cache.views).fit(shifted)
+    assert np.array_equal(together.weights, alone.weights)
+    fewer = replace(labels, rows=labels.rows[:9], values=labels.values[:9])
+    assert len(lines.fit(fewer).fit.left_out) == 9
