@@ -55,7 +55,7 @@ class Run(StoredRun):
             query: The prompt; it need not be one that the run was trained on.
             task: Whose unit the scores are in; guessed from cache and query when left out.
             by: ``score``, or ``comparison``, which has no unit.
-            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
             precision: Of the network; ``auto`` is that of the training.
             view: Name of the view; the cache's first when left out.
 
@@ -95,7 +95,7 @@ class Run(StoredRun):
                 with the backbone of the training.
             query: The prompt; it need not be one that the run was trained on.
             by: ``score``, or ``comparison``, which has no unit.
-            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
             precision: Of the network; ``auto`` is that of the training.
             keep: Keep the features of a folder of images in this cache.
 

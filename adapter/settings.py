@@ -126,7 +126,7 @@ class TrainConfig(Configuration):
     Attributes:
         steps: Updates.
         seed: Determines initial weights, batches and dropout.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: Of the network: ``fp32``, ``bf16`` or ``fp16`` autocast; ``auto`` is fp32 on
             a CPU and 16 bits on a GPU. Weights and losses are float32.
         compile: Compile the step with ``torch.compile``: a minute at the start, for less time

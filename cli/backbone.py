@@ -69,7 +69,8 @@ TokensOption = Annotated[
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="Where to compute: cpu, cuda, cuda:N, or auto (a GPU if there is one).")
+    str,
+    typer.Option(help="Where to compute: cpu, cuda, cuda:N, mps, or auto (CUDA if there is some)."),
 ]
 PrecisionOption = Annotated[
     str, typer.Option(help="fp32, bf16, fp16, or auto: mixed precision on a GPU, fp32 on a CPU.")

@@ -17,7 +17,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def pick_device(name: str | torch.device) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` … into a device.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` … into a device.
 
     Raises:
         ConfigError: The name is unknown, or the device is not there.
@@ -29,10 +29,16 @@ def pick_device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"unknown device {name!r}: give auto, cpu, cuda or cuda:N") from error
+        raise ConfigError(
+            f"unknown device {name!r}: give auto, cpu, cuda, cuda:N or mps"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             f"device '{name}': PyTorch finds no usable CUDA device on this machine; give cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(
+            f"device '{name}': PyTorch finds no GPU of Apple's on this machine; give cpu"
         )
     return device
 

@@ -108,7 +108,7 @@ class Options:
     """How recipes are run.
 
     Attributes:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: Of the backbone while it extracts.
         only: Keys of the rows to run, of one recipe; empty for all.
         unaligned_text: Leave out methods that rest on a text tower aligned with the images,

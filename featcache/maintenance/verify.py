@@ -31,7 +31,7 @@ from featcache.maintenance.integrity import (
 )
 from featcache.maintenance.recovery import old_table, recover_manifest
 from featcache.storage.durable import is_temporary
-from featcache.storage.layout import HISTORY, LOCK, MANIFEST, PLANNED, is_shard
+from featcache.storage.layout import HELD, HISTORY, LOCK, MANIFEST, PLANNED, is_shard
 from featcache.storage.lock import reading
 from featcache.storage.manifest import Manifest
 from featcache.storage.tables import ok_samples, records_of, without_gone
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from featcache.datasets.base import Dataset
     from featcache.storage.shard import SampleRecord
 
-_OWN = (MANIFEST, HISTORY, LOCK)  # files that no entry describes
+_OWN = (MANIFEST, HISTORY, LOCK, HELD)  # files that no entry describes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ PROMPTS = "prompts.h5"
 PLANNED = "planned.parquet"  # in a part alone
 HISTORY = "history.jsonl"
 LOCK = ".lock"
+HELD = ".lock.held"  # stands for the lock where the file system has none
 SHARDS = "shards"
 
 View = Literal["original", "hflip"]

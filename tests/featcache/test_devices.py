@@ -17,6 +17,9 @@ def test_devices():
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="finds no usable CUDA"):
             pick_device("cuda")
+    if not torch.backends.mps.is_available():
+        with pytest.raises(ConfigError, match="no GPU of Apple's"):
+            pick_device("mps")
 
 
 def test_precisions():

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcache.errors import MappingError
+from featcache.reading import mapping
 from featcache.reading.mapping import CACHE_LINE, RowSpace, aligned_empty
 from featcache.storage.hdf5 import Region
 
@@ -102,3 +103,14 @@ def test_aligned_arrays(shape: tuple[int, ...]) -> None:
     assert array.shape == shape
     assert array.flags.c_contiguous
     assert array.ctypes.data % CACHE_LINE == 0
+
+
+def test_systems_without_large_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapping, "HUGE_PAGE", PAGE)
+    contents = [np.full((5, PAGE), number, np.uint8) for number in (3, 4)]
+    space = RowSpace([5, 5], (PAGE,), np.uint8)
+    for number, rows in enumerate(contents):
+        space.place(number, tmp_path / f"{number}", write(tmp_path / f"{number}", rows, PAGE))
+    for number, rows in enumerate(contents):
+        slots = space.starts[number] + np.arange(len(rows))
+        np.testing.assert_array_equal(space.take(slots), rows)

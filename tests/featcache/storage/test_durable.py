@@ -72,6 +72,13 @@ def test_systems_without_early_writing(tmp_path, monkeypatch):
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
+def test_systems_that_cannot_drop_the_page_cache(tmp_path, monkeypatch):
+    durable.write_bytes(tmp_path / "file", b"content")
+    expected = durable.file_digest(tmp_path / "file", from_disk=True)
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    assert durable.file_digest(tmp_path / "file", from_disk=True) == expected
+
+
 @pytest.mark.parametrize("where", ["write", "fsync", "replace", "open"])
 @pytest.mark.parametrize(
     ("code", "kind", "advice"),

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from featcache.errors import CacheLockedError, CacheNotFoundError, WriteError
+from featcache.storage import lock
 from featcache.storage.lock import reading, writing
 
 
@@ -77,15 +78,52 @@ def test_the_lock_ends_with_an_error(tmp_path):
         pass
 
 
-def test_a_file_system_without_locks(tmp_path, monkeypatch):
-    import errno
-    import fcntl
+@pytest.fixture(params=["no module", "no locks"])
+def without_locks(request, monkeypatch):
+    """A system, or a file system, that has no flock."""
+    if request.param == "no module":
+        monkeypatch.setattr(lock, "fcntl", None)
+        return
 
     def no_locks(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(WriteError, match="no locks"), writing(tmp_path):
+    monkeypatch.setattr(lock.fcntl, "flock", no_locks)
+
+
+def test_a_file_stands_for_the_lock(tmp_path, without_locks):
+    for mode in (writing, reading):
+        with writing(tmp_path):
+            refused = pytest.raises(CacheLockedError, match=f"process {os.getpid()} on .* delete")
+            with refused, mode(tmp_path):
+                pass
+            assert (tmp_path / ".lock.held").exists()
+        assert not (tmp_path / ".lock.held").exists()
+    with reading(tmp_path), reading(tmp_path):
+        pass
+
+
+def test_a_writer_with_locks_sees_the_file(tmp_path):
+    (tmp_path / ".lock.held").write_text('{"pid": 1, "host": "elsewhere"}')
+    for mode in (writing, reading):
+        with writing_is_known(tmp_path), mode(tmp_path):
+            pass
+    (tmp_path / ".lock.held").unlink()
+    with writing(tmp_path):
+        pass
+
+
+def writing_is_known(folder):
+    (folder / ".lock").touch()
+    return pytest.raises(CacheLockedError, match="process 1 on elsewhere")
+
+
+def test_a_disk_that_fails(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(lock.fcntl, "flock", fails)
+    with pytest.raises(WriteError, match="cannot be locked"), writing(tmp_path):
         pass
 
 
