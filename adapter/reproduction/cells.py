@@ -119,12 +119,17 @@ class QueryResult:
     cuts: Cuts | None = None
 
     @classmethod
-    def of(cls, prediction: Prediction, data: FoldData) -> QueryResult:
+    def of(cls, prediction: Prediction, data: FoldData, learnt: FoldData) -> QueryResult:
         """Take a method's predictions for the test part.
 
         A regressor's class is the one whose value is nearest, the lower one of two.
+
+        Args:
+            prediction: What was predicted.
+            data: The fold that is tested.
+            learnt: The fold that was learnt, whose classes are predicted.
         """
-        values = data.class_values
+        values = learnt.class_values
         if prediction.probabilities is not None:
             classes = prediction.probabilities.argmax(axis=1)
         else:

@@ -66,10 +66,13 @@ def learn(
 
 def predictor_for(
     predictors: Sequence[Predictor], folds: Sequence[FoldData], asked: FoldData
-) -> Predictor | None:
-    """Return what predicts a query; None where nothing that was learnt can."""
+) -> tuple[Predictor, FoldData] | None:
+    """Return what predicts a query, and the fold whose classes its probabilities are of.
+
+    None where nothing that was learnt can.
+    """
     for predictor, data in zip(predictors, folds, strict=True):
         if (data.query, data.task) == (asked.query, asked.task):
-            return predictor
+            return predictor, data
     first = predictors[0]
-    return first.asked(asked.query, asked.task) if isinstance(first, Answering) else None
+    return (first.asked(asked.query, asked.task), asked) if isinstance(first, Answering) else None

@@ -411,16 +411,16 @@ class _Run:
         learning = time.monotonic() - started
         for cell, named, tested in cells:
             started = time.monotonic()
-            asked = [predictor_for(predictors, told, data) for data in tested]
-            pairs = [(p, d) for p, d in zip(asked, tested, strict=True) if p is not None]
-            if not pairs:
+            found = [(predictor_for(predictors, told, data), data) for data in tested]
+            asked = [(*one, data) for one, data in found if one is not None]
+            if not asked:
                 self._cannot(cell, NO_ANSWER)
                 continue
-            predictions = [p.predict(d.vectors, d.test.rows) for p, d in pairs]
+            predictions = [p.predict(data.vectors, data.test.rows) for p, _, data in asked]
             result = CellResult(
                 queries=tuple(
-                    QueryResult.of(prediction, d)
-                    for prediction, (_, d) in zip(predictions, pairs, strict=True)
+                    QueryResult.of(prediction, data, of)
+                    for prediction, (_, of, data) in zip(predictions, asked, strict=True)
                 ),
                 classifies=all(p.probabilities is not None for p in predictions),
                 seconds=round(learning + time.monotonic() - started, 3),
