@@ -1,6 +1,6 @@
 """The `adapter` command."""
 
-from cli import convert, evaluate, methods, rank, report, reproduce, takeaway, train
+from cli import convert, evaluate, figure, methods, rank, report, reproduce, takeaway, train
 from cli.console import make_app, run
 
 app = make_app(
@@ -13,6 +13,7 @@ app.command()(rank.rank)
 app.command()(takeaway.undo)
 app.command()(report.report)
 app.command(help=reproduce.EXAMPLES)(reproduce.reproduce)
+app.command(help=figure.EXAMPLES)(figure.figure)
 app.command()(methods.methods)
 app.command()(methods.fit)
 app.command()(convert.convert)

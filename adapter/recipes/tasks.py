@@ -261,3 +261,29 @@ PARA = Task(
     metrics=CORRELATIONS,
     split="the official parts",
 )
+
+AGIQA = Task(
+    key="agiqa-3k",
+    title="AGIQA-3k",
+    dataset="agiqa-3k",
+    folders=("agiqa-3k", "AGIQA-3K", "AGIQA-3k"),
+    options={"folds": 1},
+    task="quality",
+    query=quality(),
+    antonyms=QUALITY_PAIR,
+    scale=(0.0, 5.0),
+    metrics=CORRELATIONS,
+    tested="all",
+    split="all 2,982 generated images are tested",
+)
+
+LVIS = Task(
+    key="lvis",
+    title="LVIS",
+    dataset="lvis",
+    folders=("lvis", "LVIS", "coco", "COCO"),
+    task="count",
+    queries=("*",),
+    metrics=COUNTS,
+    split="val to test, where a count is known",
+)

@@ -49,7 +49,7 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.checks import free_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from adapter.methods.method import FoldData
@@ -93,6 +93,7 @@ class Reproduction:
         failed: Per failure, what could not be computed and why.
         computed: Cells computed now.
         reused: Cells of earlier runs.
+        tasks: Per key of the last recipe, the tasks whose data are there.
     """
 
     tables: tuple[Results, ...]
@@ -101,6 +102,7 @@ class Reproduction:
     failed: tuple[str, ...]
     computed: int
     reused: int
+    tasks: Mapping[str, TaskData]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,7 @@ class Options:
         note: Said below the table, such as what the backbone is.
         cache: Folder of the caches; ``out``/cache when None.
         max_failures: Share of a data set's images that may fail.
+        write: Write the tables.
         same_model: The given backbone stands for every other that a recipe or a row names.
     """
 
@@ -128,6 +131,7 @@ class Options:
     note: str = ""
     cache: Path | None = None
     max_failures: float = 0.25
+    write: bool = True
     same_model: bool = False
 
 
@@ -223,7 +227,7 @@ class _Run:
             for number in range(len(self.tables)):
                 self._write(number)
             files = [path for number in sorted(self.files) for path in self.files[number]]
-            if len(self.tables) > 1:
+            if len(self.tables) > 1 and self.options.write:
                 docs = [table.to_dict() for table in self.tables]
                 files.append(write_index(docs, self.out / "results"))
         return Reproduction(
@@ -233,6 +237,12 @@ class _Run:
             failed=tuple(self.failed),
             computed=self.computed,
             reused=self.reused,
+            tasks={
+                cell.tested.task.key: cell.tested
+                for fit in fits
+                for cell in fit.cells.values()
+                if any(place.table == len(self.recipes) - 1 for place in cell.places)
+            },
         )
 
     # Before the work
@@ -466,7 +476,8 @@ class _Run:
                 self._write(number)
 
     def _write(self, number: int) -> None:
-        self.files[number] = write_tables(self.tables[number].to_dict(), self.out / "results")
+        if self.options.write:
+            self.files[number] = write_tables(self.tables[number].to_dict(), self.out / "results")
 
 
 def _data_key(task: Task) -> str:

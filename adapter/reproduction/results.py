@@ -113,6 +113,10 @@ class Results:
         """Take a finished cell."""
         self._cells[task.key, row.key][fold, seed] = result
 
+    def cell(self, task: str, row: str) -> CellResult | None:
+        """Return a finished cell of the first fold and seed, by the keys of task and row."""
+        return next(iter(self._cells[task, row].values()), None)
+
     def per_fold(self, task: Task, row: Row, metric: Metric) -> dict[int | None, float]:
         """A metric in every fold that is finished, averaged over seeds."""
         found: dict[int | None, list[float]] = defaultdict(list)

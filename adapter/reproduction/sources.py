@@ -251,6 +251,11 @@ class Source:
         """Its vectors per image."""
         return ImageVectors(self.cache)
 
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone that made the features, loaded once."""
+        return self._load(self.cache.manifest)
+
     @cached_property
     def text(self) -> SoftText:
         """The text tower; the backbone is loaded when a method asks for it."""

@@ -1,0 +1,1 @@
+"""The papers' figures that are made of rankings and scores, as pages."""

@@ -1,0 +1,138 @@
+"""`adapter figure`: draw a figure of a paper from the user's data, as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.backbone import (
+    BackboneName,
+    Device,
+    MaxFailures,
+    ModelConfig,
+    PrecisionOption,
+    Pretrained,
+    ProjectionOption,
+    TokenPool,
+)
+from cli.console import fail, say
+from cli.places import RUNS, find_data
+from cli.progress import progress
+
+EXAMPLES = """Draw a figure of a paper, with photos of your data, as one page.
+
+**Examples**
+
+`adapter figure --list`
+
+`adapter figure figure5 --data /data --out runs/tables`
+
+`adapter figure clip-iqa-figure5 --data /data --pairs blurry sharp`
+
+Cells and caches are those of `adapter reproduce` with the same `--out`: what a table has computed
+is not computed again.
+"""
+
+
+def figure(
+    name: Annotated[str, typer.Argument(help="A figure's name.", show_default=False)] = "",
+    list_: Annotated[bool, typer.Option("--list", help="Show the figures.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that holds the data sets, such as DIR/ava.  "
+            "[default: $FEATCACHE_DATA or data]",
+            show_default=False,
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for caches, cells and the page.  [default: runs/tables]",
+            show_default=False,
+        ),
+    ] = None,
+    pairs: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--pairs",
+            help="LOW HIGH: two folders with the same file names, for a figure of pairs.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few steps, for a check in minutes.")
+    ] = False,
+    note: Annotated[str, typer.Option(help="Said below the figure.")] = "",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the caches.  [default: OUT/cache]")
+    ] = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    backbone: BackboneName = "",
+    pretrained: Pretrained = "",
+    model_config: ModelConfig = None,
+    projection: ProjectionOption = "clip",
+    token_pool: TokenPool = 1,
+    max_failures: MaxFailures = 0.25,
+) -> None:
+    """See EXAMPLES."""
+    from adapter.recipes.figures import load_figure
+    from cli.reproduce import Display
+    from featcache.backbone.spec import BackboneSpec
+
+    if list_:
+        show_list()
+        return
+    if not name:
+        raise typer.BadParameter("give a figure, or --list")
+    chosen = load_figure(name)
+    data, folder = data or find_data(), folder or RUNS / "tables"
+    say(f"data sets from {data}; caches, cells and the page in {folder}")
+    from adapter.figures.draw import draw
+    from adapter.reproduction.reproduce import Options
+
+    options = Options(
+        device=device,
+        precision=precision,
+        note=note,
+        cache=cache,
+        max_failures=max_failures,
+        same_model=bool(backbone or pretrained or model_config),
+    )
+    spec = BackboneSpec(
+        name=backbone,
+        pretrained=pretrained,
+        model_config=model_config,
+        projection=projection,
+        token_pool=token_pool,
+    )
+    with progress() as display:
+        drawing = draw(
+            chosen,
+            data,
+            folder,
+            spec,
+            options,
+            quick=quick,
+            pairs=pairs,
+            on_event=Display(display),
+        )
+    if drawing.failed:
+        fail("\n".join(["the figure could not be drawn.", *drawing.failed]), code=1)
+    if drawing.missing:
+        fail("\n".join(["the figure could not be drawn.", *drawing.missing]), code=3)
+    print(drawing.file)
+
+
+def show_list() -> None:
+    """Print every figure, and the data that it needs."""
+    from adapter.recipes.figures import FIGURES
+
+    for name, chosen in FIGURES.items():
+        needs = ", ".join(dict.fromkeys(task.dataset for task in chosen.recipe.tasks))
+        print(f"{name}  {chosen.title}")
+        print(f"  {chosen.source}; needs {needs}")
