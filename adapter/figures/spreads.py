@@ -39,7 +39,7 @@ def distributions(kind: Distributions, materials: Materials) -> list[Section]:
         Series(
             name=name,
             x=middles,
-            y=np.histogram(v, edges)[0] / len(v),
+            y=_shares(v, edges),
             form="bars" if name == "labels" else "line",
         )
         for name, v in values.items()
@@ -79,13 +79,8 @@ def sampling(kind: Sampling, materials: Materials) -> list[Section]:
     edges = np.linspace(train.values.min(), train.values.max(), kind.bins + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     series = [
-        Series(
-            name=name,
-            x=middles,
-            y=np.histogram(v, edges)[0] / len(v),
-            form=form,
-        )
-        for name, v, form in (("all alike", alike, "bars"), ("level by level", balanced, "line"))
+        Series(name="all alike", x=middles, y=_shares(alike, edges), form="bars"),
+        Series(name="level by level", x=middles, y=_shares(balanced, edges), form="line"),
     ]
     return [
         Section(
@@ -137,6 +132,11 @@ def spaces(kind: Spaces, materials: Materials) -> list[Section]:
             table=Table(columns=["score", "semantic tags", "attributes"], rows=table),
         ),
     ]
+
+
+def _shares(values: Array, edges: Array) -> Array:
+    """Return the share of values between each two edges."""
+    return np.asarray(np.histogram(values, edges)[0] / len(values), np.float64)
 
 
 def _similarities(data: TaskData, rows: Rows) -> list[Any]:
