@@ -45,7 +45,7 @@ def build(cls: Any, section: str, values: dict[str, Any], **defaults: Any) -> An
     known = set(cls.__dataclass_fields__)
     if unknown := sorted(values.keys() - known):
         raise ConfigError(
-            f"--set {section}.{unknown[0]}: no such field; there are {', '.join(sorted(known))}"
+            f"{section}.{unknown[0]}: no such setting; there are {', '.join(sorted(known))}"
         )
     for name, value in values.items():  # one name needs no brackets
         if isinstance(value, str) and str(cls.__dataclass_fields__[name].type).startswith("tuple"):

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from cli.progress import Progress
 
 Caches = Annotated[
-    list[Path], typer.Option("--shards", help="A cache; give it several times to mix data sets.")
+    list[Path] | None,
+    typer.Option(
+        "--shards",
+        help="A cache; give it several times to mix data sets.  [required]",
+        show_default=False,
+    ),
 ]
 Queries = Annotated[
     list[str] | None,
@@ -46,6 +51,10 @@ EXAMPLES = """Train an adapter from cached features.
 `adapter train --shards cache/holiday --comparisons answers.csv`, a table with the columns
 left, right, answer and question, in place of labels or beside them
 
+`adapter train --preset paper --print-config`, to a file, and with what you changed there:
+`adapter train --config mine.toml --shards cache/ava`; or with the settings of another run:
+`adapter train --config runs/ava --shards cache/hci`
+
 `torchrun --nproc-per-node 2 -m cli.adapter train --shards cache/ava --out runs/ava`
 
 A run that was stopped goes on with `--resume`; the result is the same, bit for bit on one device.
@@ -53,7 +62,8 @@ A run that was stopped goes on with `--resume`; the result is the same, bit for 
 
 
 def train(
-    caches: Caches,
+    ctx: typer.Context,
+    caches: Caches = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -116,6 +126,18 @@ def train(
             "docs/training.md.",
         ),
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="Settings from a TOML file, or those of a run's folder; options that are given "
+            "win over it.",
+            show_default=False,
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print all settings as such a file, and leave.")
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -129,9 +151,13 @@ def train(
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
     from adapter.settings import OptimConfig, Preset, SamplingConfig, TrainConfig
+    from cli import configfile
     from cli.settings import build, parse
 
-    given = parse(set_ or [])
+    file = configfile.read(config_file) if config_file else configfile.Given()
+    told = {name for name in ctx.params if _is_told(ctx, name)}
+    given = file.under(told, parse(set_ or []))
+    preset = preset if "preset" in told else file.preset or preset
     if preset not in get_args(Preset):
         raise ConfigError(f"--preset must be one of {', '.join(get_args(Preset))}, not {preset!r}")
     fields = given["model"] if width is None else {"width": width, **given["model"]}
@@ -159,6 +185,12 @@ def train(
         sampling=sampling,
         optim=optim,
     )
+    if print_config:
+        sections = {"model": model, "loss": loss, "train": config}
+        print(configfile.write(preset, {**sections, "sampling": sampling, "optim": optim}), end="")
+        return
+    if not caches:
+        raise typer.BadParameter("give --shards CACHE, a cache that `featcache extract` wrote")
     table = None
     if comparisons is not None:
         from adapter.data.comparisons import read_comparisons
@@ -173,6 +205,12 @@ def train(
             _one(caches, folder, model, loss, config, table, resume=resume)
     except KeyboardInterrupt:
         _stopped(folder)
+
+
+def _is_told(ctx: typer.Context, option: str) -> bool:
+    """Tell whether an option was given, and not left to its default."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _choose_folder(caches: list[Path], *, resume: bool) -> Path:

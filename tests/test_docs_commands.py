@@ -49,7 +49,8 @@ def commands(block):
     for line in lines:
         first = line.split()[:1]
         if first and first[0] in (*PROGRAMS, "make", "torchrun", "python"):
-            yield shlex.split(line, comments=True)
+            words = shlex.split(line, comments=True)
+            yield words[: words.index(">")] if ">" in words else words
 
 
 def parse(words):
@@ -112,7 +113,7 @@ def test_options_in_sentences_exist(page):
     ("line", "error"),
     [
         ("featcache extract --nope", "No such option"),
-        ("adapter train", "Missing parameter"),
+        ("adapter convert", "Missing parameter"),
         ("featcache nope", "has no command nope"),
         ("adapter eval run --fold one", "integer"),
     ],

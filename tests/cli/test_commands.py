@@ -292,7 +292,7 @@ def test_rank_new_photos_with_the_same_backbone(adapter, trained, demo, tmp_path
     ("arguments", "message"),
     [
         (["--set", "nonsense"], "expected SECTION.FIELD=VALUE"),
-        (["--set", "optim.nope=1"], "no such field"),
+        (["--set", "optim.nope=1"], "no such setting"),
         (["--set", "model.nope=1"], "unknown nope"),
         (["--preset", "other"], "released, paper, best"),
         (["--query", "no such query"], "no such query"),

@@ -27,7 +27,7 @@ def test_values_are_json_where_they_are_json() -> None:
     [
         ("lr=1", "expected SECTION.FIELD=VALUE"),
         ("optimizer.lr=1", "expected SECTION.FIELD=VALUE"),
-        ("optim.rate=1", "no such field; there are"),
+        ("optim.rate=1", "no such setting; there are"),
         ("optim.lr=fast", "lr must be a finite number, not 'fast'"),
     ],
 )
