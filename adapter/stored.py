@@ -81,6 +81,11 @@ class StoredRun:
             raise CheckpointError(f"{folder / RUN_FILE}: a field is missing: {error}") from error
 
     @property
+    def stand_in(self) -> bool:
+        """Whether it was trained on drawn stand-ins of data sets."""
+        return any(shard.get("stand_in", False) for shard in self.record["shards"])
+
+    @property
     def queries(self) -> tuple[str, ...]:
         """The queries that it was trained on; of a converted checkpoint none is known."""
         return tuple(dict.fromkeys(q for scale in self.scales.scales for q in scale.queries))

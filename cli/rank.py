@@ -173,6 +173,7 @@ def rank(
     from adapter.takeaway.table import SUFFIXES
     from featcache.backbone import BackboneSpec
     from featcache.datasets import open_dataset
+    from featcache.datasets.stand_in import NOTICE
     from featcache.reading.cache import Cache
     from featcache.storage.durable import prepare_target, require_writable, write_text
 
@@ -257,6 +258,9 @@ def rank(
             ranking, each = combine_rankings(cache, rankings, weights, combine)  # type: ignore[arg-type]
             names = [found.query for found in rankings]
             shares = dict(zip(names, each, strict=True))
+    drawn = NOTICE if cache.stand_in or any(one.stand_in for one in rankers) else ""
+    if drawn:
+        say(drawn)
     if images is not None:
         for note in open_dataset("folder", images).notes():
             say(note)
@@ -265,7 +269,7 @@ def rank(
         for path, reason in list(ranking.failed.items())[:10]:
             say(f"  {path}: {reason}")
     if out is not None and out.suffix == ".html":
-        write_text(out, _gallery(images or root, ranking.first(top), run))
+        write_text(out, _gallery(images or root, ranking.first(top), run, drawn))
     elif out is not None:
         _table(ranking, shares, take, top).write(out)
     elif not take.touches_files:
@@ -327,7 +331,7 @@ def _rankers(run: Path | None, queries: list[str], by: str, precision: str) -> l
     ]
 
 
-def _gallery(root: Path | None, ranking: Ranking, run: Path | None) -> str:
+def _gallery(root: Path | None, ranking: Ranking, run: Path | None, banner: str) -> str:
     from adapter.pages.page import gallery_page
     from adapter.pages.thumbnails import make_thumbnails
 
@@ -337,6 +341,7 @@ def _gallery(root: Path | None, ranking: Ranking, run: Path | None) -> str:
         ranking.scores,
         {"run": str(run or "opposite prompts"), "images": str(root or "from a cache")},
         make_thumbnails([root] if root else [], [(0, path) for path in ranking.paths]),
+        banner=banner,
     )
 
 

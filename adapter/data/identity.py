@@ -41,13 +41,15 @@ def describe(cache: FeatureCache) -> dict[str, Any]:
     """Return what tells a cache from others, as JSON values.
 
     ``identity`` is the one that the cache was given when it was made (of format 1: what follows
-    from its content), whatever its folder is called and wherever it lies.
+    from its content), whatever its folder is called and wherever it lies. ``stand_in`` is there
+    where the images are those of a drawn stand-in.
     """
-    return {
+    found = {
         "path": cache_path(cache),
         "dataset": cache.dataset,
         "identity": getattr(cache, "identity", None),
     }
+    return {**found, "stand_in": True} if getattr(cache, "stand_in", False) else found
 
 
 def same_cache(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

@@ -191,6 +191,11 @@ class Fitted:
     predictor: Predictor
     record: Mapping[str, Any]
 
+    @property
+    def stand_in(self) -> bool:
+        """Whether it learnt from drawn stand-ins of data sets."""
+        return bool(self.record["cache"].get("stand_in", False))
+
     @classmethod
     def load(cls, folder: str | Path) -> Fitted:
         """Read a fit.

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 class Ranker(Protocol):
     """Extracts a folder and ranks a cache."""
 
+    @property
+    def stand_in(self) -> bool:
+        """Whether it learnt from drawn stand-ins of data sets."""
+
     def extract(
         self,
         images: Path,
@@ -74,6 +78,11 @@ class RunRanker:
     by: By = "score"
     precision: Precision = "auto"
     more: tuple[str, ...] = ()
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether the run was trained on drawn stand-ins of data sets."""
+        return self.run.stand_in
 
     def extract(
         self,
@@ -119,6 +128,11 @@ class FittedRanker:
     """A fitted method; its query is the one that it was fitted to."""
 
     fitted: Fitted
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether it was fitted to drawn stand-ins of data sets."""
+        return self.fitted.stand_in
 
     def extract(
         self,
@@ -176,6 +190,11 @@ class AntonymRanker:
         """Refuse to rank by nothing."""
         if not self.pairs:
             raise ConfigError("give --antonyms HIGH LOW, or --attribute NAME")
+
+    @property
+    def stand_in(self) -> bool:
+        """Nothing was learnt."""
+        return False
 
     @property
     def title(self) -> str:

@@ -29,6 +29,7 @@ from adapter.pages.baselines import (
 from adapter.pages.page import QueryReport, ends, report_page, typical
 from adapter.pages.thumbnails import make_thumbnails
 from adapter.stored import StoredRun
+from featcache.datasets.stand_in import NOTICE
 from featcache.reading.cache import Cache
 from featcache.storage.tables import ok_samples
 
@@ -100,6 +101,7 @@ def build_report(
         make_thumbnails(roots, images),
         max_images,
         about=ABOUT,
+        banner=NOTICE if run.stand_in or any(cache.stand_in for cache in opened) else "",
     )
     return page, {
         "mean": {name: metrics.to_dict() for name, metrics in means.items()},

@@ -117,6 +117,7 @@ def report_page(
     max_images: int = 400,
     *,
     about: Mapping[str, str] | None = None,
+    banner: str = "",
 ) -> str:
     """Return a run's report: three queries in pictures, means, every query, and what made it.
 
@@ -129,6 +130,7 @@ def report_page(
         thumbnails: Pictures of the images.
         about: Method to a sentence that explains it.
         max_images: Images per query in the long list, spread evenly over the ranking.
+        banner: What a reader must know before anything else.
     """
     sections = [_section(number, query, max_images) for number, query in enumerate(queries)]
     compared = [section for section in sections if section.query.compared]
@@ -145,6 +147,7 @@ def report_page(
         sections=sections,
         made_of=made_of,
         thumbnails=thumbnails,
+        banner=banner,
     )
 
 
@@ -154,6 +157,8 @@ def gallery_page(
     scores: NDArray[np.float64],
     made_of: Mapping[str, str],
     thumbnails: Thumbnails,
+    *,
+    banner: str = "",
 ) -> str:
     """Return a gallery of images in the order of their scores, highest first."""
     return render(
@@ -164,6 +169,7 @@ def gallery_page(
         scores=scores,
         made_of=made_of,
         thumbnails=thumbnails,
+        banner=banner,
     )
 
 

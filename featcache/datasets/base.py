@@ -272,7 +272,12 @@ class Dataset:
         Args:
             contents: Also read every image file, and report equal files on two sides of a split.
         """
-        base = CheckReport(dataset=self.info.name, root=str(self.root), layout=self.info.layout)
+        base = CheckReport(
+            dataset=self.info.name,
+            root=str(self.root),
+            layout=self.info.layout,
+            stand_in=self.stand_in,
+        )
         if not self.root.is_dir():
             return replace(base, missing=(f"the folder {self.root}",))
         places = {part.what: self.find(part.what) for part in self.parts}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from featcache.datasets.stand_in import NOTICE
 from featcache.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ class CheckReport:
         notes: What is worth knowing and no reason to stop: stray labels, duplicate rows.
         problems: What is not as documented.
         layout: The expected layout.
+        stand_in: Whether the images were drawn in the data set's place.
     """
 
     dataset: str
@@ -202,6 +204,7 @@ class CheckReport:
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     layout: str = ""
+    stand_in: bool = False
 
     @property
     def ok(self) -> bool:
@@ -211,6 +214,7 @@ class CheckReport:
     def lines(self) -> list[str]:
         """Return the report as lines of plain text."""
         out = [f"{self.dataset} in {self.root}"]
+        out += [NOTICE] if self.stand_in else []
         out += [f"found: {item}" for item in self.found]
         out += [f"missing: {item}" for item in self.missing]
         out += [f"problem: {item}" for item in self.problems]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MARKER = "DRAWN-STAND-IN.json"
 WORDS = "drawn stand-in"
+NOTICE = "Drawn stand-ins, not the data sets: these numbers say nothing of photographs."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import h5py
 import pytest
 from PIL import Image
 
+from featcache.datasets.stand_in import NOTICE
 from featcache.reading.cache import Cache
 
 BACKBONE = ["--backbone", "demo-seeded-vit", "--pretrained", "seed:0"]
@@ -383,7 +384,7 @@ def test_prompts_of_a_file_must_be_text_in_utf8(featcache, demo, tmp_path):
     assert f"{file}: not text in UTF-8" in err
 
 
-def test_a_stand_in_is_drawn_checked_extracted_and_called_so(featcache, tmp_path):
+def test_a_stand_in_is_drawn_checked_extracted_and_called_so(featcache, adapter, tmp_path):
     folder, cache = tmp_path / "hci", tmp_path / "cache"
     code, _, err = featcache("datasets", "hci", "--miniature", folder, "--images", 25)
     assert code == 0, err
@@ -393,6 +394,7 @@ def test_a_stand_in_is_drawn_checked_extracted_and_called_so(featcache, tmp_path
     code, out, _ = featcache("datasets", "hci", "--check", folder)
     assert code == 0
     assert "25 images" in out
+    assert NOTICE in out
     code, _, err = featcache("extract", "--dataset", "hci", "--root", folder, "--out", cache)
     assert code == 0, err
     assert "drawn-scenes-clip" in err
@@ -401,6 +403,18 @@ def test_a_stand_in_is_drawn_checked_extracted_and_called_so(featcache, tmp_path
     opened = Cache.open(cache)
     assert opened.name == "hci (drawn stand-in)"
     assert opened.labels.num_rows == 25 * 10
+    page, drawn = tmp_path / "ranked.html", tmp_path / "run"
+    pair = ("--antonyms", "A recent photo.", "An old photo.")
+    code, _, err = adapter("rank", "--shards", cache, *pair, "--out", page)
+    assert code == 0, err
+    assert NOTICE in err
+    assert NOTICE in page.read_text()
+    steps = ("--steps", 2, "--width", 32, "--batch-size", 8, "--fold", 0)
+    code, _, err = adapter("train", "--shards", cache, "--out", drawn, *steps)
+    assert code == 0, err
+    assert adapter("report", drawn, "--root", folder)[0] == 0
+    assert NOTICE in (drawn / "report.html").read_text()
+    assert "hci (drawn stand-in)" in (drawn / "report.html").read_text()
     code, _, err = featcache("datasets", "ava", "--miniature", folder)
     assert code == 1
     assert "holds a miniature of hci" in " ".join(err.split())
