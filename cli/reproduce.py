@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +18,15 @@ from cli.backbone import (
     ProjectionOption,
     TokenPool,
 )
-from cli.console import fail, say
+from cli.console import fail, say, say_next
 from cli.places import RUNS, find_data
 from cli.progress import progress
+from featcache.datasets.stand_in import NOTICE
 
 if TYPE_CHECKING:
-    from adapter.reproduction.recipe import Recipe
+    from collections.abc import Sequence
+
+    from adapter.reproduction.recipe import Recipe, Task
     from adapter.reproduction.reproduce import Event, Reproduction
     from cli.progress import Progress
 
@@ -37,6 +41,8 @@ EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache
 `adapter reproduce table1 --data /data --out runs/table1 --quick`
 
 `adapter reproduce --all --data /data --out runs/tables`
+
+`adapter reproduce table1 --miniature`, on drawn stand-ins of the data
 
 `adapter reproduce my_table.py --data /data --out runs/mine --only adapter --only ridge`
 
@@ -71,6 +77,19 @@ def reproduce(
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Few steps, for a check in minutes; not the reproduction."),
+    ] = False,
+    miniature: Annotated[
+        bool,
+        typer.Option(
+            "--miniature",
+            help="Without the data: draw small stand-ins of the data sets, and run on those.",
+        ),
+    ] = False,
+    or_miniature: Annotated[
+        bool,
+        typer.Option(
+            "--or-miniature", help="As --miniature where none of the recipe's data sets is there."
+        ),
     ] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="Run only this row; give it several times.")
@@ -111,34 +130,48 @@ def reproduce(
     if all_ and only:
         raise typer.BadParameter("--only chooses rows of one recipe, not of --all")
     chosen = whole_tables() if all_ else (load_recipe(recipe),)
-    data = data or find_data()
-    folder = folder or RUNS / ("tables" if all_ else chosen[0].name)
-    say(f"data sets from {data}; caches, cells and tables in {folder}")
+    if miniature and data is not None:
+        raise typer.BadParameter("--miniature draws its data; leave out --data")
+    real = data or find_data()
+    from adapter.reproduction import miniatures
     from adapter.reproduction.reproduce import Options
     from adapter.reproduction.reproduce import reproduce as run
 
+    drawn = miniature or (or_miniature and not miniatures.data_are_there(chosen, real))
+    name = "tables" if all_ else chosen[0].name
+    folder = folder or RUNS / (f"{name}-miniature" if drawn else name)
+    data = folder / "data" if drawn else real
+    say(f"data sets from {data}; caches, cells and tables in {folder}")
+    named = bool(backbone or pretrained or model_config)
     options = Options(
         device=device,
         precision=precision,
         only=tuple(only or ()),
         unaligned_text=unaligned_text,
         keep_runs=keep_runs,
-        note=note,
+        note=" ".join([miniatures.NOTE] * drawn + [note] * bool(note)),
         cache=cache,
         max_failures=max_failures,
-        same_model=bool(backbone or pretrained or model_config),
+        same_model=drawn or named,
     )
     spec = BackboneSpec(
-        name=backbone,
+        name=miniatures.BACKBONE if drawn and not named else backbone,
         pretrained=pretrained,
         model_config=model_config,
         projection=projection,
         token_pool=token_pool,
     )
     with progress() as display:
-        recipes = [one.to_quick() for one in chosen] if quick else chosen
+        recipes: Sequence[Recipe] = [one.to_quick() for one in chosen] if quick else chosen
+        if drawn:
+            show = partial(_drawing, display)
+            recipes = miniatures.draw_data(chosen, data, show)
         result = run(recipes, data, folder, spec, options, Display(display))
     summarize(result)
+    if drawn:
+        say("\n".join([NOTICE, "For the real tables:", *miniatures.how_to_get(chosen, real)]))
+        names = ["--all"] if all_ else [recipe]
+        say_next("adapter", "reproduce", *names, "--data", real)
 
 
 def show_list() -> None:
@@ -180,6 +213,10 @@ def summarize(result: Reproduction) -> None:
         fail("\n".join([*told, "failed:", *result.failed]), code=1)
     if result.missing:
         fail("\n".join(told), code=3)
+
+
+def _drawing(display: Progress, task: Task) -> None:
+    display.show(f"drawing a stand-in of {task.title}")
 
 
 class Display:

@@ -20,6 +20,7 @@ from adapter.evaluation.titles import COLUMNS
 from adapter.reproduction.cells import describe
 from adapter.reproduction.comparing import compare_cells
 from adapter.reproduction.measures import measure
+from featcache.datasets.stand_in import WORDS
 from featcache.devices import device_name
 from featcache.versions import versions
 
@@ -51,6 +52,7 @@ class TaskFacts:
     """What is known of a task's data: as its fields say, in the JSON file's words."""
 
     status: str = "missing"
+    stand_in: bool = False
     root: str = ""
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -72,7 +74,7 @@ class Results:
     def check(self, task: Task, report: CheckReport) -> None:
         """Note where a task's data are, and what their check says."""
         facts = self._facts[task.key]
-        facts.status, facts.root = "there", report.root
+        facts.status, facts.root, facts.stand_in = "there", report.root, report.stand_in
         facts.notes = [*report.notes, *(f"leak: {leak}" for leak in report.leaks)]
         if report.images_missing:
             facts.notes.append(f"{report.images_missing:,} named images are not on the disk")
@@ -133,6 +135,7 @@ class Results:
             "title": recipe.title,
             "source": recipe.source,
             "quick": recipe.quick,
+            "stand_in": any(facts.stand_in for facts in self._facts.values()),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seeds": list(recipe.seeds),
             "reference": recipe.reference,
@@ -168,8 +171,8 @@ class Results:
         facts = self._facts[task.key]
         return {
             "key": task.key,
-            "title": task.title,
-            "split": task.split,
+            "title": f"{task.title} ({WORDS})" if facts.stand_in else task.title,
+            "split": "" if facts.stand_in else task.split,
             "choices": list(task.choices),
             "folds": list(task.folds),
             "metrics": [
@@ -231,7 +234,9 @@ class Results:
             ],
             "printed": None if printed is None else printed.mean,
             "printed_std": None if printed is None else printed.std,
-            "difference": None if printed is None else finite_or_none(mean - printed.mean),
+            "difference": None
+            if printed is None or self._facts[task.key].stand_in
+            else finite_or_none(mean - printed.mean),
         }
 
     def _comparison(self, task: Task, metric: Metric, row: Row) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from adapter.reproduction.wording import (
     NOISE,
     Doc,
     Entry,
+    banner,
     comparisons,
     footnotes,
     grid,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CSV_COLUMNS = (
-    *("recipe", "row", "title", "kind", "task", "metric", "mean", "std", "folds"),
+    *("recipe", "stand_in", "row", "title", "kind", "task", "metric", "mean", "std", "folds"),
     *("paper", "paper_std", "difference_to_paper", "difference_to_reference", "low", "high"),
     *("within_noise", "seconds_per_fold", "device", "status", "reason"),
 )
@@ -41,7 +42,7 @@ CSV_COLUMNS = (
 def write_tables(doc: Doc, folder: Path) -> tuple[Path, ...]:
     """Write ``NAME.md``, ``.json``, ``.html``, ``.csv`` and ``.tex``, atomically.
 
-    Those of a quick run are called ``NAME-quick.*``.
+    Those of a quick run are called ``NAME-quick.*``, those of drawn stand-ins ``NAME-stand-in.*``.
 
     Returns:
         Their paths, in this order.
@@ -68,7 +69,8 @@ def write_index(docs: Sequence[Doc], folder: Path) -> Path:
 
 def file_name(doc: Doc) -> str:
     """Return the name of a table's files, without their ending."""
-    return str(doc["recipe"]) + ("-quick" if doc["quick"] else "")
+    kind = "-stand-in" if doc["stand_in"] else "-quick" if doc["quick"] else ""
+    return f"{doc['recipe']}{kind}"
 
 
 def to_html(doc: Doc) -> str:
@@ -79,6 +81,7 @@ def to_html(doc: Doc) -> str:
 def to_markdown(doc: Doc) -> str:
     """Render as Markdown: one table per data set, then comparisons and notes."""
     lines = [f"# {heading(doc)}", ""]
+    lines += [f"**{banner(doc)}**", ""] if banner(doc) else []
     for task in doc["tasks"]:
         lines += [f"## {task['title']}", ""]
         if task["status"] != "there":
@@ -105,6 +108,7 @@ def to_csv(doc: Doc) -> str:
                 writer.writerow(
                     {
                         "recipe": doc["recipe"],
+                        "stand_in": str(task["stand_in"]).lower(),
                         "row": row["key"],
                         "title": row["title"],
                         "kind": row["kind"],

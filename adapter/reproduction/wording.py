@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from featcache.datasets.stand_in import NOTICE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,11 +18,21 @@ Doc = dict[str, Any]
 DASH = "–"
 NOISE = "≈"
 QUICK = "quick check, not the reproduction"
+STAND_INS = "drawn stand-ins, not the data sets"
+PAPER, PAPER_REAL = "paper", "paper, on the real data"
 
 
 def heading(doc: Doc) -> str:
-    """Return the title; that of a quick run says what it is."""
-    return f"{doc['title']} ({QUICK})" if doc["quick"] else str(doc["title"])
+    """Return the title; that of a quick run, or of drawn stand-ins, says what it is."""
+    what = STAND_INS if doc["stand_in"] else QUICK if doc["quick"] else ""
+    return f"{doc['title']} ({what})" if what else str(doc["title"])
+
+
+def banner(doc: Doc) -> str:
+    """Return what a reader must know before any number; empty where there is nothing."""
+    if doc["stand_in"]:
+        return NOTICE
+    return f"{QUICK.capitalize()}." if doc["quick"] else ""
 
 
 def number(value: float | None, metric: Mapping[str, Any]) -> str:
@@ -97,7 +109,8 @@ def grid(doc: Doc, task: Mapping[str, Any]) -> tuple[list[str], list[list[Entry]
     head = ["method"]
     for metric in task["metrics"]:
         unit = f" [{metric['unit']}]" if metric["unit"] else ""
-        head += [f"{metric['title']}{unit}, ours", "paper", "difference"]
+        paper = PAPER_REAL if doc["stand_in"] else PAPER
+        head += [f"{metric['title']}{unit}, ours", paper, "difference"]
     head += ["folds", "s per fold", "on"]
     best = {m["key"]: best_rows(doc, task["key"], m) for m in task["metrics"]}
     noise = {m["key"]: noisy(doc, task["key"], m["key"]) for m in task["metrics"]}
