@@ -10,10 +10,11 @@ STAMP_DEV := $(VENV)/.installed-dev
 DEMO   ?= demo
 DATA   ?=
 OUT    ?=
+TABLE  ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev test test-slow test-oldest lint format docs dist demo bench-read \
-  bench-head bench-step bench-tables model-card reproduce-table1 clean
+  bench-head bench-step bench-tables model-card reproduce reproduce-table1 clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
@@ -71,8 +72,15 @@ demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, about 
 	$(BIN)/adapter report $(DEMO)/run --root $(DEMO)/images --zero-shot
 	@echo "open $(DEMO)/run/report.html"
 
+# Without DATA: what lies in data/, or drawn stand-ins where there is nothing of it.
+REPRODUCE = $(BIN)/adapter reproduce $(1) $(if $(DATA),--data "$(DATA)",--or-miniature) \
+  $(if $(OUT),--out "$(OUT)")
+
 reproduce-table1: setup  ## the paper's Table 1: make reproduce-table1 [DATA=data] [OUT=runs/table1]
-	$(BIN)/adapter reproduce table1 $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
+	$(call REPRODUCE,table1)
+
+reproduce: setup  ## any table: make reproduce TABLE=table3 [DATA=data] [OUT=runs/table3]
+	$(call REPRODUCE,$(or $(TABLE),--list))
 
 # The peers want older versions of what we use, so they get an environment of their own that sees
 # the tested packages through a path file.

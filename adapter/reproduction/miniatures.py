@@ -8,11 +8,13 @@ so.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adapter.reproduction.sources import find_data, missing_lines
 from featcache.datasets.miniatures import write
 from featcache.datasets.records import DRAWN_BACKBONE
+from featcache.datasets.stand_in import read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +29,7 @@ NOTE = f"Small adapters, few steps, and one backbone, {BACKBONE}, for every othe
 def draw_data(
     recipes: Sequence[Recipe], folder: Path, on_data_set: Callable[[Task], None]
 ) -> tuple[Recipe, ...]:
-    """Draw a miniature of each data set that recipes need, where there is none yet.
+    """Draw a miniature of each data set that recipes need, where there is none of any size yet.
 
     Args:
         recipes: What will be run.
@@ -42,9 +44,12 @@ def draw_data(
     """
     places = {folder / task.folders[0]: task for recipe in recipes for task in recipe.tasks}
     for place, task in places.items():
-        on_data_set(task)
-        write(task.dataset, place)
-    return tuple(recipe.to_quick() for recipe in recipes)
+        there = read_marker(place)
+        if there is None or there.dataset != task.dataset:
+            on_data_set(task)
+            write(task.dataset, place)
+    # The marker of a miniature says which splits fit it, not ``quick_options``.
+    return tuple(replace(recipe.to_quick(), tasks=recipe.tasks) for recipe in recipes)
 
 
 def data_are_there(recipes: Sequence[Recipe], data: Path) -> bool:

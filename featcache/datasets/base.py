@@ -272,12 +272,7 @@ class Dataset:
         Args:
             contents: Also read every image file, and report equal files on two sides of a split.
         """
-        base = CheckReport(
-            dataset=self.info.name,
-            root=str(self.root),
-            layout=self.info.layout,
-            stand_in=self.stand_in,
-        )
+        base = CheckReport(dataset=self.info.name, root=str(self.root), layout=self.info.layout)
         if not self.root.is_dir():
             return replace(base, missing=(f"the folder {self.root}",))
         places = {part.what: self.find(part.what) for part in self.parts}
@@ -323,6 +318,7 @@ class Dataset:
             leaks=tuple(x for what, of in groups.items() for x in find_leaks(labels, of, what)),
             notes=notes,
             problems=tuple(problems),
+            stand_in=self.stand_in,
         )
 
     @cached_property

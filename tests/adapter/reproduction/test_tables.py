@@ -11,7 +11,8 @@ import pytest
 
 from adapter.reproduction.latex import escape, to_latex
 from adapter.reproduction.tables import to_csv, to_html, to_markdown, write_index, write_tables
-from adapter.reproduction.wording import QUICK, better, signed, spread
+from adapter.reproduction.wording import QUICK, STAND_INS, better, signed, spread
+from featcache.datasets.stand_in import NOTICE
 
 ACCURACY = {
     "key": "accuracy",
@@ -67,6 +68,7 @@ def doc():
         "title": "My table",
         "source": "Table 9",
         "quick": False,
+        "stand_in": False,
         "created": "2026-01-01T00:00:00+00:00",
         "seeds": [0],
         "reference": "ours",
@@ -82,6 +84,7 @@ def doc():
                 "folds": [0, 1, 2, 3, 4],
                 "metrics": [ACCURACY, MAE],
                 "status": "there",
+                "stand_in": False,
                 "root": "/data",
                 "notes": ["leak: one"],
                 "missing": [],
@@ -228,6 +231,22 @@ def test_quick_and_missing_are_said_in_the_title_and_in_place(doc):
     assert f"<title>My table ({QUICK})</title>" in text
     assert "put &lt;it&gt; there" in text
     assert "Not run: the data are not there." in to_markdown(quick)
+
+
+def test_a_table_of_stand_ins_says_so_first_and_in_every_format(doc, tmp_path):
+    drawn = copy.deepcopy(doc) | {"stand_in": True, "quick": True}
+    drawn["tasks"][0] |= {"stand_in": True, "title": "Faces (drawn stand-in)"}
+    assert to_markdown(drawn).startswith(f"# My table ({STAND_INS})\n\n**{NOTICE}**\n")
+    page = to_html(drawn)
+    assert f"<title>My table ({STAND_INS})</title>" in page
+    assert page.index(NOTICE) < page.index("<h1>")
+    assert STAND_INS in to_latex(drawn)
+    assert {line["stand_in"] for line in csv.DictReader(io.StringIO(to_csv(drawn)))} == {"true"}
+    assert {line["stand_in"] for line in csv.DictReader(io.StringIO(to_csv(doc)))} == {"false"}
+    for text in (to_markdown(drawn), page, to_latex(drawn)):
+        assert "paper, on the real data" in text or text is page
+    assert all(path.name.startswith("mine-stand-in.") for path in write_tables(drawn, tmp_path))
+    assert STAND_INS in write_index([drawn], tmp_path).read_text()
 
 
 def test_files_are_written_whole(doc, tmp_path):
