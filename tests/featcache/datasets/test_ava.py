@@ -15,44 +15,44 @@ LINES = [
 LIST = "aesthetics_image_lists/generic_test.jpgl"
 
 
-@pytest.mark.parametrize("prefix", ["", "AVA_dataset/"])
-@pytest.mark.parametrize("folder", ["images", "image"])
-def test_official_layout_with_a_missing_image(put, agree, prefix, folder):
-    root = put(
-        *(f"{prefix}{folder}/{i}.jpg" for i in (953619, 953958, 954184)),
-        **{
-            f"{prefix}AVA.txt": "\n".join(LINES) + "\n",
-            f"{prefix}{LIST}": "953958\n954113\n77\n",
-        },
-    )
+def test_official_layout_with_a_missing_image(drawn, agree):
+    root = drawn("ava")
     dataset = open_dataset("ava", root)
     labels = agree(dataset)
-    assert [(label.sample_id, label.split) for label in labels] == [
-        ("953619", "train"),
-        ("953958", "test"),
-        ("954184", "train"),
-    ]
-    counts = [0, 1, 5, 17, 38, 36, 15, 6, 5, 1]
-    mean = sum(k * n for k, n in zip(range(1, 11), counts, strict=True)) / sum(counts)
-    assert labels[0].value == pytest.approx(mean)
-    assert labels[0].distribution == pytest.approx([n / sum(counts) for n in counts])
-    assert labels[1].value == pytest.approx(5.5)
-    assert labels[2].value == pytest.approx(5.5)
+    rows = [line.split() for line in (root / "AVA.txt").read_text().splitlines()]
+    counts = {row[1]: list(map(int, row[2:12])) for row in rows}
+    listed = set((root / LIST).read_text().split())
+    assert len(labels) == 40
+    assert len(counts) == 41
+    for label in labels:
+        ratings = counts[label.sample_id]
+        mean = sum(k * n for k, n in zip(range(1, 11), ratings, strict=True)) / sum(ratings)
+        assert label.value == pytest.approx(mean)
+        assert label.distribution == pytest.approx([n / sum(ratings) for n in ratings])
+        assert label.split == ("test" if label.sample_id in listed else "train")
     report = dataset.check()
     assert report.images_missing == 1
     assert report.notes == ("1 ids of the test list have no ratings",)
     assert set(dataset.measured_queries) == {"brightness", "contrast", "colourfulness"}
 
 
-def test_a_truncated_image_is_listed_and_fails_later(put):
-    root = put("images/953619.jpg", **{"AVA.txt": LINES[0], LIST: ""})
-    whole = (root / "images/953619.jpg").read_bytes()
-    (root / "images/953619.jpg").write_bytes(whole[: len(whole) * 3 // 4])
-    dataset = open_dataset("ava", root)
-    (image,) = dataset.images()
+@pytest.mark.parametrize("prefix", ["", "AVA_dataset/"])
+def test_other_places(copied, tmp_path, prefix):
+    root = copied("ava", *prefix.split("/"))
+    (root / "images").rename(root / "image")
+    assert len(open_dataset("ava", tmp_path).images()) == 40
+
+
+def test_a_truncated_image_is_listed_and_fails_when_it_is_read(drawn):
+    dataset = open_dataset("ava", drawn("ava"))
     preprocessing = Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1))
-    with pytest.raises(ImageError):
-        read_image(root / image.path, preprocessing)
+    failed = []
+    for image in dataset.images():
+        try:
+            read_image(dataset.root / image.path, preprocessing)
+        except ImageError:
+            failed.append(image.sample_id)
+    assert failed == [dataset.images()[-1].sample_id]
 
 
 def test_the_authors_split_file_is_another_one(put):

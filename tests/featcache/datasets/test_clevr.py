@@ -1,95 +1,47 @@
 import json
+from collections import Counter
 
 import pytest
 
 from featcache.datasets import open_dataset
+from featcache.datasets.clevr import ATTRIBUTES
+from featcache.datasets.queries import count_attribute
 from featcache.errors import DatasetError
 
-
-def thing(color, material, shape):
-    return {
-        "color": color,
-        "material": material,
-        "shape": shape,
-        "size": "large",
-        "rotation": 12.5,
-        "3d_coords": [0.1, 0.2, 0.7],
-        "pixel_coords": [120, 90, 9.5],
-    }
-
-
-def scenes(split, *objects):
-    return json.dumps(
-        {
-            "info": {"split": split, "version": "1.0", "license": "CC BY 4.0"},
-            "scenes": [
-                {
-                    "image_index": i,
-                    "image_filename": f"CLEVR_{split}_{i:06d}.png",
-                    "split": split,
-                    "objects": things,
-                    "relationships": {"left": [[1], []]},
-                }
-                for i, things in enumerate(objects)
-            ],
-        }
-    )
-
-
-TRAIN = scenes(
-    "train",
-    [thing("red", "metal", "cube"), thing("red", "rubber", "sphere")],
-    [thing("gray", "metal", "cylinder")],
-)
-VAL = scenes("val", [thing("cyan", "rubber", "cube")] * 3)
-IMAGES = ("train/CLEVR_train_000000.png", "train/CLEVR_train_000001.png")
-IMAGES = (*IMAGES, "val/CLEVR_val_000000.png", "test/CLEVR_test_000000.png")
+SCENES = "scenes/CLEVR_{}_scenes.json"
 
 
 @pytest.mark.parametrize("prefix", ["", "CLEVR_v1.0/"])
-def test_counts_by_attribute(put, agree, prefix):
-    root = put(
-        *(f"{prefix}images/{name}" for name in IMAGES),
-        **{
-            f"{prefix}scenes/CLEVR_train_scenes.json": TRAIN,
-            f"{prefix}scenes/CLEVR_val_scenes.json": VAL,
-        },
-    )
+def test_counts_by_attribute(drawn, agree, prefix):
+    root = drawn("clevr") / ("" if prefix else "CLEVR_v1.0")  # the folder itself, or the one above
     dataset = open_dataset("clevr", root)
     labels = agree(dataset)
-    assert len(dataset.images()) == 3, "test scenes are not published"
-    assert len(labels) == 3 * 13
-    values = {
-        (label.sample_id, label.query.removeprefix("sort images by the number of objects ")): label
-        for label in labels
-        if label.value
-    }
-    assert {key: label.value for key, label in values.items()} == {
-        ("CLEVR_train_000000", "in red."): 2,
-        ("CLEVR_train_000000", "made of metal."): 1,
-        ("CLEVR_train_000000", "made of rubber."): 1,
-        ("CLEVR_train_000000", "in the shape of a cube."): 1,
-        ("CLEVR_train_000000", "in the shape of a sphere."): 1,
-        ("CLEVR_train_000001", "in gray."): 1,
-        ("CLEVR_train_000001", "made of metal."): 1,
-        ("CLEVR_train_000001", "in the shape of a cylinder."): 1,
-        ("CLEVR_val_000000", "in cyan."): 3,
-        ("CLEVR_val_000000", "made of rubber."): 3,
-        ("CLEVR_val_000000", "in the shape of a cube."): 3,
-    }
-    assert {label.sample_id: label.split for label in labels} == {
-        "CLEVR_train_000000": "train",
-        "CLEVR_train_000001": "train",
-        "CLEVR_val_000000": "test",
-    }
+    assert len(dataset.images()) == 40, "test scenes are not published"
+    assert len(labels) == 40 * 13
     assert {label.task for label in labels} == {"count-color", "count-material", "count-shape"}
+    values = {(label.sample_id, label.query): label for label in labels}
+    seen = 0
+    for ours, split in {"train": "train", "test": "val"}.items():
+        content = json.loads((root / prefix / SCENES.format(split)).read_text())
+        for scene in content["scenes"]:
+            sample = scene["image_filename"].removesuffix(".png")
+            for kind, known in ATTRIBUTES.items():
+                counts = Counter(thing[kind] for thing in scene["objects"])
+                for value in known:
+                    label = values[sample, count_attribute(kind, value)]
+                    assert (label.value, label.split) == (counts[value], ours)
+                    seen += 1
+    assert seen == len(labels)
 
 
-def test_bad_scenes_are_named(put):
-    root = put("images/val/CLEVR_val_000000.png", **{"scenes/CLEVR_val_scenes.json": "{}"})
-    with pytest.raises(DatasetError, match="expected scenes with image_filename and objects"):
-        open_dataset("clevr", root).labels()
-    pink = scenes("val", [thing("pink", "rubber", "cube")])
-    (root / "scenes/CLEVR_val_scenes.json").write_text(pink)
+def test_bad_scenes_are_named(copied):
+    root = copied("clevr") / "CLEVR_v1.0"
+    file = root / SCENES.format("val")
+    content = json.loads(file.read_text())
+    content["scenes"][0]["objects"][0]["color"] = "pink"
+    file.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="color: found 'pink'"):
+        open_dataset("clevr", root).labels()
+    file.write_text("{}")
+    with pytest.raises(DatasetError, match="expected scenes with image_filename and objects"):
         open_dataset("clevr", root).labels()

@@ -78,6 +78,49 @@ def values(labels):
     return {(int(label.sample_id), label.query): label.value for label in labels}
 
 
+@pytest.mark.parametrize(
+    ("name", "file"), [("coco", "instances_{}2017.json"), ("coco-rem", "instances_{}rem.json")]
+)
+def test_counts_of_the_miniature(drawn, agree, name, file):
+    root = drawn(name)
+    labels = agree(open_dataset(name, root))
+    expected, crowds = Counter(), 0
+    for split, ours in {"train": "train", "val": "test"}.items():
+        content = json.loads((root / "annotations" / file.format(split)).read_text())
+        words = {item["id"]: item["name"] for item in content["categories"]}
+        for item in content["annotations"]:
+            query = f"sort images by the number of {words[item['category_id']]}."
+            expected[f"{item['image_id']:012d}", query, ours] += 1
+            crowds += item["iscrowd"]
+    assert {(x.sample_id, x.query, x.split): x.value for x in labels} == expected
+    assert crowds > 0
+    ignored = values(open_dataset(name, root, crowd="ignore").labels())
+    assert sum(ignored.values()) == sum(expected.values()) - crowds
+
+
+def test_the_federated_rule_in_the_miniature(drawn, agree):
+    root = drawn("lvis")
+    labels = agree(open_dataset("lvis", root))
+    found = {(x.sample_id, x.query, x.split): x.value for x in labels}
+    expected, moved = {}, 0
+    for split, ours in {"train": "train", "val": "test"}.items():
+        content = json.loads((root / f"lvis_v1_{split}.json").read_text())
+        words = {item["id"]: item["name"].replace("_", " ") for item in content["categories"]}
+        counts = Counter((x["image_id"], x["category_id"]) for x in content["annotations"])
+        for image in content["images"]:
+            moved += split == "val" and "train2017" in image["coco_url"]
+            open_ends = image["not_exhaustive_category_ids"]
+            for category, word in words.items():
+                key = (f"{image['id']:012d}", f"sort images by the number of {word}.", ours)
+                if category in image["neg_category_ids"]:
+                    expected[key] = 0
+                elif (n := counts[image["id"], category]) and category not in open_ends:
+                    expected[key] = n
+    assert found == expected
+    assert moved > 0, "validation images that lie in train2017"
+    assert "sort images by the number of crate." in {x.query for x in labels}, "COCO has no crates"
+
+
 def test_counts(root, agree):
     dataset = open_dataset("coco", root)
     labels = agree(dataset)

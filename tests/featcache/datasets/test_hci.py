@@ -1,9 +1,11 @@
 import json
+import shutil
 from collections import Counter
 
 import pytest
 
 from featcache.datasets import open_dataset
+from featcache.datasets.stand_in import MARKER
 from featcache.errors import DatasetError
 
 DECADES = ("1930s", "1940s", "1950s", "1960s", "1970s")
@@ -11,11 +13,16 @@ OFFICIAL = "HistoricalColor-ECCV2012/data/imgs/decade_database"
 
 
 @pytest.fixture(params=[OFFICIAL, "decade_database", "."])
-def root(request, put):
-    return put(
-        *(f"{request.param}/{d}/decade_{d[2]}{i:03x}.jpg" for d in DECADES for i in range(10)),
-        **{f"{request.param}/1930s/.DS_Store": "", f"{request.param}/1930s/Thumbs.db": ""},
-    )
+def root(request, copied, tmp_path):
+    """The miniature without its marker, with its decades at any place that is known."""
+    folder = copied("hci", "drawn")
+    (folder / MARKER).unlink()
+    place = tmp_path / "root" / request.param
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder / OFFICIAL, place)
+    (place / "1930s" / ".DS_Store").touch()
+    (place / "1930s" / "Thumbs.db").touch()
+    return tmp_path / "root"
 
 
 def test_five_decades_ten_times(root, agree):
@@ -46,7 +53,8 @@ def test_too_few_photographs_are_named(root):
         open_dataset("hci", root).labels()
 
 
-def test_the_authors_split_file(root, tmp_path):
+def test_the_authors_split_file(put, tmp_path):
+    root = put(*(f"{OFFICIAL}/{d}/decade_{d[2]}{i:03x}.jpg" for d in DECADES for i in range(10)))
     ids = {"train_id": ["decade_3000", "decade_7009"], "test_id": ["decade_5004"]}
     (tmp_path / "split.json").write_text(json.dumps(ids))
     labels = open_dataset("hci", root, split_file=tmp_path / "split.json").labels()

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from featcache.datasets import open_dataset
@@ -8,27 +10,33 @@ SETS = """image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set
 10007357496.jpg,0.0,0.0,0.5,0.5,0.0,96,68.72,0.58,test
 10007903636.jpg,0.0,0.5,0.5,0.0,0.0,96,40.5,0.58,validation
 """
-SCORES = """"image_name","c1","c2","c3","c4","c5","c_total","MOS","SD","MOS_zscore"
-"10004473376.jpg",0,0,25,65,10,100,3.85,0.5,77.38
-"10007357496.jpg",0,0,48,48,0,96,3.5,0.5,68.72
-"""
 IMAGES = ("10004473376.jpg", "10007357496.jpg", "10007903636.jpg", "unscored.jpg")
 
 
-@pytest.mark.parametrize("folder", ["1024x768", "512x384", "koniq10k_1024x768/1024x768"])
-def test_official_split(put, agree, folder):
-    root = put(*(f"{folder}/{i}" for i in IMAGES), **{"koniq10k_distributions_sets.csv": SETS})
+def test_official_split(drawn, agree):
+    root = drawn("koniq10k")
     dataset = open_dataset("koniq10k", root)
     labels = agree(dataset)
+    lines = (root / "koniq10k_distributions_sets.csv").read_text().splitlines()[1:]
+    rows = [line.split(",") for line in lines]
+    parts = {"training": "train", "validation": "val", "test": "test"}
     assert [(label.sample_id, label.value, label.split) for label in labels] == [
-        ("10004473376", 77.38, "train"),
-        ("10007357496", 68.72, "test"),
-        ("10007903636", 40.5, "val"),
+        (row[0][:-4], float(row[7]), parts[row[9]]) for row in rows
     ]
-    assert labels[0].distribution == pytest.approx((0, 0, 0.25, 0.65, 0.1))
+    assert Counter(label.split for label in labels) == {"train": 28, "val": 4, "test": 8}
+    for label, row in zip(labels, rows, strict=True):
+        assert label.distribution == pytest.approx(tuple(map(float, row[1:6])))
     assert labels[0].query == "sort images by the image quality of mean opinion score."
     assert set(dataset.measured_queries) == {"brightness", "contrast", "colourfulness"}
-    assert dataset.check().images_extra == 1, "the one without a score"
+    assert dataset.check().images_extra == 2, "those without a score"
+
+
+@pytest.mark.parametrize("folder", ["512x384", "koniq10k_1024x768/1024x768"])
+def test_other_places_of_the_images(copied, folder):
+    root = copied("koniq10k")
+    (root / folder).parent.mkdir(exist_ok=True)
+    (root / "1024x768").rename(root / folder)
+    assert len(open_dataset("koniq10k", root).images()) == 40
 
 
 def test_scale_of_the_ratings(put):
@@ -37,16 +45,20 @@ def test_scale_of_the_ratings(put):
     assert values == pytest.approx([3.85, 3.5, 2.5])
 
 
-def test_scores_without_a_split(put, agree):
-    name = "koniq10k_scores_and_distributions.csv"
-    root = put(*(f"512x384/{i}" for i in IMAGES), **{name: SCORES})
+def test_scores_without_a_split(copied, agree):
+    root = copied("koniq10k")
+    with_split = {x.sample_id: x for x in open_dataset("koniq10k", root).labels()}
+    (root / "koniq10k_distributions_sets.csv").unlink()
     dataset = open_dataset("koniq10k", root)
     labels = agree(dataset)
-    assert [(label.value, label.split) for label in labels] == [(77.38, "all"), (68.72, "all")]
-    assert labels[0].distribution == pytest.approx((0, 0, 0.25, 0.65, 0.1))
+    assert {label.split for label in labels} == {"all"}
+    assert len(labels) == len(with_split) == 40
+    for label in labels:  # the other table, in which the same names are other things
+        assert label.value == with_split[label.sample_id].value
+        assert label.distribution == pytest.approx(with_split[label.sample_id].distribution)
     assert "no split" in dataset.check().notes[0]
     five = open_dataset("koniq10k", root, scale="1-5").labels()
-    assert [label.value for label in five] == pytest.approx([3.85, 3.5])
+    assert [x.value for x in five] == pytest.approx([1 + x.value / 25 for x in labels], abs=0.01)
 
 
 def test_the_authors_split_file(put, tmp_path):

@@ -1,11 +1,14 @@
-"""The smaller sets of quality and aesthetics, each in its official layout, in small."""
+"""The smaller sets of quality and aesthetics: their miniatures read back, and what is odd."""
 
+import csv
+import io
+import shutil
 import zipfile
 from collections import Counter
 
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from featcache.datasets import open_dataset
 from featcache.errors import DatasetError
@@ -19,35 +22,39 @@ def splits(labels, fold):
 
 # --- AGIQA-3k
 
-AGIQA = "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align\n" + "".join(
-    f'DALLE2_{p}_{i}.jpg,"a cat, {p}",sharp,,anime style,{p * 0.4:.3f},0.2,{i + 1},0.1\n'
-    for p in range(10)
-    for i in range(2)
-)
-AGIQA_IMAGES = [f"DALLE2_{p}_{i}.jpg" for p in range(10) for i in range(2)]
 
-
-@pytest.mark.parametrize("folder", ["", "AGIQA-3K/", "AGIQA-3k/", "images/"])
-def test_agiqa(put, agree, folder):
-    root = put(*(folder + name for name in AGIQA_IMAGES), **{"data.csv": AGIQA})
+@pytest.mark.parametrize("folder", ["", "AGIQA-3K", "AGIQA-3k", "images"])
+def test_agiqa(copied, agree, folder):
+    root = copied("agiqa-3k")
+    (root / "AGIQA-3K").rename(root / (folder or "unpacked"))
+    if not folder:  # the images lie beside the table
+        shutil.copytree(root / "unpacked", root, dirs_exist_ok=True)
+        shutil.rmtree(root / "unpacked")
     dataset = open_dataset("agiqa-3k", root)
     labels = agree(dataset)
-    assert len(labels) == 20 * 10
+    rows = list(csv.DictReader(io.StringIO((root / "data.csv").read_text())))
+    assert len(labels) == 40 * 10
     assert {(label.task, label.query) for label in labels} == {("quality", MOS)}
-    assert {label.value for label in labels if label.sample_id == "DALLE2_3_1"} == {1.2}
+    values = {label.sample_id: label.value for label in labels}
+    assert values == {row["name"][:-4]: float(row["mos_quality"]) for row in rows}
     for fold in range(10):
         sides = splits(labels, fold)
-        assert Counter(sides.values()) == {"train": 16, "test": 4}
-        assert all(sides[f"DALLE2_{p}_0"] == sides[f"DALLE2_{p}_1"] for p in range(10))
+        assert Counter(sides.values()) == {"train": 30, "test": 10}
+        by_prompt = {}
+        for row in rows:
+            by_prompt.setdefault(row["prompt"], set()).add(sides[row["name"][:-4]])
+        assert all(len(parts) == 1 for parts in by_prompt.values())
     assert dataset.check().leaks == ()
 
 
-def test_agiqa_alignment(put):
-    root = put(*AGIQA_IMAGES, **{"data.csv": AGIQA})
+def test_agiqa_alignment(drawn):
+    root = drawn("agiqa-3k")
     labels = open_dataset("agiqa-3k", root, alignment="true", folds=1).labels()
     aligned = {lab.sample_id: (lab.query, lab.value) for lab in labels if lab.task == "alignment"}
-    assert len(labels) == 40
-    assert aligned["DALLE2_3_1"] == ("sort images by its relevance to a cat, 3.", 2.0)
+    assert len(labels) == 80
+    for row in csv.DictReader(io.StringIO((root / "data.csv").read_text())):
+        query = f"sort images by its relevance to {row['prompt']}."
+        assert aligned[row["name"][:-4]] == (query, float(row["mos_align"]))
 
 
 # --- LIVE In the Wild
@@ -61,27 +68,25 @@ def matlab(root, names, scores):
     savemat(root / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.array([scores])})
 
 
-@pytest.mark.parametrize("prefix", ["", "ChallengeDB_release/", "a/ChallengeDB_release/"])
-def test_live_itw(put, agree, prefix):
-    training = [f"t{i}.bmp" for i in range(1, 8)]
-    names = [*training, "3.bmp", "4.bmp", "1024.JPG", "5.bmp", "6.bmp"]
-    scores = [1.0] * 7 + [63.9634, 25.335, 48.9, 1.5, 92.0]
-    root = put(
-        *(f"{prefix}Images/trainingImages/{name}" for name in training),
-        *(f"{prefix}Images/{name}" for name in names[7:]),
-    )
-    matlab(root / prefix, names, scores)
+@pytest.mark.parametrize("prefix", ["", "ChallengeDB_release", "a/ChallengeDB_release"])
+def test_live_itw(copied, agree, tmp_path, prefix):
+    copied("live-itw", "drawn")
+    place = tmp_path / "root" / prefix
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "drawn" / "ChallengeDB_release").rename(place)
+    root = tmp_path / "root"
     dataset = open_dataset("live-itw", root)
     labels = agree(dataset)
-    assert {label.sample_id: label.value for label in labels} == {
-        "3": 63.9634,
-        "4": 25.335,
-        "1024": 48.9,
-        "5": 1.5,
-        "6": 92.0,
+    names = loadmat(place / "Data/AllImages_release.mat")["AllImages_release"].ravel()
+    scores = loadmat(place / "Data/AllMOS_release.mat")["AllMOS_release"].ravel()
+    assert len(names) == len(scores) == 40 + 7
+    listed = {
+        str(name[0]).rsplit(".", 1)[0]: score for name, score in zip(names, scores, strict=True)
     }
+    values = {label.sample_id: label.value for label in labels}
+    assert values == {name: listed[name] for name in list(listed)[7:]}
     assert all(
-        Counter(splits(labels, fold).values()) == {"train": 4, "test": 1} for fold in range(10)
+        Counter(splits(labels, fold).values()) == {"train": 32, "test": 8} for fold in range(10)
     )
 
 
@@ -123,8 +128,14 @@ def workbook(file):
         archive.writestr("xl/worksheets/sheet2.xml", f"<worksheet {main}/>")
 
 
+def test_spaq(drawn, agree):
+    labels = agree(open_dataset("spaq", drawn("spaq"), folds=2))
+    assert len(labels) == 40 * 6 * 2
+    assert Counter(splits(labels, 1).values()) == {"train": 32, "test": 8}
+
+
 @pytest.mark.parametrize("form", ["xlsx", "csv"])
-def test_spaq(put, agree, form):
+def test_spaq_as_excel_writes_it_and_as_text(put, form):
     root = put(*(f"TestImage/{row[0]}" for row in SPAQ_ROWS), **{"Annotations/readme.txt": ""})
     if form == "xlsx":
         workbook(root / "Annotations" / "MOS and Image attribute scores.xlsx")
@@ -132,14 +143,8 @@ def test_spaq(put, agree, form):
         lines = [",".join(map(str, row)) for row in [SPAQ_COLUMNS, *SPAQ_ROWS]]
         name = "MOS and Image attribute scores.csv"
         (root / "Annotations" / name).write_text("\n".join(lines))
-    labels = agree(open_dataset("spaq", root, folds=2))
-    assert len(labels) == 10 * 6 * 2
-    first = {
-        label.query: label.value
-        for label in labels
-        if label.sample_id == "00003" and label.fold == 0
-    }
-    assert first == {
+    labels = open_dataset("spaq", root, folds=1).labels()
+    assert {lab.query: lab.value for lab in labels if lab.sample_id == "00003"} == {
         MOS: 13.5,
         "sort images by the image quality of brightness.": 50,
         "sort images by the image quality of colorfulness.": 51,
@@ -147,7 +152,6 @@ def test_spaq(put, agree, form):
         "sort images by the image quality of noisiness.": 53,
         "sort images by the image quality of sharpness.": 57,
     }
-    assert Counter(splits(labels, 1).values()) == {"train": 8, "test": 2}
 
 
 def test_spaq_with_a_broken_workbook(put):
@@ -159,22 +163,23 @@ def test_spaq_with_a_broken_workbook(put):
 # --- TID2013
 
 
-def test_tid2013(put, agree):
-    lines, images = [], []
-    for reference in range(1, 26):
-        for level in (1, 2):
-            lines.append(f"{reference / 5 + level:.5f} I{reference:02d}_01_{level}.bmp")
-            case = str.lower if reference == 25 else str
-            images.append(f"distorted_images/{case(f'I{reference:02d}')}_01_{level}.BMP")
-    root = put(*images, "reference_images/I01.BMP", **{"mos_with_names.txt": "\n".join(lines)})
+def test_tid2013(drawn, agree):
+    root = drawn("tid2013")
     dataset = open_dataset("tid2013", root)
     labels = agree(dataset)
-    assert len(dataset.images()) == 50, "the case of names is ignored"
-    assert {label.value for label in labels if label.sample_id == "i25_01_2"} == {7.0}
+    lines = [line.split() for line in (root / "mos_with_names.txt").read_text().splitlines()]
+    on_disk = {path.name for path in (root / "distorted_images").iterdir()}
+    assert any(name not in on_disk for _, name in lines), "the case of names is ignored"
+    values = {label.sample_id: label.value for label in labels}
+    assert values == {name.lower()[:-4]: float(score) for score, name in lines}
+    assert len(values) == 75
     for fold in range(10):
         sides = splits(labels, fold)
-        assert Counter(sides.values()) == {"train": 40, "test": 10}
-        assert all(sides[f"i{r:02d}_01_1"] == sides[f"i{r:02d}_01_2"] for r in range(1, 26))
+        assert Counter(sides.values()) == {"train": 60, "test": 15}
+        by_reference = {}
+        for sample, side in sides.items():
+            by_reference.setdefault(sample[:3], set()).add(side)
+        assert all(len(parts) == 1 for parts in by_reference.values())
     assert dataset.check().leaks == ()
 
 
@@ -200,17 +205,23 @@ AADB_VALUES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("folder", "test"),
-    [
-        ("datasetImages_originalSize", "AADB_newtest_originalSize/0.650_farm1_e_b.jpg"),
-        ("datasetImages_originalSize", "datasetImages_originalSize/farm1_e_b.jpg"),
-        ("datasetImages_warp256", "datasetImages_warp256/farm1_e_b.jpg"),
-    ],
-)
-def test_aadb(put, agree, folder, test):
-    root = put(*(f"{folder}/farm1_{x}_b.jpg" for x in "acd"), test, **AADB_LISTS)
+def test_aadb(drawn, agree):
+    root = drawn("aadb")
     labels = agree(open_dataset("aadb", root))
+    expected = {}
+    for split, word in {"train": "Train", "val": "Validation", "test": "TestNew"}.items():
+        text = (root / f"imgListFiles_label/imgList{word}Regression_score.txt").read_text()
+        for line in text.splitlines():
+            name, score = line.split()
+            expected[name[name.index("farm") :].removesuffix(".jpg")] = (float(score), split)
+    assert {lab.sample_id: (lab.value, lab.split) for lab in labels} == expected
+    assert Counter(split for _, split in expected.values()) == {"train": 28, "val": 4, "test": 8}
+
+
+@pytest.mark.parametrize("folder", ["datasetImages_originalSize", "datasetImages_warp256"])
+def test_aadb_in_one_folder(put, folder):
+    root = put(*(f"{folder}/farm1_{x}_b.jpg" for x in "acde"), **AADB_LISTS)
+    labels = open_dataset("aadb", root).labels()
     assert {lab.sample_id: (lab.value, lab.split) for lab in labels} == AADB_VALUES
 
 
@@ -259,25 +270,22 @@ PARA_HEADER = ",".join(["imageName,sessionId,semantic", *PARA_RATINGS, PARA_SCOR
 
 
 @pytest.mark.parametrize("prefix", ["", "PARA/"])
-def test_para(put, agree, prefix):
-    train = f"{PARA_HEADER}\niaa_pub1_.jpg,session1,scene,0,0,0,0,5,20,0,0,0,3.4,0.2,3.6,0.3\n"
-    test = f"{PARA_HEADER}\niaa_pub1_.jpg,session2,food,1,0,0,0,0,0,0,0,1,3.0,2,1.5,0.1\n"
-    root = put(
-        *(f"{prefix}imgs/session{s}/iaa_pub1_.jpg" for s in (1, 2)),
-        **{
-            f"{prefix}annotation/PARA-GiaaTrain.csv": train,
-            f"{prefix}annotation/PARA-GiaaTest.csv": test,
-        },
-    )
-    labels = agree(open_dataset("para", root))
-    found = [(lab.sample_id, lab.task, lab.value, lab.split) for lab in labels]
-    assert found == [
-        ("session1/iaa_pub1_", "aesthetics", 3.4, "train"),
-        ("session1/iaa_pub1_", "quality", 3.6, "train"),
-        ("session2/iaa_pub1_", "aesthetics", 3.0, "test"),
-        ("session2/iaa_pub1_", "quality", 1.5, "test"),
-    ]
-    assert labels[0].distribution == pytest.approx((0, 0, 0, 0, 0.2, 0.8, 0, 0, 0))
+def test_para(copied, agree, tmp_path, prefix):
+    root = copied("para", *prefix.split("/"))
+    labels = agree(open_dataset("para", tmp_path))
+    found = {(lab.sample_id, lab.task): lab for lab in labels}
+    seen = 0
+    for split, file in {"train": "PARA-GiaaTrain.csv", "test": "PARA-GiaaTest.csv"}.items():
+        for row in csv.DictReader(io.StringIO((root / "annotation" / file).read_text())):
+            sample = f"{row['sessionId']}/{row['imageName'][:-4]}"
+            beauty, quality = found[sample, "aesthetics"], found[sample, "quality"]
+            assert (beauty.value, beauty.split) == (float(row["aestheticScore_mean"]), split)
+            assert (quality.value, quality.split) == (float(row["qualityScore_mean"]), split)
+            counts = [int(row[column]) for column in PARA_RATINGS]
+            assert beauty.distribution == pytest.approx([n / sum(counts) for n in counts])
+            assert quality.distribution is None
+            seen += 2
+    assert seen == len(labels) == 80
 
 
 def test_para_bad_row(put):
