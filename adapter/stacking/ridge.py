@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -68,16 +69,19 @@ class Decomposed:
         centered = np.repeat(y - mean, self._views)  # [n V]
         rotated = self._u.T @ centered  # [r]
 
-        def errors(powers: Array) -> Array:
-            missed = self._left_out_errors(centered, rotated, powers)
-            return np.asarray((missed**2).mean(axis=(0, 2)), np.float64)
+        def missed(powers: Array, inverse: Array) -> Array:
+            return self._left_out_errors(centered, rotated, powers, inverse)  # [n, A, V]
+
+        def missed_at(power: float) -> Array:
+            powers = np.array([power])
+            return missed(powers, self._invert(powers))[:, 0]  # [n, V]
 
         if strength is None:
-            parts = np.split(POWERS, range(TOGETHER, len(POWERS), TOGETHER))
-            best = int(np.argmin(np.concatenate([errors(part) for part in parts])))
+            coarse = [(missed(*part) ** 2).mean(axis=(0, 2)) for part in self._grid]
+            best = int(np.argmin(np.concatenate(coarse)))
             around = POWERS[max(best - 1, 0)], POWERS[min(best + 1, len(POWERS) - 1)]
             found = minimize_scalar(
-                lambda power: float(errors(np.array([power]))[0]),
+                lambda power: float((missed_at(power) ** 2).mean()),
                 bounds=around,
                 method="bounded",
                 options={"xatol": 1e-3},
@@ -85,27 +89,30 @@ class Decomposed:
             strength = float(10.0**found.x)
         s = self._s
         weights = self._vt.T @ (s / (s**2 + strength * self._unit) * rotated)  # [F]
-        missed = self._left_out_errors(centered, rotated, np.log10([strength]))[:, 0]  # [n, V]
+        left_out = missed_at(float(np.log10(strength)))  # [n, V]
         return RidgeFit(
             weights=weights,
             intercept=mean - float(self._mean @ weights),
             strength=strength,
-            error=float((missed**2).mean()),
-            left_out=y - missed.mean(axis=1),
+            error=float((left_out**2).mean()),
+            left_out=y - left_out.mean(axis=1),
         )
 
-    def _left_out_errors(self, centered: Array, rotated: Array, powers: Array) -> Array:
-        """Leave-one-out errors [n, A, V] of strengths 10^powers [A].
+    @cached_property
+    def _grid(self) -> list[tuple[Array, Array]]:
+        """Strengths to try, some at a time, each with what does not depend on the labels."""
+        parts = np.split(POWERS, range(TOGETHER, len(POWERS), TOGETHER))
+        return [(powers, self._invert(powers)) for powers in parts]
 
-        Args:
-            centered: Labels [n V].
-            rotated: U^T of them [r].
-            powers: [A].
-        """
+    def _shrink(self, powers: Array) -> Array:
+        """What is left of each direction under strengths 10^powers [A]: [r, A]."""
+        squares = self._s[:, None] ** 2
+        return np.asarray(squares / (squares + 10.0**powers * self._unit), np.float64)
+
+    def _invert(self, powers: Array) -> Array:
+        """(I - H_ii)^-1 of every image, for strengths 10^powers [A]: [n, A, V, V]."""
         n, views = self._images, self._views
-        shrink = self._s[:, None] ** 2
-        shrink = shrink / (shrink + 10.0**powers * self._unit)  # [r, A]
-        residual = centered[:, None] - self._u @ (shrink * rotated[:, None])  # [n V, A]
+        shrink = self._shrink(powers)
         blocks = self._u.reshape(n, views, -1)  # [n, V, r]
         rest = np.empty((n, len(powers), views, views))  # I - H_ii
         for v in range(views):
@@ -114,8 +121,22 @@ class Decomposed:
                 # A leverage of 1 means that the image is fitted alone: its error is unbounded.
                 rest[:, :, v, w] = np.maximum(1 - leverage, 1e-9) if v == w else -leverage
                 rest[:, :, w, v] = rest[:, :, v, w]
-        wrong = residual.reshape(n, views, -1).transpose(0, 2, 1)[..., None]  # [n, A, V, 1]
-        missed = wrong / rest if views == 1 else np.linalg.solve(rest, wrong)
+        return np.asarray(1 / rest if views == 1 else np.linalg.inv(rest), np.float64)
+
+    def _left_out_errors(
+        self, centered: Array, rotated: Array, powers: Array, inverse: Array
+    ) -> Array:
+        """Leave-one-out errors [n, A, V] of strengths 10^powers [A].
+
+        Args:
+            centered: Labels [n V].
+            rotated: U^T of them [r].
+            powers: [A].
+            inverse: Of ``_invert`` [n, A, V, V].
+        """
+        fitted = self._u @ (self._shrink(powers) * rotated[:, None])  # [n V, A]
+        wrong = (centered[:, None] - fitted).reshape(self._images, self._views, -1)  # [n, V, A]
+        missed = inverse @ wrong.transpose(0, 2, 1)[..., None]  # [n, A, V, 1]
         return np.asarray(missed[..., 0], np.float64)
 
 
