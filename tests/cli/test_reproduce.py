@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from cli.console import make_app
 from cli.reproduce import EXAMPLES, reproduce
+from featcache.datasets.miniatures import write
+from featcache.datasets.stand_in import NOTICE
 
 if TYPE_CHECKING:
     import typer
@@ -52,3 +54,39 @@ def test_help_does_not_import_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_data_the_table_runs_on_drawn_stand_ins_and_says_so(app, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FEATCACHE_DATA", raising=False)
+    drawn = tmp_path / "runs" / "table1-miniature"
+    for name, images in {"adience": 40, "hci": 25}.items():  # smaller than it would draw itself
+        write(name, drawn / "data" / name, images)
+    options = ["--or-miniature", "--only", "ridge-pooled", "--device", "cpu"]
+    result = CliRunner().invoke(app, ["reproduce", "table1", *options])
+    assert result.exit_code == 0, result.output
+    title = (drawn / "results" / "table1-stand-in.md").read_text().splitlines()[0]
+    assert "drawn stand-ins, not the data sets" in title
+    said = " ".join(result.output.split())
+    last = said[said.index(NOTICE) :]
+    for expected in ("Tal Hassner", "put it into data/adience", "historicalColor", "--data data"):
+        assert expected in last
+    assert not (tmp_path / "data").exists()
+
+
+def test_with_data_nothing_is_drawn(app, tmp_path):
+    write("hci", tmp_path / "hci", 25)
+    options = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--only", "clip-iqa"]
+    more = ["--or-miniature", "--device", "cpu", "--backbone", "drawn-scenes-clip"]
+    result = CliRunner().invoke(app, ["reproduce", "table1", *options, *more])
+    assert result.exit_code == 3, "Adience is not there"
+    assert not (tmp_path / "out" / "data").exists()
+    said = (tmp_path / "out" / "results" / "table1-stand-in.md").read_text()
+    assert "HCI (drawn stand-in)" in said, "whoever gives a stand-in as data is told"
+
+
+def test_drawn_data_and_given_data_are_one_or_the_other(app, tmp_path):
+    result = CliRunner().invoke(
+        app, ["reproduce", "table1", "--miniature", "--data", str(tmp_path)]
+    )
+    assert result.exit_code == 2

@@ -19,7 +19,7 @@ from adapter.reproduction.miniatures import (
 )
 from adapter.reproduction.reproduce import Options, reproduce
 from featcache.backbone import BackboneSpec
-from featcache.datasets.miniatures import write
+from featcache.datasets.miniatures import names, write
 from featcache.datasets.stand_in import NOTICE
 from featcache.errors import DatasetError
 
@@ -126,8 +126,13 @@ def everything(tmp_path_factory):
     return tmp_path_factory.mktemp("everything")
 
 
+def can_be_drawn(name):
+    """Whether there is a miniature of every data set of a recipe: not of a user's own table."""
+    return {task.dataset for task in load_recipe(name).tasks} <= set(names())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", filter(can_be_drawn, RECIPES))
 def test_every_recipe_runs_to_its_end(everything, name):
     data = everything / "data"
     recipes = draw_data([load_recipe(name)], data, lambda task: None)
