@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from adapter.errors import ConfigError
 from adapter.figures.elements import Section, Strip, short
@@ -15,6 +15,7 @@ from adapter.methods.clip_iqa import AntonymScale
 from adapter.pages.page import Cell, Table
 from adapter.pages.plot import Series, plot
 from featcache.datasets.base import is_image, safe_relative
+from featcache.errors import ImageError
 from featcache.images.preprocess import normalize, read_image
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def variations(kind: Variations, materials: Materials) -> list[Section]:
         for n, tile in enumerate(tiles):
             file = safe_relative(source.reader.root, tile.path)
             with Image.open(file) as opened:
-                image = opened.convert("RGB")
+                image = ImageOps.exif_transpose(opened).convert("RGB")
             for step, degree in enumerate(degrees):
                 pooled = embed(source.backbone, change(image, float(degree)))
                 found[n, step] = scale.scores(pooled)[0]
@@ -126,25 +127,29 @@ def pairs(kind: Pairs, materials: Materials) -> list[Section]:
             "of a restoration: --pairs LOW HIGH"
         )
     low, high = materials.pairs
-    names = sorted(_images(low) & _images(high))
-    if not names:
-        raise ConfigError(f"{low} and {high} have no image with the same name")
+    common = sorted(_images(low) & _images(high))
     source = next(iter(materials.tasks.values())).source
-    vectors = []
-    for done, folder in enumerate((low, high)):
-        found = []
-        for n, name in enumerate(names):
-            with Image.open(folder / name) as opened:
-                found.append(embed(source.backbone, opened.convert("RGB"))[0])
-            materials.on_progress(done * len(names) + n + 1, 2 * len(names))
-        vectors.append(np.stack(found))
+    names, first, second = [], [], []
+    for done, name in enumerate(common):
+        try:
+            both = [_pooled(source.backbone, folder / name) for folder in (low, high)]
+        except ImageError:  # its pair has nothing to be compared with
+            continue
+        finally:
+            materials.on_progress(done + 1, len(common))
+        names.append(name)
+        first.append(both[0])
+        second.append(both[1])
+    if not names:
+        raise ConfigError(f"{low} and {high} have no readable image with the same name")
+    vectors = [np.concatenate(first), np.concatenate(second)]  # [n, E] each
     scores = {
         name: [scale_of(source, name).scores(pooled) for pooled in vectors] for name in kind.names
     }
     table = []
-    for name, (first, second) in scores.items():
-        texts = [f"{first.mean():.3f}", f"{second.mean():.3f}"]
-        texts.append(f"{100 * float((second > first).mean()):.0f} %")
+    for name, (lower, higher) in scores.items():
+        texts = [f"{lower.mean():.3f}", f"{higher.mean():.3f}"]
+        texts.append(f"{100 * float((higher > lower).mean()):.0f} %")
         table.append((name, [Cell(text=text, best=False) for text in texts]))
     shown = kind.names[0]
     strips = [
@@ -171,21 +176,16 @@ def embed(backbone: Backbone, image: Image.Image) -> Array:
     """Return the pooled embedding [1, E] of a picture in memory."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    preprocessing = backbone.preprocessing
-    decoded = read_image(buffer.getvalue(), preprocessing)
-    return backbone_pooled(backbone, decoded.pixels)
+    return _pooled(backbone, buffer.getvalue())
 
 
-def backbone_pooled(
-    backbone: Backbone, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-) -> Array:
-    """Encode pixels uint8 [3, H, W]: float64 [1, E]."""
+def _pooled(backbone: Backbone, source: Path | bytes) -> Array:
+    """Decode as the extraction does, and encode: float64 [1, E]."""
     import torch
 
+    pixels = torch.from_numpy(read_image(source, backbone.preprocessing).pixels)  # [3, H, W]
     with torch.inference_mode():
-        batch = normalize(
-            torch.from_numpy(pixels)[None].to(backbone.device), backbone.preprocessing
-        )
+        batch = normalize(pixels[None].to(backbone.device), backbone.preprocessing)
         pooled = backbone.encode_images(batch).pooled  # [1, E]
     return np.asarray(pooled.float().cpu().numpy(), np.float64)
 
