@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,9 @@ from cli.console import fail, say
 from cli.places import RUNS, find_data
 from cli.progress import progress
 
+if TYPE_CHECKING:
+    from adapter.reproduction.recipe import Task
+
 EXAMPLES = """Draw a figure of a paper, with photos of your data, as one page.
 
 **Examples**
@@ -28,6 +32,8 @@ EXAMPLES = """Draw a figure of a paper, with photos of your data, as one page.
 `adapter figure --list`
 
 `adapter figure figure5 --data /data --out runs/tables`
+
+`adapter figure figure5 --miniature`, on drawn stand-ins of the data
 
 `adapter figure clip-iqa-figure5 --data /data --pairs blurry sharp`
 
@@ -51,7 +57,8 @@ def figure(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for caches, cells and the page.  [default: runs/tables]",
+            help="Folder for caches, cells and the page.  [default: runs/tables, or "
+            "runs/tables-miniature]",
             show_default=False,
         ),
     ] = None,
@@ -65,6 +72,13 @@ def figure(
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few steps, for a check in minutes.")
+    ] = False,
+    miniature: Annotated[
+        bool,
+        typer.Option(
+            "--miniature",
+            help="Without the data: draw small stand-ins of the data sets, and show those.",
+        ),
     ] = False,
     note: Annotated[str, typer.Option(help="Said below the figure.")] = "",
     cache: Annotated[
@@ -90,27 +104,39 @@ def figure(
     if not name:
         raise typer.BadParameter("give a figure, or --list")
     chosen = load_figure(name)
-    data, folder = data or find_data(), folder or RUNS / "tables"
+    if miniature and data is not None:
+        raise typer.BadParameter("--miniature draws its data; leave out --data")
+    folder = folder or RUNS / ("tables-miniature" if miniature else "tables")
+    data = folder / "data" if miniature else data or find_data()
     say(f"data sets from {data}; caches, cells and the page in {folder}")
     from adapter.figures.draw import draw
+    from adapter.reproduction import miniatures
     from adapter.reproduction.reproduce import Options
 
+    named = bool(backbone or pretrained or model_config)
     options = Options(
         device=device,
         precision=precision,
         note=note,
         cache=cache,
         max_failures=max_failures,
-        same_model=bool(backbone or pretrained or model_config),
+        same_model=miniature or named,
     )
     spec = BackboneSpec(
-        name=backbone,
+        name=miniatures.BACKBONE if miniature and not named else backbone,
         pretrained=pretrained,
         model_config=model_config,
         projection=projection,
         token_pool=token_pool,
     )
     with progress() as display:
+        if miniature:
+
+            def show(task: Task) -> None:
+                display.show(f"drawing a stand-in of {task.title}")
+
+            (recipe,) = miniatures.draw_data([chosen.recipe], data, show)
+            chosen = replace(chosen, recipe=recipe)
         drawing = draw(
             chosen,
             data,

@@ -18,6 +18,7 @@ from adapter.pages.thumbnails import make_thumbnails
 from adapter.reproduction import figure as kinds
 from adapter.reproduction.reproduce import Event, Options, reproduce
 from adapter.reproduction.wording import footnotes
+from featcache.datasets.stand_in import NOTICE
 from featcache.storage.durable import make_folders, write_text
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def draw(
         render(
             "figure.html.j2",
             title=figure.title,
-            lead=f"After {figure.source}, on the photos at hand",
+            lead=f"After {figure.source}, on the images at hand",
             banners=banners(doc),
             sections=sections,
             notes=[*figure.notes, *footnotes(doc)[2:]],
@@ -121,6 +122,6 @@ def draw(
 def banners(doc: dict[str, Any]) -> list[str]:
     """Say at the top what nobody may overlook."""
     found = ["A quick check: a few steps of learning."] if doc["quick"] else []
-    if doc.get("stand_in"):
-        found.append("Drawn stand-ins, not the data sets.")
+    if doc["stand_in"]:
+        found.append(NOTICE)
     return found

@@ -87,7 +87,8 @@ def test_a_cell_that_two_tables_show_is_computed_once(data, options, tmp_path):
     assert measured["srcc"]["mean"] == entry(b, "koniq", "another-name")["metrics"]["srcc"]["mean"]
     assert list(entry(b, "koniq", "another-name")["metrics"]) == ["srcc"]
     assert result.files[-1].name == "index.html"
-    assert {path.stem for path in result.files} == {"first", "second", "index"}
+    stems = {path.stem for path in result.files}
+    assert stems == {"first-stand-in", "second-stand-in", "index"}
     names = {path.name for path in options.cache.iterdir()}
     assert {"koniq10k-demo-seeded-vit-seed-0", "ava-demo-seeded-vit-seed-0"} <= names
     again = reproduce([second], data, tmp_path, DEMO, options)
@@ -130,7 +131,7 @@ def test_one_failing_cell_does_not_stop_the_others(data, options, tmp_path):
     assert entry(result.tables[0], "koniq", "bad")["status"] == "failed"
     text = result.files[0].read_text()
     assert "| failed |" in text
-    assert "Failed: Bad, KonIQ-10k: ValueError: nothing to learn from" in text
+    assert "Failed: Bad, KonIQ-10k (drawn stand-in): ValueError: nothing to learn from" in text
     with result.files[3].open() as file:
         rows = {row["row"]: row for row in csv.DictReader(file)}
     assert rows["bad"]["reason"].startswith("ValueError")
