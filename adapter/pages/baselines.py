@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from featcache.reading.cache import Cache
 
 SCORE, COMPARISON = "adapter, score", "adapter, by comparison"
+BEST_SCORE, BEST_COMPARISON = "both, score", "both, by comparison"
 ZERO_SHOT, CLIP_IQA = "CLIP, zero-shot", "CLIP-IQA"
 RIDGE: dict[Features, str] = {
     "tokens": "ridge on mean tokens",
@@ -50,6 +51,9 @@ ABOUT = {
     "query's words, and a head turns the result into a value.",
     COMPARISON: "The same network's second head, which compares two images at a time; images are "
     "ordered by how they fare against all others.",
+    BEST_SCORE: "The adapter's score and a straight line (the preset best), added for each query "
+    "with weights that were chosen on images that neither had seen.",
+    BEST_COMPARISON: "The same with the adapter's comparisons in the place of its score.",
 }
 
 

@@ -19,6 +19,8 @@ from adapter.evaluation.evaluate import evaluate
 from adapter.evaluation.metrics import average_together, finite_or_none
 from adapter.pages.baselines import (
     ABOUT,
+    BEST_COMPARISON,
+    BEST_SCORE,
     CLIP_IQA,
     COMPARISON,
     RIDGE,
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapter.evaluation.metrics import Metrics
+    from adapter.evaluation.predict import By
     from adapter.evaluation.results import Evaluation, QueryEvaluation
 
 NAMES = {"score": SCORE, "comparison": COMPARISON}
+STACKED = {"score": BEST_SCORE, "comparison": BEST_COMPARISON}
 
 
 def build_report(
@@ -80,14 +84,27 @@ def build_report(
         Baselines(cache, settings, evaluation.fold, zero_shot=zero_shot, device=device)
         for cache in opened
     ]
-    found = [_query(beside[q.cache], q) for q in evaluation.averaged]
+    alone = {}
+    if run.stack is not None:
+        adapter = evaluate(replace(run, stack=None), opened, split=split, fold=fold, device=device)
+        alone = {
+            (q.cache, q.task, q.query): q.metrics
+            for q in adapter.queries
+            if run.stacked(opened[q.cache], q.query, q.task) is not None
+        }
+
+    def report(query: QueryEvaluation) -> QueryReport:
+        members = alone.get((query.cache, query.task, query.query), {})
+        return _query(beside[query.cache], query, members)
+
+    found = [report(query) for query in evaluation.averaged]
     # Means beside each other are over the same queries: those that every method has.
     methods = list(dict.fromkeys(name for query in found for name in query.metrics))
     compared = [query for query in found if list(query.metrics) == methods]
     averages = average_together([query.metrics for query in compared])
     means = {name: average.mean for name, average in averages.items()}
     apart = [query for query in found if list(query.metrics) != methods]
-    apart += [_query(beside[q.cache], q) for q in evaluation.apart]
+    apart += [report(query) for query in evaluation.apart]
     apart = [replace(query, compared=False) for query in apart]
     queries = [*compared, *apart]
     images = [(query.folder, path) for query in queries for path in query.paths]
@@ -145,9 +162,16 @@ def _values(query: QueryReport) -> dict[str, Any]:
     }
 
 
-def _query(beside: Baselines, found: QueryEvaluation) -> QueryReport:
-    """Put the adapter's metrics of a query below those of the other methods."""
+def _query(beside: Baselines, found: QueryEvaluation, members: Mapping[By, Metrics]) -> QueryReport:
+    """Put a run's metrics of a query below those of the other methods.
+
+    Args:
+        beside: The other methods.
+        found: The run's predictions.
+        members: Metrics of its adapter alone, where the run is a stack.
+    """
     by = next(iter(found.predictions))
+    names = STACKED if members else NAMES
     paths = ok_samples(beside.vectors.cache.samples)["path"]
     return QueryReport(
         folder=found.cache,
@@ -158,8 +182,12 @@ def _query(beside: Baselines, found: QueryEvaluation) -> QueryReport:
         values=found.values,
         scores=found.predictions[by],
         same_unit=by == "score",
-        metrics=beside.measure(found) | {NAMES[way]: m for way, m in found.metrics.items()},
-        shown=NAMES[by],
+        metrics={
+            **beside.measure(found),
+            **{NAMES[way]: m for way, m in members.items()},
+            **{names[way]: m for way, m in found.metrics.items()},
+        },
+        shown=names[by],
     )
 
 
@@ -182,6 +210,7 @@ def _lead(
     count = sum(p.numel() for p in run.model.parameters())
     machine = run.record.get("machine")  # runs of before do not say
     found = {
+        "both together": [means[name] for name in STACKED.values() if name in means],
         "the adapter": [means[name] for name in NAMES.values() if name in means],
         "a straight line on the same features": [
             means[name] for name in RIDGE.values() if name in means

@@ -133,3 +133,9 @@ def test_the_preset_best_trains_and_ranks(adapter, query, tmp_path):
         code, table, err = adapter("rank", out, "--shards", cache, "--query", query, "--by", by)
         assert code == 0, err
         assert len(table.splitlines()) == 15
+    code, _, err = adapter("report", out, "--split", "train,test")
+    assert code == 0, err
+    found = json.loads((out / "report.json").read_text("utf-8"))
+    for name in ("adapter, score", "both, score", "both, by comparison"):
+        assert name in found["mean"]
+    assert "both together" in found["lead"]

@@ -9,7 +9,8 @@ from adapter.evaluation.metrics import measure
 from adapter.methods.method import ImageVectors, Part
 from adapter.methods.ridge import fit_probe
 from adapter.pages import baselines
-from adapter.pages.baselines import ABOUT, CLIP_IQA, COMPARISON, RIDGE, SCORE, ZERO_SHOT, Baselines
+from adapter.pages.baselines import ABOUT, CLIP_IQA, RIDGE, ZERO_SHOT, Baselines
+from adapter.pages.build import NAMES, STACKED
 from adapter.settings import TrainConfig
 from featcache import Cache
 
@@ -60,5 +61,6 @@ def test_a_query_without_training_labels_has_no_ridge(cache, queries):
 
 
 def test_every_method_is_explained_in_sentences():
-    assert set(ABOUT) == {ZERO_SHOT, CLIP_IQA, *RIDGE.values(), SCORE, COMPARISON}
+    ours = (*NAMES.values(), *STACKED.values())
+    assert set(ABOUT) == {ZERO_SHOT, CLIP_IQA, *RIDGE.values(), *ours}
     assert all(text.endswith(".") and len(text) < 200 for text in ABOUT.values())
