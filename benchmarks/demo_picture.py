@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from featcache.storage.durable import write_bytes
 
 PARTS = ("highest", "middle", "lowest")
-SIDE, GAP, SPACE, MARGIN = 72, 5, 24, 18  # of a picture; between pictures, parts; around all
+SIDE, GAP, SPACE, MARGIN = 80, 5, 26, 18  # of a picture; between pictures, parts; around all
 ROW = 20 + 16 + SIDE + 18  # query, part, picture, value
 INK, SOFT, PAPER = (28, 32, 36), (96, 102, 109), (255, 255, 255)
 
@@ -29,7 +29,7 @@ def draw(report: dict, images: Path) -> Image.Image:
     width = 2 * MARGIN + len(PARTS) * part_width + (len(PARTS) - 1) * SPACE
     picture = Image.new("RGB", (width, 2 * MARGIN + len(rows) * (ROW + 14) - 14), PAPER)
     pen = ImageDraw.Draw(picture)
-    large, small = ImageFont.load_default(14), ImageFont.load_default(12)
+    large, small = ImageFont.load_default(16), ImageFont.load_default(13)
     for number, row in enumerate(rows):
         top = MARGIN + number * (ROW + 14)
         pen.text((MARGIN, top), row["query"], INK, large)
@@ -52,12 +52,12 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Draw the README's picture from the demo.")
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="of `make demo` [demo]")
-    parser.add_argument("--out", type=Path, default=Path("docs/images/demo.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/images/demo.jpg"))
     options = parser.parse_args()
     report = json.loads((options.demo / "run" / "report.json").read_text("utf-8"))
     buffer = io.BytesIO()
-    picture = draw(report, options.demo / "images").quantize(192)
-    picture.save(buffer, "PNG", optimize=True)
+    picture = draw(report, options.demo / "images")
+    picture.save(buffer, "JPEG", quality=90, subsampling=0, optimize=True)
     write_bytes(options.out, buffer.getvalue())
     print(f"{options.out}: {len(buffer.getvalue()):,} bytes")
 
