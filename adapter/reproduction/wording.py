@@ -19,6 +19,7 @@ DASH = "–"
 NOISE = "≈"
 QUICK = "quick check, not the reproduction"
 STAND_INS = "drawn stand-ins, not the data sets"
+OURS, OURS_DRAWN = "ours", "ours, on stand-ins"
 PAPER, PAPER_REAL = "paper", "paper, on the real data"
 
 
@@ -109,8 +110,8 @@ def grid(doc: Doc, task: Mapping[str, Any]) -> tuple[list[str], list[list[Entry]
     head = ["method"]
     for metric in task["metrics"]:
         unit = f" [{metric['unit']}]" if metric["unit"] else ""
-        paper = PAPER_REAL if doc["stand_in"] else PAPER
-        head += [f"{metric['title']}{unit}, ours", paper, "difference"]
+        ours, paper = (OURS_DRAWN, PAPER_REAL) if doc["stand_in"] else (OURS, PAPER)
+        head += [f"{metric['title']}{unit}, {ours}", paper, "difference"]
     head += ["folds", "s per fold", "on"]
     best = {m["key"]: best_rows(doc, task["key"], m) for m in task["metrics"]}
     noise = {m["key"]: noisy(doc, task["key"], m["key"]) for m in task["metrics"]}
@@ -183,6 +184,8 @@ def footnotes(doc: Doc) -> list[str]:
     ]
     notes = list(dict.fromkeys(row["note"] for row in doc["rows"] if row["note"]))
     lines += [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
+    if doc["quick"] and notes:
+        lines.append("Numbers of steps in these notes are the whole run's; this one took few.")
     lines += doc["notes"]
     for reason in dict.fromkeys(row["reason"] for row in doc["rows"] if row["reason"]):
         names = ", ".join(row["title"] for row in doc["rows"] if row["reason"] == reason)
