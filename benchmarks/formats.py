@@ -19,11 +19,13 @@ import numpy as np
 from featcache import Cache
 from featcache.datasets.columns import labels_of
 from featcache.datasets.records import Label
+from featcache.storage.entries import FileEntry
 from featcache.storage.fingerprint import Fingerprint
 from featcache.storage.layout import LABELS, SAMPLES, Shapes, shard_name
-from featcache.storage.manifest import FileEntry, Manifest
+from featcache.storage.manifest import Manifest
 from featcache.storage.quantize import quantize
-from featcache.storage.shard import SampleRecord, ShardContent, write_shard
+from featcache.storage.records import SampleRecord
+from featcache.storage.shard import ShardContent, write_shard
 from featcache.storage.tables import samples_table, write_table
 
 if TYPE_CHECKING:

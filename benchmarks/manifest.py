@@ -13,9 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from featcache.storage.entries import FileEntry
 from featcache.storage.fingerprint import Fingerprint
 from featcache.storage.layout import MANIFEST, Shapes, shard_name
-from featcache.storage.manifest import FileEntry, Manifest
+from featcache.storage.manifest import Manifest
 
 
 def made_up(shards: int) -> Manifest:

@@ -27,12 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from adapter.data.labels import select_labels
 from featcache.datasets import open_dataset
-from featcache.datasets.columns import LABELS_SCHEMA
+from featcache.datasets.columns import LABELS_SCHEMA, places
 from featcache.extraction.plan import checked_images, split_chunks
 from featcache.storage.durable import write_bytes
 from featcache.storage.tables import queries_of, read_table, write_table
@@ -88,7 +87,7 @@ class Tables:
     dataset = "tables"
 
     def __init__(self, labels: pa.Table, sample_ids: pa.Array[Any]) -> None:
-        self.labels = labels
+        self.coded_labels = labels
         self.sample_ids = sample_ids
 
     def __len__(self) -> int:
@@ -96,9 +95,7 @@ class Tables:
 
     def rows(self, sample_ids: pa.ChunkedArray[Any]) -> NDArray[np.int64]:
         """Find images, as `featcache.Cache.rows` does."""
-        found: Any = pc.index_in(sample_ids, value_set=self.sample_ids)
-        rows: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
-        return rows
+        return places(sample_ids, self.sample_ids)
 
 
 def make_labels(file: Path, rows: int) -> None:
@@ -124,7 +121,7 @@ def _ids() -> pa.Array[Any]:
 
 def choose(file: Path, start: Callable[[], None]) -> dict[str, int]:
     """Choose the labels for training of every query."""
-    cache: Any = Tables(read_table(file, LABELS_SCHEMA), _ids())
+    cache: Any = Tables(read_table(file, LABELS_SCHEMA, coded=True), _ids())
     start()
     selection = select_labels(cache, split="train")
     return {

@@ -39,11 +39,13 @@ from featcache.datasets.columns import labels_of
 from featcache.devices import pick_device
 from featcache.extraction.finish import complete
 from featcache.reading.cache import Cache
+from featcache.storage.entries import FileEntry
 from featcache.storage.fingerprint import Fingerprint
 from featcache.storage.layout import LABELS, SAMPLES, SHARDS, VIEWS, Shapes, shard_name
-from featcache.storage.manifest import FileEntry, Manifest
+from featcache.storage.manifest import Manifest
 from featcache.storage.prompts import Prompt, write_prompts
-from featcache.storage.shard import SampleRecord, ShardContent, write_shard
+from featcache.storage.records import SampleRecord
+from featcache.storage.shard import ShardContent, write_shard
 from featcache.storage.tables import samples_table, write_table
 
 QUERY = "sort images by the person's age."

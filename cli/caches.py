@@ -72,7 +72,7 @@ def info(
             ("identity", facts["identity"]),
             ("data set", _dataset_in_words(facts["dataset"])),
             *([] if facts["complete"] else [("state", _state(manifest))]),
-            ("images", f"{facts['images']:,}, {facts['failed']:,} failed"),
+            ("images", _images(facts)),
             (
                 "patch tokens",
                 (
@@ -111,6 +111,14 @@ def info(
     elif facts["failed"]:
         listing = command("featcache", "info", cache, "--failures")
         say(f"{facts['failed']:,} images failed; listed by: {listing}")
+
+
+def _images(facts: Mapping[str, Any]) -> str:
+    """Say how many images there are; of an extraction that goes on, of how many."""
+    there, failed, planned = facts["images"], facts["failed"], facts.get("planned")
+    if planned is None:
+        return f"{there:,}, {failed:,} failed"
+    return f"{there:,} of {planned:,} planned, {failed:,} failed"
 
 
 def _as_options(backbone: Mapping[str, Any]) -> str:
@@ -163,6 +171,7 @@ def describe_unfinished(
         "part": manifest.part.to_dict() if manifest.part else None,
         "images": so_far.images,
         "failed": len(so_far.failures),
+        "planned": manifest.planned,
         "shards": so_far.shards,
         "bytes": so_far.bytes,
     }

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
     from featcache.datasets.records import DefaultBackbone
-    from featcache.extraction.extract import ExtractEvent, ExtractSummary
+    from featcache.extraction.counting import ExtractEvent
+    from featcache.extraction.extract import ExtractSummary
     from featcache.extraction.plan import ExtractConfig
 
 EXAMPLES = """Run the frozen backbone over a data set once, and keep the features.

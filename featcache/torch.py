@@ -16,7 +16,7 @@ module; it draws its batches itself.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +24,17 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset
 
+from featcache.datasets.columns import folds_of, kept
+from featcache.datasets.records import LARGEST_VALUE
 from featcache.errors import ConfigError
 from featcache.reading.cache import Cache
+from featcache.reading.labels import (
+    first_contradiction,
+    first_unusable,
+    in_fold,
+    numbered_folds,
+    starts,
+)
 from featcache.storage.tables import ok_samples
 
 if TYPE_CHECKING:
@@ -59,7 +68,7 @@ class CacheDataset(Dataset[Item]):
         view: Name of the view that is read.
         rows: int64 [n], the images, each once.
         values: float32 [n], their labels.
-        paths: Their paths, relative to the data set's root.
+        paths: Their paths, relative to the data set's root: a column of texts [n].
         left_out: How many chosen labels belong to images without features.
     """
 
@@ -102,8 +111,8 @@ class CacheDataset(Dataset[Item]):
         self.left_out = int(np.count_nonzero(rows < 0))
         self.rows, values = _once(rows[rows >= 0], values[rows >= 0], f"{query!r}")
         self.values: NDArray[np.float32] = values.astype(np.float32)
-        paths = ok_samples(self.cache.samples)["path"].take(self.rows)
-        self.paths = [str(path) for path in paths.to_pylist()]
+        images = ok_samples(self.cache.read_samples("path", "status"))
+        self.paths: pa.ChunkedArray[Any] = images["path"].take(self.rows)
 
     def __len__(self) -> int:
         """Return the number of labeled images."""
@@ -119,7 +128,7 @@ class CacheDataset(Dataset[Item]):
         tokens = torch.from_numpy(self.cache.tokens(self.rows[chosen], self.view))  # (n, P, C)
         values = torch.from_numpy(self.values[chosen])  # (n,)
         return [
-            Item(tokens=token, value=value, row=int(self.rows[at]), path=self.paths[at])
+            Item(tokens=token, value=value, row=int(self.rows[at]), path=str(self.paths[at]))
             for token, value, at in zip(tokens, values, chosen.tolist(), strict=True)
         ]
 
@@ -132,7 +141,7 @@ def _choose(
     cache: Cache, query: str, splits: tuple[str, ...], fold: int | None, task: str | None
 ) -> pa.Table:
     """Return the label rows of a query, splits, a fold and a task."""
-    table = _where(cache, cache.labels, "query", [query])
+    table = _where(cache, cache.coded_labels, "query", [query])
     if task is None and len(tasks := _names(table, "task")) > 1:
         raise ConfigError(
             f"{cache.path}: several tasks have labels for {query!r}; choose a task: "
@@ -140,18 +149,17 @@ def _choose(
         )
     table = _where(cache, table, "task", _names(table, "task") if task is None else [task])
     table = _where(cache, table, "split", splits)
-    folds = sorted(number for number in table["fold"].unique().to_pylist() if number is not None)
-    if fold is None and len(folds) > 1:
+    folds = folds_of(table)
+    there = numbered_folds(folds)
+    if fold is None and len(there) > 1:
         raise ConfigError(
-            f"{cache.path}: the labels have folds {', '.join(map(str, folds))}; choose one"
+            f"{cache.path}: the labels have folds {', '.join(map(str, there))}; choose one"
         )
-    if fold is not None and folds and fold not in folds:
+    if fold is not None and there and fold not in there:
         raise ConfigError(
-            f"{cache.path}: there is no fold {fold}; there are {', '.join(map(str, folds))}"
+            f"{cache.path}: there is no fold {fold}; there are {', '.join(map(str, there))}"
         )
-    if fold is None:
-        return table
-    return table.filter(pc.field("fold").is_null() | (pc.field("fold") == fold))
+    return kept(table, in_fold(folds, there[0] if there and fold is None else fold))
 
 
 def _where(cache: Cache, table: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
@@ -174,16 +182,16 @@ def _once(
     rows: NDArray[np.int64], values: NDArray[np.float64], what: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Sort by row, and drop labels that are repeated."""
-    if not np.isfinite(values).all():
-        raise ConfigError(f"query {what}: a value is not a finite number")
+    if (bad := first_unusable(values)) is not None:
+        raise ConfigError(
+            f"query {what}: the value {values[bad]:g} is not a number up to {LARGEST_VALUE:g}"
+        )
     order = np.argsort(rows, kind="stable")
     rows, values = rows[order], values[order]
-    same = rows[1:] == rows[:-1]
-    if np.any(differs := same & (values[1:] != values[:-1])):
-        at = int(np.flatnonzero(differs)[0])
+    if (bad := first_contradiction(rows, values)) is not None:
         raise ConfigError(
-            f"query {what}: the image in row {rows[at]} has two values, {values[at]:g} and "
-            f"{values[at + 1]:g}; choose one split or task"
+            f"query {what}: the image in row {rows[bad]} has two values, {values[bad]:g} and "
+            f"{values[bad + 1]:g}; choose one split or task"
         )
-    keep = np.r_[True, ~same]
-    return rows[keep], values[keep]
+    once = starts(rows)
+    return rows[once], values[once]

@@ -11,14 +11,12 @@ CALLS = re.compile(r"\.(?:to_pylist|to_pydict|to_pandas)\(")
 
 SMALL = {
     "featcache/datasets/columns.py": (2, "batches, for whoever asks for records"),
-    "featcache/extraction/extract.py": (1, "images that failed"),
-    "featcache/extraction/growth.py": (1, "images that lost their place"),
-    "featcache/extraction/work.py": (3, "the images of one shard"),
+    "featcache/extraction/counting.py": (1, "images that failed"),
     "featcache/maintenance/export.py": (2, "the images of one shard, and their labels"),
     "featcache/maintenance/held.py": (1, "what a damaged cache held, to repair it"),
-    "featcache/maintenance/verify.py": (1, "ids, beside the reading of all images"),
+    "featcache/maintenance/verify.py": (1, "a block of images that are read"),
     "featcache/storage/tables.py": (1, "the table of a damaged cache, to repair it"),
-    "featcache/torch.py": (3, "distinct names and folds; the paths of one query's images"),
+    "featcache/torch.py": (1, "distinct names"),
     "adapter/data/labels.py": (1, "counts by task, split and fold"),
     "adapter/data/selectors.py": (1, "distinct names"),
     "adapter/evaluation/ranking.py": (3, "a ranking's output; images that failed"),

@@ -18,6 +18,13 @@ import numpy as np
 from adapter.errors import LabelsError
 from featcache.datasets.columns import encode, folds_of
 from featcache.datasets.records import LARGEST_VALUE
+from featcache.reading.labels import (
+    first_contradiction,
+    first_unusable,
+    in_fold,
+    numbered_folds,
+    starts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +49,10 @@ class FeatureCache(Protocol):
     @property
     def labels(self) -> pa.Table:
         """Labels in long form."""
+
+    @property
+    def coded_labels(self) -> pa.Table:
+        """The same with texts as codes of a dictionary, as they lie in the file."""
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -161,7 +172,7 @@ def select_labels(
             value is not finite, or one image has two different values for one query.
     """
     splits = (split,) if isinstance(split, str) else tuple(split)
-    table = cache.labels
+    table = cache.coded_labels
     task_of, task_names = _encode(table, "task")  # (n,)
     query_of, query_names = _encode(table, "query")
     split_of, split_names = _encode(table, "split")
@@ -176,9 +187,8 @@ def select_labels(
         wanted = in_part & np.array([matches(name, queries) for name in query_names])[query_of]
     if table["fold"].null_count < len(table):
         folds = folds_of(table)
-        fold = _only_fold(np.unique(folds[wanted]), fold, cache.dataset)
-        in_fold = (folds == -1) | (folds == fold)
-        in_part, wanted = in_part & in_fold, wanted & in_fold
+        fold = _only_fold(numbered_folds(folds[wanted]), fold, cache.dataset)
+        in_part, wanted = in_part & in_fold(folds, fold), wanted & in_fold(folds, fold)
     if not wanted.any():
         raise LabelsError(_nothing_matches(cache, splits, fold, queries, tasks))
 
@@ -206,8 +216,8 @@ def select_labels(
 
     picked = _once_per_image(picked, place, rows, values, names)
     positive = order[(ordered & 2).astype(bool)]
-    positive = positive[_changes(place[positive])]
-    groups = np.flatnonzero(_changes(query[picked]))
+    positive = positive[starts(place[positive])]
+    groups = np.flatnonzero(starts(query[picked]))
     firsts = query[picked[groups]]
     holds = np.searchsorted(query[positive], [firsts, firsts + 1])  # (2, queries)
     chosen = [
@@ -282,16 +292,8 @@ def _encode(table: pa.Table, column: str) -> tuple[NDArray[np.int64], list[str]]
     return codes, [str(name) for name in names]
 
 
-def _changes(sorted_codes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mark the first of each run of equal codes, [n]."""
-    changed = np.ones(len(sorted_codes), bool)
-    np.not_equal(sorted_codes[1:], sorted_codes[:-1], out=changed[1:])
-    return changed
-
-
-def _only_fold(present: NDArray[np.int64], fold: int | None, dataset: str) -> int | None:
-    """Choose the fold where it need not be said; -1 stands for labels of every fold."""
-    numbered = [int(f) for f in present if f >= 0]
+def _only_fold(numbered: list[int], fold: int | None, dataset: str) -> int | None:
+    """Choose the fold where it need not be said."""
     if fold is None and len(numbered) > 1:
         raise LabelsError(
             f"{dataset}: the labels have folds {', '.join(map(str, numbered))}; choose one of "
@@ -317,21 +319,19 @@ def _once_per_image(
         names: Names the query of a label.
     """
     value = values[picked]
-    if (bad := np.flatnonzero(~(np.abs(value) <= LARGEST_VALUE))).size:
-        label = picked[bad[0]]
+    if (bad := first_unusable(value)) is not None:
+        label = picked[bad]
         raise LabelsError(
             f"{names(label)}, row {rows[label]}: the value {values[label]:g} is not a number up to "
             f"{LARGEST_VALUE:g}; leave it out, or give the labels in another unit"
         )
-    first = _changes(place[picked])
-    if (bad := np.flatnonzero(~first[1:] & (value[1:] != value[:-1]))).size:
-        label = picked[bad[0]]
+    if (bad := first_contradiction(place[picked], value)) is not None:
+        label = picked[bad]
         raise LabelsError(
-            f"{names(label)}: the image in row {rows[label]} has two values, "
-            f"{value[bad[0]]:g} and {value[bad[0] + 1]:g}; one label per image and query is "
-            "expected"
+            f"{names(label)}: the image in row {rows[label]} has two values, {value[bad]:g} and "
+            f"{value[bad + 1]:g}; one label per image and query is expected"
         )
-    return picked[first]
+    return picked[starts(place[picked])]
 
 
 def _nothing_matches(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from adapter.stored import StoredRun
     from featcache.backbone import BackboneSpec
     from featcache.devices import Precision
-    from featcache.extraction.extract import ExtractEvent
+    from featcache.extraction.counting import ExtractEvent
     from featcache.storage.fingerprint import Fingerprint
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from adapter.methods.fitted import Fitted
     from adapter.stored import StoredRun
     from featcache.devices import Precision
-    from featcache.extraction.extract import ExtractEvent
+    from featcache.extraction.counting import ExtractEvent
     from featcache.reading.cache import Cache
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import open_clip
+import torch
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 
@@ -57,16 +58,23 @@ class TextTower:
         """Return token ids int64 [n, T]; a prompt that does not fit is refused, not cut off."""
         if self._tokenizer is None:
             self._tokenizer = self._load_tokenizer()
-        if isinstance(self._tokenizer, SimpleTokenizer):
-            for prompt in prompts:
-                length = len(self._tokenizer.encode(prompt)) + 2  # start and end of text
-                if length > self.context_length:
-                    raise BackboneError(
-                        f"the prompt {prompt[:60]!r} has {length} tokens and the text tower "
-                        f"reads {self.context_length}: shorten it"
-                    )
-        ids: Tensor = self._tokenizer(prompts)
+        ids: Tensor = self._tokenizer(prompts, context_length=self.context_length)
+        # Every tokenizer cuts what does not fit without a word. With room for one token more, a
+        # prompt that fits gets one more padding, as the empty prompt has at its end.
+        empty, *longer = self._tokenizer(["", *prompts], context_length=self.context_length + 1)
+        for prompt, short, long in zip(prompts, ids, longer, strict=True):
+            if not torch.equal(long, torch.cat([short, empty[-1:]])):
+                raise BackboneError(
+                    f"the prompt {prompt[:60]!r} has {self._length(prompt)} tokens and the text "
+                    f"tower reads {self.context_length}: shorten it"
+                )
         return ids
+
+    def _length(self, prompt: str) -> str:
+        """Return how long a prompt is that does not fit, where the tokenizer tells."""
+        if isinstance(self._tokenizer, SimpleTokenizer):
+            return str(len(self._tokenizer.encode(prompt)) + 2)  # start and end of text
+        return f"more than {self.context_length}"
 
     def _load_tokenizer(self) -> Any:
         try:

@@ -92,6 +92,12 @@ def images_of(records: Iterable[ImageRecord]) -> pa.Table:
     return _table(records, IMAGES_SCHEMA)
 
 
+def joined(parts: Iterable[Sequence[ImageRecord]]) -> ImageRecords:
+    """Return images of several sequences as one."""
+    tables = [images_of(part) for part in parts]
+    return ImageRecords(pa.concat_tables([IMAGES_SCHEMA.empty_table(), *tables]))
+
+
 def labels_of(records: Iterable[Label]) -> pa.Table:
     """Build a table of labels from records."""
     return _table(records, LABELS_SCHEMA)
@@ -160,7 +166,21 @@ def encode(column: Column) -> tuple[NDArray[np.int64], pa.Array[Any]]:
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
 
 
-def decode(codes: NDArray[np.int64], names: pa.Array[Any]) -> pa.ChunkedArray[Any]:
+def places(texts: Column, among: pa.Array[Any]) -> NDArray[np.int64]:
+    """Return where each text [n] stands among others, int64 [n]; -1 where it does not.
+
+    Of texts that are codes of dictionaries, each dictionary's are looked up once.
+    """
+    if isinstance(texts, pa.ChunkedArray) and pa.types.is_dictionary(texts.type):
+        parts = [places(chunk, among) for chunk in texts.chunks]
+        return np.concatenate([np.empty(0, np.int64), *parts])
+    if isinstance(texts, pa.DictionaryArray):
+        entries, codes = places(texts.dictionary, among), np.asarray(texts.indices, np.int64)
+        return entries[codes]
+    return np.asarray(pc.fill_null(pc.index_in(texts, value_set=among), -1), np.int64)
+
+
+def decode(codes: NDArray[Any], names: pa.Array[Any]) -> pa.ChunkedArray[Any]:
     """Return the names of codes [n]: the inverse of `encode`."""
     chunks = [names.take(codes[n : n + CHUNK]) for n in range(0, len(codes), CHUNK)]
     return pa.chunked_array(chunks, names.type)

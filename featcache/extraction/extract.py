@@ -14,14 +14,13 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from featcache.datasets.columns import ImageRecords, belonging
-from featcache.errors import TooManyFailuresError
-from featcache.extraction.checks import named, require_readable, require_room
+from featcache.extraction.checks import require_readable, require_room
+from featcache.extraction.counting import Counting
 from featcache.extraction.finish import finish
 from featcache.extraction.parts import write_planned
 from featcache.extraction.pipeline import make_shards
@@ -37,40 +36,16 @@ from featcache.storage.durable import make_folders, remove_temporaries
 from featcache.storage.history import append_history
 from featcache.storage.layout import SHARDS, folder_exists, shard_name
 from featcache.storage.lock import reading, writing
-from featcache.storage.tables import changed, queries_of, without_gone
+from featcache.storage.tables import queries_of, without_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
+    from featcache.extraction.counting import ExtractEvent
     from featcache.extraction.growth import Growth
     from featcache.extraction.work import Work
-    from featcache.storage.manifest import FileEntry
-    from featcache.storage.shard import SampleRecord
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractEvent:
-    """Something that a caller may want to show.
-
-    Attributes:
-        kind: ``compare`` (one more file of the data set is compared with the cache; ``done`` and
-            ``total`` count files), ``start``, ``image`` (one more has features or has failed),
-            ``shard`` (one more committed), ``finish`` (tables and prompts are being written).
-        done: Images done, those of finished shards included.
-        failed: Images failed so far.
-        total: Images planned.
-        resumed: Images in shards of an earlier run.
-        growth: At the start, how the data set differs from the cache; None for a first extraction.
-    """
-
-    kind: Literal["compare", "start", "image", "shard", "finish"]
-    done: int
-    failed: int
-    total: int
-    resumed: int
-    growth: Growth | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +124,7 @@ def extract(
             manifest = replace(manifest, name=config.name)
         remove_temporaries(out)
         remove_temporaries(out / SHARDS)
-        run = _Run(out, config, on_event)
+        run = Counting(out, config, on_event)
         work = remaining_work(out, manifest, dataset.root, images, listed, run.compare)
         run.keep(work)
         to_do = work.growth.images
@@ -159,7 +134,7 @@ def extract(
         if work.first:
             require_readable(dataset.root, to_do, backbone.preprocessing, allowed=run.failures_left)
             if work.chunks or not manifest.files:
-                manifest = manifest.unfinished()
+                manifest = manifest.unfinished(run.total)
                 manifest.write(out)
         run.report("start", None if work.first else work.growth)
         make_shards(
@@ -225,7 +200,7 @@ def plan_extraction(
     manifest = plan_manifest(dataset, backbone, config, images)
     with reading(out):
         manifest = resumed_manifest(out, manifest)
-        compare = _Run(out, config, on_event).compare
+        compare = Counting(out, config, on_event).compare
         return remaining_work(out, manifest, dataset.root, images, listed, compare).growth
 
 
@@ -268,84 +243,3 @@ def stopped_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class _Run:
-    """The counters of one extraction, and whom to tell."""
-
-    def __init__(
-        self,
-        out: Path,
-        config: ExtractConfig,
-        on_event: Callable[[ExtractEvent], None] | None,
-    ) -> None:
-        self.out = out
-        self.config = config
-        self.on_event = on_event
-        self.total = self.done = self.resumed = 0
-        self.failures: list[tuple[str, str]] = []  # path and reason
-        self.entries: dict[int, FileEntry] = {}
-
-    @property
-    def failures_left(self) -> float:
-        """How many images may fail yet."""
-        return self.config.max_failures * self.total - len(self.failures)
-
-    def compare(self, done: int, total: int) -> None:
-        """Tell how many files of the data set are compared with the cache."""
-        if self.on_event:
-            self.on_event(ExtractEvent(kind="compare", done=done, failed=0, total=total, resumed=0))
-
-    def report(
-        self, kind: Literal["start", "image", "shard", "finish"], growth: Growth | None = None
-    ) -> None:
-        """Tell the caller where the run is."""
-        if self.on_event:
-            self.on_event(
-                ExtractEvent(
-                    kind=kind,
-                    done=self.done,
-                    failed=len(self.failures),
-                    total=self.total,
-                    resumed=self.resumed,
-                    growth=growth,
-                )
-            )
-
-    def keep(self, work: Work) -> None:
-        """Count what an earlier run has done."""
-        there = without_gone(changed(work.samples, work.growth.changes))
-        failed: Any = there.filter(pc.field("status") == "failed").select(["path", "error"])
-        self.entries = dict(work.kept)
-        self.done = self.resumed = there.num_rows
-        self.total = self.resumed + len(work.growth.images)
-        self.failures = [(line["path"], line["error"]) for line in failed.to_pylist()]
-        self._check()
-
-    def image(self, record: SampleRecord) -> None:
-        """Count an image of this run."""
-        self._count(record)
-        self.report("image")
-
-    def shard(self, number: int, entry: FileEntry) -> None:
-        """Remember a shard that is on the disk."""
-        self.entries[number] = entry
-        self.report("shard")
-
-    def _count(self, record: SampleRecord) -> None:
-        """Count an image; stop the run where too many have failed."""
-        self.done += 1
-        if record.error is not None:
-            self.failures.append((record.path, record.error))
-        self._check()
-
-    def _check(self) -> None:
-        """Stop the run where too many images have failed."""
-        if self.failures_left < 0:
-            raise TooManyFailuresError(
-                f"{len(self.failures):,} of {self.total:,} images have failed, more than the share "
-                f"of {self.config.max_failures:g} that --max-failures accepts:"
-                f"{named(self.failures)}\nFinished shards are kept: mend the images or give a "
-                f"larger --max-failures, and the same command goes on. "
-                f"`featcache info {self.out} --failures` lists the failures in them"
-            )

@@ -13,8 +13,8 @@ import numpy as np
 
 from featcache.extraction.backbone import load_backbone_of
 from featcache.extraction.prompts import add_prompts
+from featcache.storage.entries import FileEntry
 from featcache.storage.layout import LABELS, PLANNED, PROMPTS, SAMPLES, shard_name
-from featcache.storage.manifest import FileEntry, Manifest
 from featcache.storage.shard import open_shard_of
 from featcache.storage.tables import (
     ok_samples,
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from featcache.backbone import Backbone
     from featcache.storage.changes import Change
-    from featcache.storage.shard import SampleRecord
+    from featcache.storage.manifest import Manifest
+    from featcache.storage.records import SampleRecord
 
 
 @dataclass(frozen=True, kw_only=True)

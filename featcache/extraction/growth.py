@@ -8,10 +8,8 @@ again: what became of old images stands in the records of new shards (``storage/
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featcache.datasets.base import safe_relative
-from featcache.datasets.columns import images_of
+from featcache.datasets.columns import ImageRecords, combined, encode, images_of
 from featcache.errors import DatasetError
 from featcache.images.digest import digest_file
 from featcache.storage.changes import Change
 from featcache.storage.tables import GONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -85,10 +83,10 @@ def digest_images(
     root: Path,
     images: Sequence[ImageRecord],
     on_progress: Callable[[int, int], None] = lambda *_: None,
-) -> list[str | None]:
-    """Read all files; returns the SHA-256 of each.
+) -> pa.ChunkedArray[Any]:
+    """Read all files; returns the SHA-256 of each, text [n].
 
-    Where there is no such file, it is `MISSING`; where it cannot be read today, None.
+    Where there is no such file, it is `MISSING`; where it cannot be read today, null.
 
     Args:
         root: The data set's folder.
@@ -107,19 +105,21 @@ def digest_images(
         found = digest_file(path)
         return found.sha256 if found else None
 
-    digests = []
+    blocks = []
     with ThreadPoolExecutor(READERS, "compare") as pool:
         for start in range(0, len(images), BLOCK):
+            digests = []
             for digest in pool.map(read, images[start : start + BLOCK]):
                 digests.append(digest)
-                on_progress(len(digests), len(images))
-    return digests
+                on_progress(start + len(digests), len(images))
+            blocks.append(pa.array(digests, pa.string()))
+    return pa.chunked_array(blocks, pa.string())
 
 
 def plan_growth(
     samples: pa.Table,
     images: Sequence[ImageRecord],
-    digests: Sequence[str | None],
+    digests: pa.ChunkedArray[Any],
     listed: Sequence[str] = (),
 ) -> Growth:
     """Compare a data set with what the shards of its cache hold.
@@ -133,55 +133,40 @@ def plan_growth(
     """
     then = _Then(samples)
     table = images_of(images)
-    ids, paths = table["sample_id"], table["path"]
-    now = pa.array([digest or None for digest in digests], pa.string())
-    missing = np.array([digest == MISSING for digest in digests], bool)
-    line = then.find(ids)  # int64 [images], -1: not in the cache
+    missing = _booleans(pc.equal(digests, pa.scalar(MISSING)))
+    now = pc.replace_with_mask(digests.combine_chunks(), missing, pa.scalar(None, pa.string()))
+    readable = _booleans(now.is_valid())
+    line = then.find(table["sample_id"])  # int64 [images], -1: not in the cache
     known = line >= 0
     before = then.column("sha256", line)
-    readable = _booleans(now.is_valid())
+    recorded = _booleans(before.is_valid())
     had = _booleans(pc.equal(then.column("status", line), pa.scalar("ok")))
     same = known & (_booleans(pc.equal(before, now)) | (~readable & ~(missing & had)))
-    renamed = same & ~_booleans(pc.equal(then.column("path", line), paths))
+    renamed = same & ~_booleans(pc.equal(then.column("path", line), table["path"]))
 
-    places = np.flatnonzero(renamed).tolist()
-    tally = _Tally(changes=[then.move(line[n], images[n]) for n in places])
-    tally.moved += len(tally.changes)
     left = then.live.copy()  # lines that no image has claimed
     left[line[same]] = False
-    features = then.sources(left)
-    recorded = _booleans(before.is_valid())
-    for n in np.flatnonzero(~same).tolist():
-        image, content = images[n], digests[n]
-        source = features(content) if content else None
-        if source is not None:
-            tally.changes.append(then.move(source, image))
-            tally.moved += bool(then.live[source])
-            tally.back += not then.live[source]
-            left[source] = False
-            continue
-        tally.images.append(image)
-        tally.new += not known[n]
-        tally.gone += bool(missing[n] and had[n])
-        tally.changed += bool(known[n] and recorded[n] and not missing[n])
-        tally.again += bool(known[n] and not recorded[n])
-    replaced = set(line[known].tolist())
-    kept = set(listed)
-    for lost in np.flatnonzero(left).tolist():
-        if lost not in replaced:
-            if kept and then.sample_id(lost) in kept:
-                continue
-            tally.gone += 1
-        tally.changes.append(then.remove(lost))
+    others = np.flatnonzero(~same & readable)
+    source = np.full(len(line), -1)  # lines whose features another image takes over
+    source[others] = then.sources(left, now.take(others))
+    taken = source >= 0
+    left[source[taken]] = False
+    made = ~same & ~taken
+    lost = np.flatnonzero(left)
+    replaced = np.isin(lost, line[known])
+    kept = ~replaced & then.among(lost, listed)
+    moves = np.flatnonzero(renamed | taken)
+    changes = then.moves(np.where(taken, source, line)[moves], ImageRecords(table.take(moves)))
+    changes += then.removals(lost[~kept])
     return Growth(
-        images=tuple(tally.images),
-        changes=tuple(sorted(tally.changes, key=lambda change: change.place)),
-        new=tally.new,
-        gone=tally.gone,
-        moved=tally.moved,
-        changed=tally.changed,
-        back=tally.back,
-        again=tally.again,
+        images=ImageRecords(table.filter(pa.array(made))),
+        changes=sorted(changes, key=lambda change: change.place),
+        new=int((made & ~known).sum()),
+        gone=int((made & missing & had).sum() + (~replaced & ~kept).sum()),
+        moved=int(renamed.sum() + then.live[source[taken]].sum()),
+        changed=int((made & recorded & ~missing).sum()),
+        back=int((~then.live[source[taken]]).sum()),
+        again=int((made & known & ~recorded).sum()),
         unreadable=int((had & ~readable & ~missing).sum()),
     )
 
@@ -190,20 +175,6 @@ def _booleans(values: Any) -> NDArray[np.bool_]:
     """Return an array of arrow as bool [n]; a null is no."""
     found: Any = pc.fill_null(values, pa.scalar(False))
     return np.asarray(found, bool)
-
-
-@dataclass(kw_only=True)
-class _Tally:
-    """A growth while it is counted."""
-
-    images: list[ImageRecord] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    new: int = 0
-    gone: int = 0
-    moved: int = 0
-    changed: int = 0
-    back: int = 0
-    again: int = 0
 
 
 class _Then:
@@ -236,36 +207,56 @@ class _Then:
         places: Any = pa.array(lines, pa.int64(), mask=lines < 0)
         return self._samples[name].take(places)
 
-    def sample_id(self, line: int) -> str:
-        """Return the id of an image."""
-        return str(self._samples["sample_id"][line])
+    def among(self, lines: NDArray[np.int64], ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Mark the lines whose ids are among others, [n]."""
+        found = pc.is_in(self.column("sample_id", lines), value_set=pa.array(ids, pa.string()))
+        return _booleans(found)
 
-    def sources(self, left: NDArray[np.bool_]) -> Callable[[str], int | None]:
-        """Return a function: a line that has features of a content, each line once.
+    def sources(self, left: NDArray[np.bool_], contents: pa.Array[Any]) -> NDArray[np.int64]:
+        """Find features for contents [n]: lines, each for one content; -1 where there are none.
 
         Lines whose image is there come first, then those that were gone.
         """
-        lines = [*np.flatnonzero(left & self.ok), *np.flatnonzero(self._stored & ~self.live)]
-        contents = self.column("sha256", np.array(lines, np.int64))
-        found: dict[str, deque[int]] = {}
-        for line, content in zip(lines, contents.to_pylist(), strict=True):
-            found.setdefault(content, deque()).append(int(line))
+        lines = np.concatenate(
+            [np.flatnonzero(left & self.ok), np.flatnonzero(self._stored & ~self.live)]
+        )
+        there: Any = pc.fill_null(self.column("sha256", lines), MISSING)
+        codes, _ = encode(pa.chunked_array([*there.chunks, contents], pa.string()))
+        offered, asked = codes[: len(lines)], codes[len(lines) :]
+        turns = np.concatenate([_turns(offered), _turns(asked)])
+        keys = combined(codes, turns)
+        order = np.argsort(keys[: len(lines)])
+        ordered = keys[order]
+        place = np.searchsorted(ordered, keys[len(lines) :])
+        found: NDArray[np.int64] = np.full(len(asked), -1)
+        inside = place < len(ordered)
+        inside[inside] = ordered[place[inside]] == keys[len(lines) :][inside]
+        found[inside] = lines[order[place[inside]]]
+        return found
 
-        def take(content: str) -> int | None:
-            there = found.get(content)
-            return there.popleft() if there else None
+    def moves(self, lines: NDArray[np.int64], images: Iterable[ImageRecord]) -> list[Change]:
+        """Say of images that they have another name, or are back."""
+        return [
+            Change(shard=shard, image=image, sample_id=now.sample_id, path=now.path)
+            for shard, image, now in zip(*self._places(lines), images, strict=True)
+        ]
 
-        return take
+    def removals(self, lines: NDArray[np.int64]) -> list[Change]:
+        """Say of images that they are gone."""
+        pairs = zip(*self._places(lines), strict=True)
+        return [Change(shard=shard, image=image) for shard, image in pairs]
 
-    def move(self, line: int, image: ImageRecord) -> Change:
-        """Say that an image has another name, or is back."""
-        return self._change(line)(sample_id=image.sample_id, path=image.path)
+    def _places(self, lines: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+        """Return where lines stand: their shards, and their places among the images of those."""
+        shards = self._shards[lines]
+        return shards.tolist(), (lines - np.searchsorted(self._shards, shards)).tolist()
 
-    def remove(self, line: int) -> Change:
-        """Say that an image is gone."""
-        return self._change(line)()
 
-    def _change(self, line: int) -> Callable[..., Change]:
-        shard = int(self._shards[line])
-        first = int(np.searchsorted(self._shards, shard))
-        return partial(Change, shard=shard, image=int(line) - first)
+def _turns(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count, for each code, how often it stands before, [n]."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    turns = np.empty(len(codes), np.int64)
+    lengths = np.diff(np.append(starts, len(codes)))
+    turns[order] = np.arange(len(codes)) - np.repeat(starts, lengths)
+    return turns

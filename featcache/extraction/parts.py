@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
-from featcache.datasets.columns import images_of
+from featcache.datasets.columns import ImageRecords, images_of, places
 from featcache.storage.layout import PLANNED
 from featcache.storage.tables import PLANNED_SCHEMA, content_digest, read_table, write_table
 
@@ -49,9 +47,9 @@ def read_planned(out: Path) -> pa.ChunkedArray[Any] | None:
     return read_table(out / PLANNED, PLANNED_SCHEMA)["sample_id"]
 
 
-def own_images(
+def images_of_part(
     images: Sequence[ImageRecord], planned: pa.ChunkedArray[Any], manifest: Manifest
-) -> list[ImageRecord]:
+) -> ImageRecords:
     """Return those of a data set's images that belong to a part.
 
     Args:
@@ -61,10 +59,12 @@ def own_images(
     """
     part = manifest.part
     assert part is not None
-    ids = images_of(images)["sample_id"]
-    known: Any = pc.index_in(ids, value_set=planned)
-    places = np.asarray(pc.fill_null(known, pa.scalar(-1, pa.int32())), np.int64)
-    turns = places // manifest.shard_size % part.count
-    for n in np.flatnonzero(places < 0).tolist():
-        turns[n] = xxhash.xxh3_64_intdigest(images[n].sample_id.encode()) % part.count
-    return [images[n] for n in np.flatnonzero(turns == part.index - 1).tolist()]
+    table = images_of(images)
+    where = places(table["sample_id"], planned.combine_chunks())
+    turns = where // manifest.shard_size % part.count
+    since = where < 0
+    turns[since] = [
+        xxhash.xxh3_64_intdigest(str(sample_id).encode()) % part.count
+        for sample_id in table["sample_id"].filter(pa.array(since))
+    ]
+    return ImageRecords(table.filter(pa.array(turns == part.index - 1)))

@@ -24,7 +24,8 @@ from featcache.images.digest import FileDigest, digest_file
 from featcache.images.preprocess import DecodedImage, normalize, read_image
 from featcache.storage.layout import shard_name
 from featcache.storage.quantize import quantize
-from featcache.storage.shard import SampleRecord, ShardContent, write_shard
+from featcache.storage.records import SampleRecord
+from featcache.storage.shard import ShardContent, write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from featcache.datasets.base import ImageRecord
     from featcache.images.preprocess import Preprocessing
     from featcache.storage.changes import Change
-    from featcache.storage.manifest import FileEntry, Manifest
+    from featcache.storage.entries import FileEntry
+    from featcache.storage.manifest import Manifest
 
 
 def make_shards(

@@ -21,6 +21,7 @@ from featcache.errors import (
     FingerprintMismatchError,
 )
 from featcache.extraction.parts import listing_digest
+from featcache.storage.entries import Part
 from featcache.storage.fingerprint import Fingerprint, require_same
 from featcache.storage.layout import (
     DEFAULT_SHARD_SIZE,
@@ -31,7 +32,7 @@ from featcache.storage.layout import (
     folder_exists,
     shard_numbers,
 )
-from featcache.storage.manifest import Manifest, Part
+from featcache.storage.manifest import Manifest
 from featcache.versions import versions
 
 if TYPE_CHECKING:

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featcache.datasets.columns import images_of
+from featcache.datasets.columns import images_of, joined
 from featcache.errors import CacheFormatError, DatasetError, FingerprintMismatchError
 from featcache.extraction.finish import read_changes, read_samples
 from featcache.extraction.growth import Growth, digest_images, plan_growth
-from featcache.extraction.parts import own_images, read_planned
+from featcache.extraction.parts import images_of_part, read_planned
 from featcache.extraction.plan import split_chunks
 from featcache.storage.durable import file_digest
+from featcache.storage.entries import FileEntry
 from featcache.storage.layout import SAMPLES, shard_name, shard_number, shard_numbers
-from featcache.storage.manifest import FileEntry
 from featcache.storage.shard import mismatches, open_shard_of
-from featcache.storage.tables import GONE, SAMPLES_SCHEMA, read_table
+from featcache.storage.tables import SAMPLES_SCHEMA, read_table, without_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +87,7 @@ def remaining_work(
     samples = _samples(out, manifest, list(kept))
     lost = {shard_number(name) for name in manifest.shards()} - kept.keys()
     planned = read_planned(out) if manifest.part else None
-    own = images if planned is None else own_images(images, planned, manifest)
+    ours = images if planned is None else images_of_part(images, planned, manifest)
     again = planned is None or planned.equals(images_of(images)["sample_id"])
     if not manifest.finished or lost or (manifest.part and planned is None):
         chunks = split_chunks(images, manifest.shard_size, manifest.part)
@@ -96,7 +96,7 @@ def remaining_work(
             # Where no image at all was readable, they are tried again: nothing is lost by it.
             short |= {n for n, entry in kept.items() if not entry.rows}
             missing = {n: chunk for n, chunk in chunks.items() if n not in kept or n in short}
-            new = tuple(image for chunk in missing.values() for image in chunk)
+            new = joined(missing.values())
             if short:
                 kept = {n: entry for n, entry in kept.items() if n not in short}
                 samples = read_samples(out, manifest, list(kept))
@@ -118,7 +118,7 @@ def remaining_work(
             f"{out}: {', '.join(map(shard_name, sorted(lost)))} lost or damaged, and the data set "
             f"has changed since the extraction; run `featcache repair {out} --root {root}` first"
         )
-    growth = plan_growth(samples, own, digest_images(root, own, on_progress), listed)
+    growth = plan_growth(samples, ours, digest_images(root, ours, on_progress), listed)
     return _growing(manifest, kept, samples, growth)
 
 
@@ -171,7 +171,7 @@ def stored_shards(out: Path, manifest: Manifest) -> dict[int, FileEntry]:
     for number in shard_numbers(out):
         entry = manifest.files.get(shard_name(number))
         try:
-            shard = _open_own(out, manifest, number)
+            shard = _open_shard(out, manifest, number)
             shard.changes()
             if entry is None:
                 shard.records()
@@ -204,19 +204,16 @@ def _beginnings(
         planned = chunks.get(number, ())
         start, end = np.searchsorted(numbers, [number, number + 1]).tolist()
         lines = samples.slice(start, end - start)
-        there = planned[: len(lines)]
-        if (
-            lines["sample_id"].to_pylist() != [image.sample_id for image in there]
-            or lines["path"].to_pylist() != [image.path for image in there]
-            or GONE in lines["status"].to_pylist()
-        ):
+        there = images_of(planned[: len(lines)])
+        named = all(lines[name].equals(there[name]) for name in ("sample_id", "path"))
+        if not named or without_gone(lines).num_rows < len(lines):
             return None
         if len(lines) < len(planned):
             short.add(number)
     return short if short <= set(shards[-1:]) else None
 
 
-def _open_own(out: Path, manifest: Manifest, number: int) -> ShardIndex:
+def _open_shard(out: Path, manifest: Manifest, number: int) -> ShardIndex:
     """Open a shard of this cache; raises where it belongs to another."""
     name = shard_name(number)
     shard = open_shard_of(out, manifest, name)

@@ -26,14 +26,8 @@ from featcache.storage.history import append_history
 from featcache.storage.layout import SAMPLES, SCHEMA_VERSION, SHARDS, shard_name, shard_number
 from featcache.storage.lock import writing
 from featcache.storage.manifest import Manifest
-from featcache.storage.shard import (
-    FEATURES,
-    SampleRecord,
-    ShardContent,
-    mismatches,
-    open_shard_of,
-    write_shard,
-)
+from featcache.storage.records import SampleRecord
+from featcache.storage.shard import FEATURES, ShardContent, mismatches, open_shard_of, write_shard
 from featcache.storage.tables import GONE, write_table
 
 if TYPE_CHECKING:
@@ -41,7 +35,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from featcache.storage.manifest import FileEntry
+    from featcache.storage.entries import FileEntry
 
 FORGOTTEN = SampleRecord(sample_id="", path="", status=GONE)
 

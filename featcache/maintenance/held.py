@@ -16,7 +16,8 @@ from featcache.datasets.records import ImageRecord
 from featcache.errors import CacheFormatError
 from featcache.storage.changes import Change
 from featcache.storage.layout import shard_name
-from featcache.storage.shard import SampleRecord, mismatches, open_shard_of
+from featcache.storage.records import SampleRecord
+from featcache.storage.shard import mismatches, open_shard_of
 from featcache.storage.tables import GONE, records_of, samples_table
 
 if TYPE_CHECKING:

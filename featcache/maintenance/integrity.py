@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from featcache.storage.manifest import FileEntry, Manifest
+    from featcache.storage.entries import FileEntry
+    from featcache.storage.manifest import Manifest
 
 READERS = 4  # files read at once: enough to keep a disk busy while digests are computed
 

@@ -41,7 +41,7 @@ from featcache.storage.layout import (
     shard_number,
 )
 from featcache.storage.lock import writing
-from featcache.storage.manifest import FileEntry, Manifest, new_identity
+from featcache.storage.manifest import Manifest, new_identity
 from featcache.storage.prompts import write_prompts
 from featcache.storage.shard import mismatches, open_shard_of, write_empty_shard
 from featcache.storage.tables import SAMPLES_SCHEMA, read_table, without_gone
@@ -49,6 +49,7 @@ from featcache.storage.tables import SAMPLES_SCHEMA, read_table, without_gone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from featcache.storage.entries import FileEntry
     from featcache.storage.prompts import Prompt
 
 CHUNK = 1 << 22  # bytes per read of a copy

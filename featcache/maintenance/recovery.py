@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
-    from featcache.storage.manifest import FileEntry
+    from featcache.storage.entries import FileEntry
     from featcache.storage.prompts import Prompt
 
 

@@ -46,10 +46,11 @@ from featcache.maintenance.recovery import (
     rewrite_tables,
 )
 from featcache.storage.durable import remove_temporaries
+from featcache.storage.entries import FileEntry
 from featcache.storage.history import append_history
 from featcache.storage.layout import MANIFEST, SAMPLES, SHARDS, shard_name, shard_number
 from featcache.storage.lock import writing
-from featcache.storage.manifest import FileEntry, Manifest
+from featcache.storage.manifest import Manifest
 from featcache.storage.shard import open_shard_of, write_empty_shard
 from featcache.storage.tables import GONE, records_of, without_gone
 
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
-    from featcache.storage.shard import SampleRecord
+    from featcache.storage.records import SampleRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
 
 from featcache.datasets import open_dataset
 from featcache.datasets.base import safe_relative
@@ -34,15 +36,17 @@ from featcache.storage.durable import is_temporary
 from featcache.storage.layout import HELD, HISTORY, LOCK, MANIFEST, PLANNED, is_shard
 from featcache.storage.lock import reading
 from featcache.storage.manifest import Manifest
-from featcache.storage.tables import ok_samples, records_of, without_gone
+from featcache.storage.tables import ok_samples, without_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pyarrow as pa
 
     from featcache.datasets.base import Dataset
-    from featcache.storage.shard import SampleRecord
 
 _OWN = (MANIFEST, HISTORY, LOCK, HELD)  # files that no entry describes
+BLOCK = 4096  # images that are waiting to be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +137,9 @@ def verify_cache(
         entries = expected_files(path, manifest)
         # What is wrong with the table is told with the other files.
         table = old_table(path) if root or dataset else None
-        images = [] if table is None else records_of(ok_samples(table))
+        images = None if table is None else ok_samples(table)
         to_read = bytes_to_read(entries, quick=quick)
-        to_read += 0 if quick else sum(record.bytes or 0 for record in images)
+        to_read += 0 if quick or images is None else pc.sum(images["bytes"]).as_py() or 0
 
         def tell(done: int, total: int) -> None:
             if on_progress:
@@ -147,13 +151,14 @@ def verify_cache(
         changed: list[str] = []
         missing: list[str] = []
         new: list[str] = []
-        if table is not None:
+        if table is not None and images is not None:
             dataset = dataset or open_dataset(
                 manifest.dataset["name"], Path(root or ""), **manifest.dataset["options"]
             )
             changed, missing = _check_images(dataset.root, images, quick, counter)
-            there = set(without_gone(table)["sample_id"].to_pylist())
-            new = [i.path for i in dataset.images() if i.sample_id not in there]
+            listed, known_ids = dataset.images_table(), without_gone(table)["sample_id"]
+            unknown = pc.invert(pc.is_in(listed["sample_id"], value_set=known_ids))
+            new = list(map(str, listed["path"].filter(unknown)))
         known = {*entries, *_OWN, *([PLANNED] if manifest.part and not manifest.finished else [])}
         extra = [_explained(name) for name in _walk(path) if name not in known]
     return VerifyReport(
@@ -172,32 +177,33 @@ def verify_cache(
 
 
 def _check_images(
-    root: Path, images: list[SampleRecord], quick: bool, counter: ByteCounter
+    root: Path, images: pa.Table, quick: bool, counter: ByteCounter
 ) -> tuple[list[str], list[str]]:
     """Compare images with what they were: (changed, missing)."""
 
-    def check(record: SampleRecord) -> str:
+    def check(image: Mapping[str, Any]) -> str:
         try:
-            file = safe_relative(root, record.path)
+            file = safe_relative(root, image["path"])
             size = file.stat().st_size
         except (DatasetError, OSError):
             return "missing"
-        if size != record.bytes:
+        if size != image["bytes"]:
             return "changed"
         if quick:
             return "same"
         with file.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         counter.add(size)
-        return "same" if found == record.sha256 else "changed"
+        return "same" if found == image["sha256"] else "changed"
 
+    found: dict[str, list[str]] = {"same": [], "changed": [], "missing": []}
     with ThreadPoolExecutor(READERS, "images") as pool:
-        states = list(pool.map(check, images))
-    paths = [record.path for record in images]
-    return (
-        [path for path, state in zip(paths, states, strict=True) if state == "changed"],
-        [path for path, state in zip(paths, states, strict=True) if state == "missing"],
-    )
+        columns = images.select(["path", "bytes", "sha256"])
+        for batch in columns.to_batches(max_chunksize=BLOCK):
+            rows = batch.to_pylist()
+            for image, state in zip(rows, pool.map(check, rows), strict=True):
+                found[state] += [image["path"]] if state != "same" else []
+    return found["changed"], found["missing"]
 
 
 def _explained(name: str) -> str:

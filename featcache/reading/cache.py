@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from featcache.datasets.columns import LABELS_SCHEMA
+from featcache.datasets.columns import LABELS_SCHEMA, places
 from featcache.datasets.stand_in import WORDS
 from featcache.errors import CacheFormatError, TokensNotStoredError
 from featcache.reading.features import Features
@@ -35,6 +34,7 @@ from featcache.storage.quantize import dequantize
 from featcache.storage.tables import (
     SAMPLES_SCHEMA,
     content_digest,
+    decoded,
     ok_samples,
     read_table,
     without_gone,
@@ -141,7 +141,12 @@ class Cache:
     @cached_property
     def labels(self) -> pa.Table:
         """labels.parquet."""
-        return self._table(LABELS, LABELS_SCHEMA)
+        return decoded(self.coded_labels, LABELS_SCHEMA)
+
+    @cached_property
+    def coded_labels(self) -> pa.Table:
+        """labels.parquet with its texts as codes of dictionaries, for choosing among millions."""
+        return self._table(LABELS, LABELS_SCHEMA, coded=True)
 
     @cached_property
     def samples(self) -> pa.Table:
@@ -203,13 +208,18 @@ class Cache:
         )
 
     def _table(
-        self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None
+        self,
+        name: str,
+        schema: pa.Schema,
+        columns: Sequence[str] | None = None,
+        *,
+        coded: bool = False,
     ) -> pa.Table:
         """Read a table, and make sure that it is the one that cache.json means.
 
         A table of another cache would read well, and its rows would belong to other images.
         """
-        table = read_table(self.path / name, schema, columns)
+        table = read_table(self.path / name, schema, columns, coded=coded)
         entry = self.manifest.files.get(name)
         found = file_digest(self.path / name)
         if entry is None or found != entry.xxh3_128:
@@ -249,9 +259,7 @@ class Cache:
             if isinstance(sample_ids, (pa.Array, pa.ChunkedArray))
             else pa.array(sample_ids, pa.string())
         )
-        found: Any = pc.index_in(wanted, value_set=self.sample_ids)
-        rows: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
-        return rows
+        return places(wanted, self.sample_ids)
 
     def tokens(
         self,

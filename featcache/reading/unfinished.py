@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from featcache.errors import CacheFormatError
 from featcache.storage.layout import shard_name, shard_numbers
 from featcache.storage.shard import mismatches, open_shard_of
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from featcache.storage.changes import Change
     from featcache.storage.manifest import Manifest
-    from featcache.storage.shard import SampleRecord
+    from featcache.storage.records import SampleRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,11 @@ def read_so_far(folder: Path, manifest: Manifest) -> SoFar:
         except CacheFormatError:
             continue
         size += shard.path.stat().st_size
-    there = records_of(without_gone(samples_table(told.items(), changes)))
+    there = without_gone(samples_table(told.items(), changes))
+    failed = records_of(there.filter(pc.field("status") == "failed"))
     return SoFar(
         shards=len(told),
         bytes=size,
-        images=sum(record.ok for record in there),
-        failures=tuple(record for record in there if not record.ok),
+        images=there.num_rows - len(failed),
+        failures=tuple(failed),
     )

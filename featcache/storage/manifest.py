@@ -10,25 +10,21 @@ Versions 1 and 2 are read; what is written is version 2. Version 1 had no identi
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from featcache.errors import CacheFormatError, CacheNotFoundError
-from featcache.storage.durable import file_digest, write_bytes
+from featcache.storage.durable import write_bytes
+from featcache.storage.entries import DIGEST, FileEntry, Part, entry_of, is_count
 from featcache.storage.fingerprint import Fingerprint, canonical_json, digest
 from featcache.storage.layout import (
-    LABELS,
     MANIFEST,
-    PLANNED,
-    PROMPTS,
     READABLE_VERSIONS,
     SAMPLES,
     SCHEMA_VERSION,
     Shapes,
-    is_shard,
     shard_number,
 )
 
@@ -36,86 +32,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "featcache"
-_DIGEST = re.compile("[0-9a-f]{32}")
 MAX_BYTES = 1 << 28  # of cache.json: a shard takes 130
 
 
 def new_identity() -> str:
     """Draw the identity of a new cache: 128 random bits, in hexadecimal."""
     return secrets.token_hex(16)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileEntry:
-    """A file of the cache: its size, its XXH3-128, and, for a shard, its rows.
-
-    ``live`` is how many of the rows readers see; None where they see all of them.
-    """
-
-    bytes: int
-    xxh3_128: str
-    rows: int | None = None
-    live: int | None = None
-
-    @property
-    def num_live(self) -> int:
-        """How many rows readers see."""
-        return self.rows or 0 if self.live is None else self.live
-
-    def with_live(self, count: int) -> FileEntry:
-        """Return the entry of a shard of whose rows readers see so many."""
-        return replace(self, live=None if count == self.rows else count)
-
-    @classmethod
-    def of(cls, path: Path, rows: int | None = None) -> FileEntry:
-        """Read a file and describe it."""
-        return cls(bytes=path.stat().st_size, xxh3_128=file_digest(path), rows=rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        facts = {"rows": self.rows, "live": self.live}
-        there: dict[str, Any] = {name: n for name, n in facts.items() if n is not None}
-        return {"bytes": self.bytes, "xxh3_128": self.xxh3_128, **there}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Which share of a cache this is: every ``count``-th shard, from the ``index``-th (from 1).
-
-    Attributes:
-        index: From 1 to ``count``.
-        count: Number of parts.
-        images: Images of the whole that its first extraction planned, so that a merge knows how
-            many shards there must be.
-        listing: Digest of what the data set listed the last time: a merge takes parts that have
-            seen the same. None in version 1.
-    """
-
-    index: int
-    count: int
-    images: int
-    listing: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse impossible parts."""
-        if self.listing is not None and not _DIGEST.fullmatch(self.listing):
-            raise ValueError(f"{self.listing!r} is no digest")
-        counts = (self.index, self.count, self.images)
-        if not all(_is_count(n) for n in counts) or not 1 <= self.index <= self.count:
-            raise ValueError(f"there is no part {self.index!r} of {self.count!r}")
-
-    def has(self, shard: int) -> bool:
-        """Whether a shard belongs to this part."""
-        return shard % self.count == self.index - 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        part: dict[str, Any] = {"index": self.index, "count": self.count, "images": self.images}
-        return part if self.listing is None else {**part, "listing": self.listing}
-
-    def __str__(self) -> str:
-        """Return what ``--part`` takes."""
-        return f"{self.index}/{self.count}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +59,7 @@ class Manifest:
         identity: Drawn when the cache is created, and kept for as long as it lives; it tells two
             caches apart. A cache of version 1 gets one that follows from its content.
         name: What people call the cache; the data set's name where it is empty.
+        planned: Images of the first extraction, here or of this part, until it is finished.
         schema_version: Of the layout; shards that are made for this manifest have the same.
     """
 
@@ -151,6 +74,7 @@ class Manifest:
     part: Part | None = None
     identity: str = field(default_factory=new_identity)
     name: str = ""
+    planned: int | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -162,9 +86,9 @@ class Manifest:
             raise ValueError(f"dataset must have a name, not {self.dataset!r}")  # noqa: TRY004
         if not all(_is_source(source) for source in self.label_sources()):
             raise ValueError(f"labels must come from data sets, not {self.dataset!r}")
-        if not _is_count(self.shard_size) or not self.shard_size:
+        if not is_count(self.shard_size) or not self.shard_size:
             raise ValueError(f"shard_size must be a positive integer, not {self.shard_size!r}")
-        if not isinstance(self.identity, str) or not _DIGEST.fullmatch(self.identity):
+        if not isinstance(self.identity, str) or not DIGEST.fullmatch(self.identity):
             raise ValueError(f"identity must be 32 hexadecimal digits, not {self.identity!r}")
         if self.name == "":
             object.__setattr__(self, "name", self.dataset["name"])
@@ -172,6 +96,8 @@ class Manifest:
             raise ValueError(f"name must be printable text in one line, not {self.name!r}")
         if type(self.schema_version) is not int or self.schema_version not in READABLE_VERSIONS:
             raise ValueError(f"there is no schema version {self.schema_version!r}")
+        if self.planned is not None and (not is_count(self.planned) or self.files):
+            raise ValueError(f"planned must be a number of images, not {self.planned!r}")
         if not isinstance(self.complete, bool):
             raise ValueError(f"complete must be true or false, not {self.complete!r}")  # noqa: TRY004
 
@@ -218,15 +144,15 @@ class Manifest:
 
     def with_shards(self, shards: Mapping[str, FileEntry]) -> Manifest:
         """Return the manifest of a cache whose shards are there, but not yet its new tables."""
-        return replace(self, complete=False, files=dict(shards))
+        return replace(self, complete=False, files=dict(shards), planned=None)
 
     def with_files(self, files: Mapping[str, FileEntry]) -> Manifest:
         """Return the manifest of a finished cache, or part of one."""
-        return replace(self, complete=self.part is None, files=dict(files))
+        return replace(self, complete=self.part is None, files=dict(files), planned=None)
 
-    def unfinished(self) -> Manifest:
-        """Return the manifest of the same cache while shards are being made."""
-        return replace(self, complete=False, files={})
+    def unfinished(self, planned: int | None = None) -> Manifest:
+        """Return the manifest of the same cache while shards of so many images are being made."""
+        return replace(self, complete=False, files={}, planned=planned)
 
     def require_complete(self, folder: Path) -> None:
         """Raise CacheNotFoundError where this is not a whole, finished cache."""
@@ -283,6 +209,8 @@ class Manifest:
             "complete": self.complete,
             "files": {name: entry.to_dict() for name, entry in sorted(self.files.items())},
         }
+        if self.planned is not None:
+            body["planned"] = self.planned
         if self.part:
             body["part"] = self.part.to_dict()
         body = {key: _sorted(value) for key, value in body.items()}
@@ -330,10 +258,11 @@ class Manifest:
             manifest = replace(
                 cls.from_settings(value),
                 complete=value["complete"],
-                files={name: _entry(name, entry) for name, entry in value["files"].items()},
+                files={name: entry_of(name, entry) for name, entry in value["files"].items()},
                 part=Part(**value["part"]) if "part" in value else None,
                 identity=_identity_of(value),
                 name=value["name"] if version > 1 else "",
+                planned=value.get("planned"),
                 schema_version=version,
             )
         except CacheFormatError:
@@ -366,28 +295,6 @@ def _identity_of(value: Mapping[str, Any]) -> str:
         return new_identity()
     samples = value["files"][SAMPLES]["xxh3_128"]
     return digest({"fingerprint": value["fingerprint_digest"], "samples": samples})
-
-
-def _entry(name: str, value: Mapping[str, Any]) -> FileEntry:
-    """Read the entry of a file; its name is one of ours, so that no path leads elsewhere."""
-    entry = FileEntry(**value)
-    shard = is_shard(name)
-    if not shard and name not in (SAMPLES, LABELS, PROMPTS, PLANNED):
-        raise ValueError(f"{name!r} is not a file of a cache")
-    counts = (entry.bytes, entry.rows or 0, entry.num_live)
-    if (
-        shard != (entry.rows is not None)
-        or (entry.live is not None and entry.num_live >= (entry.rows or 0))
-        or not all(_is_count(count) for count in counts)
-        or not _DIGEST.fullmatch(entry.xxh3_128)
-    ):
-        raise ValueError(f"{name}: impossible entry {value}")
-    return entry
-
-
-def _is_count(value: Any) -> bool:
-    """Tell whether a value is an integer that fits where numbers of rows and bytes are summed."""
-    return type(value) is int and 0 <= value < 1 << 48
 
 
 def _is_source(value: Any) -> bool:

@@ -16,62 +16,39 @@ and cache.json: records of all images, failures included, and the cache's settin
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import xxhash
 
 from featcache.errors import CacheFormatError
-from featcache.storage.changes import Change
-from featcache.storage.fingerprint import canonical_json
+from featcache.storage.entries import FileEntry
 from featcache.storage.hdf5 import Pending, Region, read_regions, unexpected, write_arrays
 from featcache.storage.layout import READABLE_VERSIONS, SCHEMA_VERSION, shard_name
-from featcache.storage.manifest import FileEntry
+from featcache.storage.records import (
+    read_changes,
+    read_records,
+    read_settings,
+    records_bytes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from featcache.storage.changes import Change
     from featcache.storage.layout import Shapes
     from featcache.storage.manifest import Manifest
+    from featcache.storage.records import SampleRecord
+
+T = TypeVar("T")
 
 DIGEST_BYTES = 16
 FEATURES = ("tokens", "scales", "pooled")  # data sets by row, in the order of a row's digest
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SampleRecord:
-    """What is known of one image: a line of a shard's records, a row of samples.parquet.
-
-    ``status`` is ``ok`` or ``failed``; a failed image has an ``error`` and no features. Sizes are
-    those of the upright image, measures are `featcache.images.measures` of its pixels.
-    """
-
-    sample_id: str
-    path: str
-    status: str
-    error: str | None = None
-    sha256: str | None = None
-    bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
-    brightness: float | None = None
-    contrast: float | None = None
-    colourfulness: float | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the image has features."""
-        return self.status == "ok"
-
-
-FIELDS = tuple(field.name for field in fields(SampleRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,30 +88,17 @@ class ShardIndex:
 
     def records(self) -> list[SampleRecord]:
         """Read the records of images; raises CacheFormatError where they are damaged."""
-        return [line for line in self._facts() if isinstance(line, SampleRecord)]
+        return self._read(read_records)
 
     def changes(self) -> list[Change]:
         """Read what became of images in earlier shards; raises CacheFormatError likewise."""
-        # They stand before the images, so that no other line has to be parsed.
-        before = takewhile(lambda line: not isinstance(line, SampleRecord), self._facts())
-        return [line for line in before if isinstance(line, Change)]
-
-    def _facts(self) -> Iterator[SampleRecord | Change]:
-        """Read every line but the settings."""
-        for line in self._lines():
-            try:
-                if "settings" not in line:
-                    facts = {key: value for key, value in line.items() if key in FIELDS}
-                    yield Change.from_line(line) or SampleRecord(**facts)
-            except (TypeError, ValueError, AttributeError) as error:
-                raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
+        return self._read(read_changes)
 
     def settings(self) -> dict[str, Any] | None:
         """Read the settings of the cache that the shard was made for; None where it has none."""
-        first = next(iter(self._lines()), {})
-        return first.get("settings")
+        return self._read(read_settings)
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
+    def _read(self, reader: Callable[[bytes], T]) -> T:
         content = self.map("records").tobytes()
         found = xxhash.xxh3_128_hexdigest(content)
         if found != self.records_digest:
@@ -142,11 +106,10 @@ class ShardIndex:
                 f"{self.path}: the records' digest is {found}, stored {self.records_digest}; "
                 "the file is damaged: run `featcache verify`, then `featcache repair`"
             )
-        for line in content.splitlines():  # bytes: at \\n alone
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
+        try:
+            return reader(content)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CacheFormatError(f"{self.path}: unreadable records: {error}") from error
 
     def content(self) -> ShardContent:
         """Return what the shard was written from; features stay mapped, not read."""
@@ -214,10 +177,7 @@ def write_shard(
         if len(array) != len(ids):
             raise ValueError(f"shard {index}: {len(array)} rows of {name}, {len(ids)} ids")
     ordered = [arrays[name] for name in FEATURES if name in arrays]
-    lines: list[Any] = [{"settings": settings}] if settings else []
-    lines += [change.to_line() for change in content.changes]
-    lines += [{name: getattr(record, name) for name in FIELDS} for record in content.records]
-    records = "".join(canonical_json(line) + "\n" for line in lines).encode()
+    records = records_bytes(content.records, content.changes, settings)
     with ThreadPoolExecutor(1, "digests") as pool:  # hashed while the features are written
         digests = Pending(
             shape=(len(ids), DIGEST_BYTES),

@@ -11,12 +11,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from featcache.datasets.columns import LABELS_SCHEMA, encode, first_rows, folds_of, repeated
+from featcache.datasets.columns import (
+    LABELS_SCHEMA,
+    decode,
+    encode,
+    first_rows,
+    folds_of,
+    repeated,
+)
 from featcache.datasets.paths import UNSAFE
 from featcache.errors import CacheFormatError
 from featcache.storage.durable import write_bytes
 from featcache.storage.fingerprint import digest
-from featcache.storage.shard import SampleRecord
+from featcache.storage.records import SampleRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,6 +50,7 @@ _SAMPLES: list[pa.Field[Any]] = [
 SAMPLES_SCHEMA = pa.schema(_SAMPLES)
 PLANNED_SCHEMA = pa.schema([pa.field("sample_id", pa.string(), nullable=False)])
 GONE = "gone"  # the status of an image that the data set no longer has
+DICTIONARY_BYTES = 1 << 28  # of a column's different texts; above it, each is written
 
 
 def samples_table(
@@ -207,7 +215,15 @@ def write_table(path: Path, table: pa.Table) -> bool:
     """
     stream = pa.BufferOutputStream()
     table = table.combine_chunks()  # or the bytes would depend on how it was put together
-    pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+    layout: dict[str, Any] = {}
+    if table.schema.names == LABELS_SCHEMA.names:
+        # An image may have many labels. Each text stands in the file once, so that it is read, and
+        # looked up, once: `read_table` with ``coded``.
+        layout = {
+            "row_group_size": max(1, table.num_rows),
+            "dictionary_pagesize_limit": DICTIONARY_BYTES,
+        }
+    pq.write_table(table, stream, compression="zstd", write_page_checksum=True, **layout)
     content = stream.getvalue().to_pybytes()
     if path.is_file() and path.read_bytes() == content:
         return False
@@ -215,13 +231,16 @@ def write_table(path: Path, table: pa.Table) -> bool:
     return True
 
 
-def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    path: Path, schema: pa.Schema, columns: Sequence[str] | None = None, *, coded: bool = False
+) -> pa.Table:
     """Read a Parquet file and check its columns.
 
     Args:
         path: The file.
         schema: The columns that it must have.
         columns: Names of those that are read; None for all.
+        coded: Leave texts as codes of dictionaries, one for each row group; `decoded` undoes it.
 
     Raises:
         CacheFormatError: It is missing, damaged, has other columns, or paths that lead elsewhere.
@@ -230,10 +249,16 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
         if not path.is_file() and path.exists():  # to open a pipe would wait for ever
             raise CacheFormatError(f"{path}: a folder, pipe or device, expected a file")
         # Of a file alone: a folder called lr=0.1 on its way is a folder, no column.
-        with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
+        with pq.ParquetFile(
+            path,
+            page_checksum_verification=True,
+            memory_map=False,
+            read_dictionary=_texts(schema) if coded else None,
+        ) as file:
             stored = file.schema_arrow
             found = _columns(stored)  # decodes names, which may be damaged
-            table = file.read(list(columns) if columns else None) if stored == schema else None
+            fits = stored == (_coded(schema) if coded else schema)
+            table = file.read(list(columns) if columns else None) if fits else None
     except FileNotFoundError as error:
         raise CacheFormatError(f"{path}: missing; `featcache repair` rebuilds it") from error
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -243,6 +268,27 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
     if {"path", "status"} <= set(table.column_names):
         _require_relative(path, table)
     return table
+
+
+def decoded(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table that was read as codes with its texts."""
+    for name in _texts(schema):
+        chunks: list[Any] = table[name].chunks
+        texts = [decode(chunk.indices.to_numpy(), chunk.dictionary).chunks for chunk in chunks]
+        column = pa.chunked_array([chunk for part in texts for chunk in part], pa.string())
+        table = table.set_column(schema.names.index(name), schema.field(name), column)
+    return table
+
+
+def _texts(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if pa.types.is_string(field.type)]
+
+
+def _coded(schema: pa.Schema) -> pa.Schema:
+    for name in _texts(schema):
+        field = schema.field(name).with_type(pa.dictionary(pa.int32(), pa.string()))
+        schema = schema.set(schema.names.index(name), field)
+    return schema
 
 
 def _require_relative(path: Path, table: pa.Table) -> None:

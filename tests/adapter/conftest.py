@@ -53,6 +53,10 @@ class FakeCache:
         return pa.table(dict(zip(names, columns, strict=True)), schema=LABEL_SCHEMA)
 
     @property
+    def coded_labels(self) -> pa.Table:
+        return self.labels
+
+    @property
     def fingerprint(self) -> Fingerprint:
         return Fingerprint(
             backbone={"architecture": "fake", "weights": self.weights},

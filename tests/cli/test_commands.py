@@ -247,10 +247,10 @@ def test_eval_writes_predictions_and_says_what_is_odd(adapter, trained, tmp_path
 
 def test_rank_names_the_closest_query_of_a_misspelt_one(adapter, featcache, trained, demo):
     query = json.loads((trained / "run.json").read_text("utf-8"))["scales"][0]["queries"][0]
-    wrong = query.replace("sort", "srot")
-    code, _, err = featcache("prompts", demo / "cache", "--add", wrong)
+    misspelt = query.replace("sort", "srot")
+    code, _, err = featcache("prompts", demo / "cache", "--add", misspelt)
     assert code == 0, err
-    code, _, err = adapter("rank", trained, "--shards", demo / "cache", "--query", wrong)
+    code, _, err = adapter("rank", trained, "--shards", demo / "cache", "--query", misspelt)
     assert code == 0, err
     assert f"the closest that it knows is '{query}'" in " ".join(err.split())
 

@@ -93,10 +93,10 @@ def test_from_the_checkpoint_to_ranked_images(released, tmp_path, featcache, ada
     assert code == 0, message
     assert f"--text-weights {run / 'text_tower.safetensors'}" in message.replace("\n", "")
     public = ["--model-config", folder / "public.json", "--pretrained", "seed:0"]
-    own = ["--projection", f"checkpoint:{run / 'token_projection.safetensors'}"]
-    own += ["--text-weights", run / "text_tower.safetensors"]
+    tuned = ["--projection", f"checkpoint:{run / 'token_projection.safetensors'}"]
+    tuned += ["--text-weights", run / "text_tower.safetensors"]
     images = ["extract", "--dataset", "demo", "--root", folder / "images", "--prompt", QUERY]
-    code, _, message = featcache(*images, *public, *own, "--out", cache)
+    code, _, message = featcache(*images, *public, *tuned, "--out", cache)
     assert code == 0, message
 
     code, out, message = adapter("rank", run, "--shards", cache, "--query", QUERY)

@@ -117,12 +117,12 @@ def test_info_on_what_is_not_finished(made, cache, featcache):
     """How far it is, also while shards are being made, and which images failed so far."""
     from featcache.storage.manifest import Manifest
 
-    Manifest.read(cache).unfinished().write(cache)
+    Manifest.read(cache).unfinished(planned=6).write(cache)
     (cache / "shards/00002.h5").unlink()
     code, out, _ = featcache("info", cache, "--failures")
     assert code == 0
     assert "not finished" in out
-    assert "4, 0 failed" in out
+    assert "4 of 6 planned, 0 failed" in out
     facts = json.loads(featcache("info", cache, "--json")[1])
     assert (facts["complete"], facts["images"], facts["shards"]) == (False, 4, 2)
     code, out, _ = featcache("info", made / "part1")
@@ -147,6 +147,7 @@ def test_failures_of_a_run_that_stopped_are_listed(made, tmp_path, featcache):
     assert "1.png" in out
     facts = json.loads(featcache("info", tmp_path / "cache", "--failures", "--json")[1])
     assert [failure["path"] for failure in facts["failures"]] == ["1.png"]
+    assert facts["planned"] == 6
     assert featcache(*command, "--max-failures", 0.4)[0] == 0
 
 

@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 import cli.progress
+from adapter.settings import TrainEvent
 from cli.progress import Bars, Job, Lines, progress, working
+from cli.train import Display
 
 
 def test_a_job_tells_counts_speed_and_time_left():
@@ -80,3 +82,15 @@ def test_bars_on_a_terminal(monkeypatch):
     assert "reading :smile: [x]" in last
     assert "40 of 40 images" in last
     assert "[red]" in last
+
+
+@pytest.mark.parametrize(("step_seconds", "told"), [(3.7, True), (0.001, False)])
+def test_a_long_training_is_announced(capsys, step_seconds, told):
+    values = {"step_seconds": step_seconds, "seconds": 1000 * step_seconds}
+    values |= {"parameters": 41_000_000, "width": 768}
+    with progress() as display:
+        Display(display)(TrainEvent(kind="estimate", step=0, steps=1000, values=values))
+    words = " ".join(capsys.readouterr().err.split())
+    expected = "41 M parameters on a CPU: about 3.7 s a step, so about 1 h 01 min for 1,000 steps"
+    assert (expected in words) is told
+    assert ("--width 192" in words) is told

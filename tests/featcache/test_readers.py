@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 from featcache import Cache
+from featcache.storage.entries import FileEntry
 from featcache.storage.fingerprint import Fingerprint
 from featcache.storage.hdf5 import ALIGNMENT, Region
 from featcache.storage.layout import Shapes, shard_name
-from featcache.storage.manifest import FileEntry, Manifest
-from featcache.storage.shard import SampleRecord, ShardContent, write_shard
+from featcache.storage.manifest import Manifest
+from featcache.storage.records import SampleRecord
+from featcache.storage.shard import ShardContent, write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

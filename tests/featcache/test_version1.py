@@ -24,8 +24,9 @@ from featcache.maintenance.relabel import add_texts
 from featcache.maintenance.repair import repair_cache
 from featcache.maintenance.verify import verify_cache
 from featcache.reading.cache import Cache
+from featcache.storage.entries import FileEntry, Part
 from featcache.storage.fingerprint import digest
-from featcache.storage.manifest import FileEntry, Manifest, Part
+from featcache.storage.manifest import Manifest
 from featcache.storage.tables import SAMPLES_SCHEMA, write_table
 
 if TYPE_CHECKING:
@@ -171,8 +172,8 @@ def test_its_parts_are_merged(old: Path, tmp_path: Path) -> None:
             shutil.copy(old / name, part / name)
         numbers = [int(name[-8:-3]) for name in mine]
         samples = pq.read_table(old / "samples.parquet").to_pylist()
-        own = [sample for n, sample in enumerate(samples) if n // 6 in numbers]
-        write_table(part / "samples.parquet", pa.Table.from_pylist(own, SAMPLES_SCHEMA))
+        theirs = [sample for n, sample in enumerate(samples) if n // 6 in numbers]
+        write_table(part / "samples.parquet", pa.Table.from_pylist(theirs, SAMPLES_SCHEMA))
         files = {name: manifest.files[name] for name in names}
         files["samples.parquet"] = FileEntry.of(part / "samples.parquet")
         made = replace(manifest, part=Part(index=index, count=2, images=15), complete=False)

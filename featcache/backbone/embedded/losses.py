@@ -27,8 +27,8 @@ def contrastive(logits: Tensor, truth: Tensor) -> Tensor:
         truth: [B, T]: 1 where a caption holds, 0 where it fails, NaN where that is not sure.
     """
     batch = len(logits)
-    own = torch.eye(*logits.shape, dtype=torch.bool, device=logits.device)
-    logits = logits.masked_fill(~(own | (truth == 0)), float("-inf"))  # [B, T]
+    itself = torch.eye(*logits.shape, dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(~(itself | (truth == 0)), float("-inf"))  # [B, T]
     target = torch.arange(batch, device=logits.device)
     per_image = functional.cross_entropy(logits, target)
     per_caption = functional.cross_entropy(logits[:, :batch].T, target)

@@ -13,10 +13,10 @@ from adapter.network.fusion import CrossModalEncoder, MultiHeadAttention, PostEn
 CONFIG = AdapterConfig.released(image_dim=16, text_dim=16, width=16)
 
 
-def reference_attention(own: MultiHeadAttention) -> nn.MultiheadAttention:
-    width = own.in_proj_weight.shape[1]
-    theirs = nn.MultiheadAttention(width, own.heads, batch_first=True)
-    theirs.load_state_dict(own.state_dict())  # the same names
+def reference_attention(ours: MultiHeadAttention) -> nn.MultiheadAttention:
+    width = ours.in_proj_weight.shape[1]
+    theirs = nn.MultiheadAttention(width, ours.heads, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())  # the same names
     return theirs.eval()
 
 
@@ -39,36 +39,36 @@ def text() -> Tensor:
 
 
 def test_attention_equals_torch(tokens: Tensor, text: Tensor) -> None:
-    own = MultiHeadAttention(16, 8)
-    randomize(own)
-    theirs = reference_attention(own)
-    torch.testing.assert_close(own(tokens), theirs(tokens, tokens, tokens)[0])
-    keys, values = own.project_keys(text)
+    ours = MultiHeadAttention(16, 8)
+    randomize(ours)
+    theirs = reference_attention(ours)
+    torch.testing.assert_close(ours(tokens), theirs(tokens, tokens, tokens)[0])
+    keys, values = ours.project_keys(text)
     assert keys.shape == values.shape == (3, 8, 7, 2)
-    torch.testing.assert_close(own.attend_to(tokens, keys, values), theirs(tokens, text, text)[0])
+    torch.testing.assert_close(ours.attend_to(tokens, keys, values), theirs(tokens, text, text)[0])
 
 
 def test_one_context_for_all_equals_a_copy_for_each(tokens: Tensor, text: Tensor) -> None:
-    own = MultiHeadAttention(16, 4)
-    randomize(own)
-    once = own.attend_to(tokens, *own.project_keys(text[:1]))
-    each = own.attend_to(tokens, *own.project_keys(text[:1].expand(3, -1, -1)))
+    ours = MultiHeadAttention(16, 4)
+    randomize(ours)
+    once = ours.attend_to(tokens, *ours.project_keys(text[:1]))
+    each = ours.attend_to(tokens, *ours.project_keys(text[:1].expand(3, -1, -1)))
     torch.testing.assert_close(once, each)
 
 
 def test_attention_starts_as_torch_does() -> None:
-    own = MultiHeadAttention(64, 8)
+    ours = MultiHeadAttention(64, 8)
     bound = (6 / (64 + 3 * 64)) ** 0.5  # xavier, over the joint matrix
-    assert own.in_proj_weight.abs().max() <= bound
-    assert float(own.in_proj_weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.05)
-    assert not own.in_proj_bias.any()
-    assert not own.out_proj.bias.any()
+    assert ours.in_proj_weight.abs().max() <= bound
+    assert float(ours.in_proj_weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.05)
+    assert not ours.in_proj_bias.any()
+    assert not ours.out_proj.bias.any()
 
 
 def test_encoder_equals_the_released_order_of_operations(tokens: Tensor, text: Tensor) -> None:
-    own = CrossModalEncoder(CONFIG)
-    randomize(own)
-    state = own.state_dict()
+    ours = CrossModalEncoder(CONFIG)
+    randomize(ours)
+    state = ours.state_dict()
 
     def norm(x: Tensor, name: str) -> Tensor:
         return functional.layer_norm(x, (16,), state[f"{name}.weight"], state[f"{name}.bias"])
@@ -81,31 +81,31 @@ def test_encoder_equals_the_released_order_of_operations(tokens: Tensor, text: T
     x = tokens
     for i in range(2):
         name = f"resblocks.{i}"
-        attend = reference_attention(own.get_submodule(f"{name}.attn"))  # type: ignore[arg-type]
+        attend = reference_attention(ours.get_submodule(f"{name}.attn"))  # type: ignore[arg-type]
         normed = norm(x, f"{name}.ln_1")
         x = x + attend(normed, normed, normed)[0]
         x = x + mlp(norm(x, f"{name}.ln_2"), f"{name}.mlp")
         name = f"cross_attn.{i}"
-        attend = reference_attention(own.get_submodule(f"{name}.attn"))  # type: ignore[arg-type]
+        attend = reference_attention(ours.get_submodule(f"{name}.attn"))  # type: ignore[arg-type]
         context = norm(text, f"{name}.ln_1_kv")
         x = x + attend(norm(x, f"{name}.ln_1"), context, context)[0]
         x = x + mlp(norm(x, f"{name}.ln_2"), f"{name}.mlp")
     expected = norm(x, "ln_final") @ state["projection"]
-    torch.testing.assert_close(own(tokens, text), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours(tokens, text), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_post_encoder_equals_torch(tokens: Tensor) -> None:
-    own = PostEncoder(CONFIG).eval()
-    randomize(own)
+    ours = PostEncoder(CONFIG).eval()
+    randomize(ours)
     layer = nn.TransformerEncoderLayer(16, 8, 16, dropout=0.1, batch_first=True)
     theirs = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-    theirs.load_state_dict(own.state_dict())  # the same names
-    torch.testing.assert_close(own(tokens), theirs.eval()(tokens), rtol=1e-4, atol=1e-5)
+    theirs.load_state_dict(ours.state_dict())  # the same names
+    torch.testing.assert_close(ours(tokens), theirs.eval()(tokens), rtol=1e-4, atol=1e-5)
 
 
 def test_no_blocks_leave_norm_and_map(tokens: Tensor, text: Tensor) -> None:
-    own = CrossModalEncoder(CONFIG.replace(blocks=0))
+    ours = CrossModalEncoder(CONFIG.replace(blocks=0))
     torch.testing.assert_close(
-        own(tokens, text), functional.layer_norm(tokens, (16,)) @ own.projection
+        ours(tokens, text), functional.layer_norm(tokens, (16,)) @ ours.projection
     )
     assert torch.equal(PostEncoder(CONFIG.replace(post_blocks=0))(tokens), tokens)

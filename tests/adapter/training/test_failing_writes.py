@@ -162,6 +162,28 @@ def test_a_log_that_cannot_be_written_waits(tmp_path, train_fake, whole, monkeyp
     assert same(load_file(tmp_path / "run/adapter.safetensors"), whole)
 
 
+def test_tensorboard_waits_for_a_disk_that_is_full(tmp_path, train_fake, monkeypatch):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", exc_type=ImportError
+    )
+    real, writes = os.write, []
+
+    def write(descriptor: int, data: bytes) -> int:
+        if b"train/loss" in bytes(data):  # not so in log.jsonl
+            writes.append(data)
+            if 3 <= len(writes) < 8:
+                real(descriptor, data[:30])  # a part of it still fits
+                raise FULL
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    events = []
+    train_fake(tmp_path / "run", on_event=events.append, tensorboard=True, **STEPS)
+    assert "the log could not be written" in notes_of(events)[0]
+    board = accumulator.EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("train/loss")] == list(range(1, 13))
+
+
 def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
     log = RunLog(tmp_path)
     log.append({"step": 1, "kind": "train", "loss": float("nan"), "more": [float("inf")]})

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from adapter.data.labels import select_labels
 from adapter.data.targets import TargetScales, fit_scales
@@ -371,3 +372,35 @@ def test_tensorboard_has_the_numbers_of_the_log(tmp_path, train_fake):
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     found = [e.value for e in events.Scalars("train/loss")]
     np.testing.assert_allclose(found, losses_of(tmp_path), rtol=1e-6)
+
+
+def test_tensorboard_forgets_steps_that_were_not_saved(tmp_path, monkeypatch):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", exc_type=ImportError
+    )
+    for now, first, steps in ((1, None, range(1, 6)), (2, 3, range(4, 7))):
+        monkeypatch.setattr("time.time", lambda now=now: float(now))  # which names the file
+        log = RunLog(tmp_path, resume_step=first, tensorboard=True)
+        for step in steps:
+            log.append({"step": step, "loss": 10.0 * now + step})
+        log.close()
+    monkeypatch.undo()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    found = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    assert found == [(1, 11), (2, 12), (3, 13), (4, 24), (5, 25), (6, 26)]
+
+
+def test_hours_on_a_cpu_are_told_before_they_begin(tmp_path, train_fake, monkeypatch):
+    train_fake(tmp_path / "quiet", steps=4)
+    monkeypatch.setattr("adapter.training.trainer.LARGE", 1)
+    events = []
+    train_fake(tmp_path / "told", steps=4, on_event=events.append)
+    kinds = [event.kind for event in events if event.kind != "note"]
+    assert kinds[:3] == ["start", "estimate", "step"]
+    values = next(event.values for event in events if event.kind == "estimate")
+    assert values["seconds"] == 4 * values["step_seconds"] > 0
+    assert values["width"] == 16
+    assert values["parameters"] == next(e for e in events if e.kind == "start").values["parameters"]
+    # The steps that were timed have changed nothing.
+    quiet, told = (load_file(tmp_path / name / "adapter.safetensors") for name in ("quiet", "told"))
+    assert all((quiet[name] == told[name]).all() for name in quiet)

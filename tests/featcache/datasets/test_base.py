@@ -41,7 +41,7 @@ def test_cache_size_is_that_of_the_design():
 
 
 @pytest.mark.parametrize("name", sorted({*PAPER, *OTHERS} - {"demo"}))
-def test_a_wrong_folder_gets_an_answer(name, tmp_path):
+def test_another_folder_gets_an_answer(name, tmp_path):
     (tmp_path / "holiday.txt").touch()
     for root in (tmp_path, tmp_path / "absent"):
         dataset = datasets.open_dataset(name, root)

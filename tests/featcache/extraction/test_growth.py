@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from featcache.datasets import open_dataset
@@ -19,9 +23,10 @@ from featcache.extraction.plan import ExtractConfig
 from featcache.maintenance.merge import merge_caches
 from featcache.maintenance.verify import verify_cache
 from featcache.reading.cache import Cache
+from featcache.storage.changes import Change
 from featcache.storage.history import read_history
 from featcache.storage.manifest import Manifest
-from featcache.storage.shard import SampleRecord
+from featcache.storage.records import SampleRecord
 from featcache.storage.tables import samples_table
 
 if TYPE_CHECKING:
@@ -182,8 +187,9 @@ def test_an_unreadable_file_keeps_its_features(
     follow()
     real = extraction.remaining_work.__globals__["digest_images"]
 
-    def unreadable(root: Path, images: list[ImageRecord], *rest: Any) -> list[str | None]:
-        return [None, *real(root, images, *rest)[1:]]
+    def unreadable(root: Path, images: list[ImageRecord], *rest: Any) -> pa.ChunkedArray[Any]:
+        found: pa.ChunkedArray[Any] = real(root, images, *rest)
+        return pa.chunked_array([[None, *found.to_pylist()[1:]]], pa.string())
 
     monkeypatch.setitem(extraction.remaining_work.__globals__, "digest_images", unreadable)
     assert follow().endswith("0 changed, 1 unreadable now (their features are kept)")
@@ -200,7 +206,7 @@ def test_a_growth_that_is_stopped_is_not_seen_and_goes_on(
     for n in range(7):
         draw(photos / f"new_{n}.png", n)
     (photos / "image_00.png").unlink()
-    real = extraction._Run.shard
+    real = extraction.Counting.shard
 
     def stop(run: Any, number: int, entry: Any) -> None:
         real(run, number, entry)
@@ -208,7 +214,7 @@ def test_a_growth_that_is_stopped_is_not_seen_and_goes_on(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(extraction._Run, "shard", stop)
+        patch.setattr(extraction.Counting, "shard", stop)
         with pytest.raises(KeyboardInterrupt):
             follow()
     assert Cache.open(cache).state == before
@@ -276,45 +282,51 @@ def record(name: str, content: str | None, status: str = "ok") -> SampleRecord:
     return SampleRecord(sample_id=name, path=f"{name}.png", status=status, sha256=content)
 
 
+def digests(contents: list[str | None]) -> pa.ChunkedArray[Any]:
+    return pa.chunked_array([contents], pa.string())
+
+
 def test_equal_images_are_told_apart_by_their_names() -> None:
     """Three copies of one image: each name keeps its row, and a new copy is new."""
     samples = samples_table([(0, [record("a", "x"), record("b", "x")]), (1, [record("c", "x")])])
     images = [ImageRecord(name, f"{name}.png") for name in "abd"]
-    growth = plan_growth(samples, images, ["x", "x", "x"])
+    growth = plan_growth(samples, images, digests(["x", "x", "x"]))
     assert str(growth) == "0 new, 0 gone, 1 moved, 0 changed"
     assert [change.place for change in growth.changes] == [(1, 0)]
     four = [ImageRecord(name, f"{name}.png") for name in "abcd"]
-    assert str(plan_growth(samples, four, ["x"] * 4)) == "1 new, 0 gone, 0 moved, 0 changed"
+    assert (
+        str(plan_growth(samples, four, digests(["x"] * 4))) == "1 new, 0 gone, 0 moved, 0 changed"
+    )
 
 
 def test_a_failure_whose_content_was_not_recorded_is_tried_once_more() -> None:
     samples = samples_table([(0, [record("a", None, "failed"), record("b", "y", "failed")])])
     images = [ImageRecord(name, f"{name}.png") for name in "ab"]
-    growth = plan_growth(samples, images, ["x", "y"])
+    growth = plan_growth(samples, images, digests(["x", "y"]))
     assert str(growth) == "0 new, 0 gone, 0 moved, 0 changed, 1 tried again"
     assert [image.sample_id for image in growth.images] == ["a"]
-    assert plan_growth(samples, images, [None, None]).nothing
+    assert plan_growth(samples, images, digests([None, None])).nothing
 
 
 def test_a_listed_image_without_a_file_is_gone() -> None:
     """A table goes on naming it: it is recorded as a failure, once, and may come back."""
     samples = samples_table([(0, [record("a", "x"), record("b", "y")])])
     images = [ImageRecord(name, f"{name}.png") for name in "ab"]
-    growth = plan_growth(samples, images, [MISSING, "y"])
+    growth = plan_growth(samples, images, digests([MISSING, "y"]))
     assert str(growth) == "0 new, 1 gone, 0 moved, 0 changed"
     assert [image.sample_id for image in growth.images] == ["a"]
     shards = [(0, [record("a", "x"), record("b", "y")]), (1, [record("a", None, "failed")])]
     samples = samples_table(shards, growth.changes)
-    assert plan_growth(samples, images, [MISSING, "y"]).nothing
-    growth = plan_growth(samples, images, ["x", "y"])
+    assert plan_growth(samples, images, digests([MISSING, "y"])).nothing
+    growth = plan_growth(samples, images, digests(["x", "y"]))
     assert str(growth) == "0 new, 0 gone, 0 moved, 0 changed, 1 back"
     assert [change.gone for change in growth.changes] == [False, True]
 
 
 def test_an_empty_cache_grows() -> None:
-    growth = plan_growth(samples_table([]), [ImageRecord("a", "a.png")], ["x"])
+    growth = plan_growth(samples_table([]), [ImageRecord("a", "a.png")], digests(["x"]))
     assert str(growth) == "1 new, 0 gone, 0 moved, 0 changed"
-    assert plan_growth(samples_table([]), [], []).nothing
+    assert plan_growth(samples_table([]), [], digests([])).nothing
 
 
 def test_parts_grow_and_are_merged(
@@ -353,3 +365,102 @@ def test_a_part_without_its_plan_does_not_grow(
     draw(photos / "a_new.png", 1)
     with pytest.raises(DatasetError, match="merge the parts"):
         follow("part", part=(1, 2))
+
+
+UNREADABLE = "unreadable now (their features are kept)"
+
+
+def one_by_one(
+    lines: list[dict[str, Any]], images: list[tuple[str, str, str | None]], listed: list[str]
+) -> tuple[str, list[str], list[tuple[int, str | None]]]:
+    """Plan a growth image by image; returns the plan, the images to make, and the changes."""
+    count: Counter[str] = Counter()
+    made, changes = [], []
+    live = {line["sample_id"]: n for n, line in enumerate(lines) if line["status"] != "gone"}
+    left = set(live.values())
+    waiting = []
+    for name, path, content in images:
+        line = lines[live[name]] if name in live else None
+        had = line is not None and line["status"] == "ok"
+        count["unreadable"] += had and content is None
+        unchanged = line is not None and content and line["sha256"] == content
+        if unchanged or (line is not None and not content and not (content == MISSING and had)):
+            left.discard(live[name])
+            if line is not None and line["path"] != path:
+                changes.append((live[name], name))
+                count["moved"] += 1
+        else:
+            waiting.append((name, content, line, had))
+    stored = [n for n, line in enumerate(lines) if line["row"] is not None]
+    sources = [n for n in stored if n in left and lines[n]["status"] == "ok"]
+    sources += [n for n in stored if lines[n]["status"] == "gone"]
+    for name, content, line, had in waiting:
+        match = next((n for n in sources if content and lines[n]["sha256"] == content), None)
+        if match is not None:
+            sources.remove(match)
+            changes.append((match, name))
+            count["moved" if match in left else "back"] += 1
+            left.discard(match)
+            continue
+        made.append(name)
+        count["new"] += line is None
+        count["gone"] += content == MISSING and had
+        if line is not None:
+            recorded = line["sha256"] is not None
+            count["changed"] += recorded and content != MISSING
+            count["tried again"] += not recorded
+    names = {name for name, *_ in images}
+    for n in sorted(left):
+        if lines[n]["sample_id"] not in names:
+            if lines[n]["sample_id"] in listed:
+                continue
+            count["gone"] += 1
+        changes.append((n, None))
+    plan = [f"{count[what]} {what}" for what in ("new", "gone", "moved", "changed")]
+    rare = {"back": "back", "tried again": "tried again", "unreadable": UNREADABLE}
+    plan += [f"{count[key]} {what}" for key, what in rare.items() if count[key]]
+    return ", ".join(plan), made, sorted(changes)
+
+
+NAMES, CONTENTS = st.sampled_from("abcdef"), st.sampled_from("xyz")
+
+
+@given(
+    there=st.lists(
+        st.tuples(NAMES, CONTENTS | st.none(), st.sampled_from(["ok", "failed", "gone"])),
+        max_size=8,
+    ),
+    now=st.dictionaries(
+        NAMES, st.tuples(st.sampled_from("12"), CONTENTS | st.sampled_from([None, MISSING]))
+    ),
+    listed=st.lists(NAMES, max_size=2),
+)
+@settings(max_examples=300, deadline=None)
+def test_columns_say_what_a_walk_over_the_images_says(
+    there: list[tuple[str, str | None, str]],
+    now: dict[str, tuple[str, str | None]],
+    listed: list[str],
+) -> None:
+    names = set()
+    records, changes = [], []
+    for name, content, status in there:
+        if status != "gone" and name in names:
+            continue  # of images that are there, each has a name of its own
+        names |= {name} if status != "gone" else set()
+        with_features = status != "failed" and content is not None
+        kind = "ok" if with_features else "failed"
+        records.append(SampleRecord(sample_id=name, path=f"{name}1", status=kind, sha256=content))
+        if status == "gone":
+            changes.append(Change(shard=0, image=len(records) - 1))
+    samples = samples_table([(0, records)], changes)
+    images = [(name, f"{name}{path}", content) for name, (path, content) in now.items()]
+    listed = [name for name in listed if name not in now]
+    growth = plan_growth(
+        samples,
+        [ImageRecord(name, path) for name, path, _ in images],
+        digests([content for *_, content in images]),
+        listed,
+    )
+    found = [(change.image, change.sample_id) for change in growth.changes]
+    made = [image.sample_id for image in growth.images]
+    assert (str(growth), made, found) == one_by_one(samples.to_pylist(), images, listed)

@@ -22,20 +22,21 @@ from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig, split_chunks
 from featcache.maintenance.relabel import relabel
 from featcache.reading.cache import Cache
-from featcache.storage.manifest import Manifest, Part
+from featcache.storage.entries import Part
+from featcache.storage.manifest import Manifest
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "refused",
     [
         {"views": ()}, {"views": ("original", "original")}, {"views": ("rot90",)},
         {"dtype": "float64"}, {"batch_size": 0}, {"shard_size": 0}, {"limit": 0},
         {"max_failures": 2}, {"workers": -1}, {"part": (0, 2)}, {"part": (3, 2)},
     ],
 )  # fmt: skip
-def test_impossible_settings(wrong):
+def test_impossible_settings(refused):
     with pytest.raises(FeatcacheError):
-        ExtractConfig(**wrong)
+        ExtractConfig(**refused)
 
 
 @pytest.mark.parametrize(

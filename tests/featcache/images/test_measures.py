@@ -68,7 +68,7 @@ def test_reads_views_that_are_not_contiguous():
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "refused",
     [
         np.zeros((4, 5, 3), np.float32),
         np.zeros((4, 5), np.uint8),
@@ -76,9 +76,9 @@ def test_reads_views_that_are_not_contiguous():
         np.zeros((0, 5, 3), np.uint8),
     ],
 )
-def test_refuses_what_is_not_an_image(wrong):
+def test_refuses_what_is_not_an_image(refused):
     with pytest.raises(ValueError, match="expected pixels"):
-        measure(wrong)
+        measure(refused)
 
 
 def test_twelve_megapixels_are_fast():

@@ -12,8 +12,9 @@ from featcache.maintenance.integrity import (
     check_files,
     expected_files,
 )
+from featcache.storage.entries import Part
 from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, shard_name
-from featcache.storage.manifest import Manifest, Part
+from featcache.storage.manifest import Manifest
 
 SHARDS = [shard_name(n) for n in range(4)]
 

@@ -8,8 +8,9 @@ import pytest
 
 from featcache.errors import CacheFormatError, CacheNotFoundError, FingerprintMismatchError
 from featcache.maintenance.repair import repair_cache
+from featcache.storage.entries import FileEntry, Part
 from featcache.storage.fingerprint import Fingerprint, digest, require_same
-from featcache.storage.manifest import FileEntry, Manifest, Part
+from featcache.storage.manifest import Manifest
 
 
 @pytest.fixture
@@ -168,20 +169,33 @@ def test_a_lost_manifest_keeps_identity_and_name(make_small_cache, tmp_path):
 
 
 def test_where_labels_came_from(manifest, tmp_path):
-    own = {"name": "table", "options": dict(manifest.dataset["options"])}
+    ours = {"name": "table", "options": dict(manifest.dataset["options"])}
     other = {"name": "table", "options": {"table": "other.csv"}}
-    assert manifest.label_sources() == [own]
+    assert manifest.label_sources() == [ours]
     replaced = manifest.with_labels_of(other, append=False)
     assert replaced.label_sources() == [other]
-    assert replaced.dataset["options"] == own["options"]  # the images are still those
+    assert replaced.dataset["options"] == ours["options"]  # the images are still those
     both = manifest.with_labels_of(other, append=True).with_labels_of(other, append=True)
-    assert both.label_sources() == [own, other]
+    assert both.label_sources() == [ours, other]
     assert both.settings() == manifest.settings()  # shards stay the same
     both.write(tmp_path)
-    assert Manifest.read(tmp_path).label_sources() == [own, other]
+    assert Manifest.read(tmp_path).label_sources() == [ours, other]
 
 
 @pytest.mark.parametrize("labels", [[1], [{"name": 1}], [{"name": "table", "options": 1}]])
 def test_impossible_sources_of_labels(manifest, labels):
     with pytest.raises(ValueError, match="labels must come from data sets"):
         replace(manifest, dataset={**manifest.dataset, "labels": labels})
+
+
+def test_what_is_planned_stands_there_until_it_is_done(manifest, tmp_path):
+    unfinished = manifest.unfinished(planned=12)
+    unfinished.write(tmp_path)
+    assert Manifest.read(tmp_path).planned == 12
+    assert unfinished.with_files(manifest.files) == manifest
+    assert unfinished.with_shards({}).planned is None
+    for planned in (-1, 1.5, True, 1 << 60):
+        with pytest.raises(ValueError, match="planned"):
+            manifest.unfinished(planned)
+    with pytest.raises(ValueError, match="planned"):
+        replace(manifest, planned=12)

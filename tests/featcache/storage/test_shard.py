@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from featcache.errors import CacheFormatError
 from featcache.storage.layout import Shapes
 from featcache.storage.manifest import Manifest
+from featcache.storage.records import SampleRecord
 from featcache.storage.shard import (
-    SampleRecord,
     ShardContent,
     mismatches,
     open_shard,
@@ -98,17 +98,17 @@ def test_large_arrays_begin_at_pages(tmp_path):
 
 def test_rows_and_ids_must_agree(tmp_path):
     content, _ = make(tmp_path / "a.h5", ["a", "b"])
-    wrong = ShardContent(records=content.records[:1], tokens=content.tokens, pooled=content.pooled)
+    short = ShardContent(records=content.records[:1], tokens=content.tokens, pooled=content.pooled)
     with pytest.raises(ValueError, match="2 rows of tokens, 1 ids"):
-        write_shard(tmp_path / "b.h5", wrong, index=0, fingerprint="f")
+        write_shard(tmp_path / "b.h5", short, index=0, fingerprint="f")
     assert not (tmp_path / "b.h5").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"dtype": "float32"}, {"views": 1}, {"dtype": "int8"}], ids=str)
-def test_another_shape_or_dtype_is_refused(tmp_path, wrong):
+@pytest.mark.parametrize("other", [{"dtype": "float32"}, {"views": 1}, {"dtype": "int8"}], ids=str)
+def test_another_shape_or_dtype_is_refused(tmp_path, other):
     make(tmp_path / "00007.h5", ["a"])
     with pytest.raises(CacheFormatError, match=r"found .* expected"):
-        reopen(tmp_path / "00007.h5", **wrong)
+        reopen(tmp_path / "00007.h5", **other)
 
 
 def test_shards_without_settings(tmp_path):

@@ -4,15 +4,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featcache.datasets.columns import LABELS_SCHEMA, label_records, labels_of
+from featcache.datasets.columns import LABELS_SCHEMA, label_records, labels_of, places
 from featcache.datasets.records import Label
 from featcache.errors import CacheFormatError
 from featcache.storage.changes import Change
-from featcache.storage.shard import SampleRecord
+from featcache.storage.records import SampleRecord
 from featcache.storage.tables import (
     GONE,
     SAMPLES_SCHEMA,
     content_digest,
+    decoded,
     measured_labels,
     read_table,
     samples_table,
@@ -137,3 +138,28 @@ def test_the_last_word_about_an_image_holds():
 def test_impossible_changes_are_refused(line):
     with pytest.raises((TypeError, ValueError)):
         Change.from_line(line)
+
+
+def test_texts_as_codes(tmp_path, monkeypatch):
+    rows = [("a", "t", "q"), ("b", "t", "q"), ("a", "t", "r"), ("é", "u", "q")] * 3
+    labels = [Label(n, t, q, float(i), "train", i % 2 or None) for i, (n, t, q) in enumerate(rows)]
+    table = labels_of(labels)
+    write_table(tmp_path / "labels.parquet", table)
+    coded = read_table(tmp_path / "labels.parquet", LABELS_SCHEMA, coded=True)
+    assert [len(chunk.dictionary) for chunk in coded["sample_id"].chunks] == [3]
+    assert decoded(coded, LABELS_SCHEMA).equals(table)
+    assert places(coded["sample_id"], pa.array(["é", "a"])).tolist() == [1, -1, 1, 0] * 3
+    assert places(table["sample_id"], pa.array(["é", "a"])).tolist() == [1, -1, 1, 0] * 3
+    # As an older version wrote it: a dictionary for each group of rows.
+    pq.write_table(table, tmp_path / "old", row_group_size=5)
+    coded = read_table(tmp_path / "old", LABELS_SCHEMA, coded=True)
+    assert coded["sample_id"].num_chunks > 1
+    assert decoded(coded, LABELS_SCHEMA).equals(table)
+    assert places(coded["sample_id"], pa.array(["b"])).tolist() == [-1, 0, -1, -1] * 3
+
+
+def test_no_labels_as_codes(tmp_path):
+    write_table(tmp_path / "labels.parquet", LABELS_SCHEMA.empty_table())
+    coded = read_table(tmp_path / "labels.parquet", LABELS_SCHEMA, coded=True)
+    assert decoded(coded, LABELS_SCHEMA).equals(LABELS_SCHEMA.empty_table())
+    assert places(coded["sample_id"], pa.array(["b"])).tolist() == []
