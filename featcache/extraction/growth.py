@@ -134,7 +134,8 @@ def plan_growth(
     then = _Then(samples)
     table = images_of(images)
     missing = _booleans(pc.equal(digests, pa.scalar(MISSING)))
-    now = pc.replace_with_mask(digests.combine_chunks(), missing, pa.scalar(None, pa.string()))
+    contents: Any = digests.combine_chunks()
+    now = pc.replace_with_mask(contents, pa.array(missing), pa.scalar(None, pa.string()))
     readable = _booleans(now.is_valid())
     line = then.find(table["sample_id"])  # int64 [images], -1: not in the cache
     known = line >= 0
