@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from adapter.data.labels import FeatureCache
     from adapter.evaluation.predict import Array, By
     from adapter.evaluation.ranking import Ranking
+    from adapter.network.comparison import Opponents
     from featcache.devices import Precision
 
 
@@ -43,6 +44,7 @@ class Run(StoredRun):
         *,
         task: str | None = None,
         by: By = "score",
+        opponents: Opponents = None,
         device: str = "auto",
         precision: Precision = "auto",
         view: str | None = None,
@@ -55,6 +57,7 @@ class Run(StoredRun):
             query: The prompt; it need not be one that the run was trained on.
             task: Whose unit the scores are in; guessed from cache and query when left out.
             by: ``score``, or ``comparison``, which has no unit.
+            opponents: How many others each image is compared with, or ``all``; None chooses.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
             precision: Of the network; ``auto`` is that of the training.
             view: Name of the view; the cache's first when left out.
@@ -72,6 +75,7 @@ class Run(StoredRun):
             query,
             np.asarray(rows, np.int64),
             by=by,
+            opponents=opponents,
             task=task,
             device=device,
             precision=precision,
@@ -84,6 +88,7 @@ class Run(StoredRun):
         query: str,
         *,
         by: By = "score",
+        opponents: Opponents = None,
         device: str = "auto",
         precision: Precision = "auto",
         keep: str | Path | None = None,
@@ -95,6 +100,7 @@ class Run(StoredRun):
                 with the backbone of the training.
             query: The prompt; it need not be one that the run was trained on.
             by: ``score``, or ``comparison``, which has no unit.
+            opponents: How many others each image is compared with, or ``all``; None chooses.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
             precision: Of the network; ``auto`` is that of the training.
             keep: Keep the features of a folder of images in this cache.
@@ -108,7 +114,15 @@ class Run(StoredRun):
         """
 
         def ranked(cache: Cache) -> Ranking:
-            return rank_cache(self, cache, query, by=by, device=device, precision=precision)
+            return rank_cache(
+                self,
+                cache,
+                query,
+                by=by,
+                opponents=opponents,
+                device=device,
+                precision=precision,
+            )
 
         if isinstance(images, Cache):
             return ranked(images)

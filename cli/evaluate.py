@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -20,6 +20,23 @@ if TYPE_CHECKING:
     from featcache.reading.cache import Cache
 
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
+OpponentsOption = Annotated[
+    str,
+    typer.Option(
+        help="By comparison: how many others each image meets, or all.  "
+        "[default: all of up to 5,000 images, 64 of more]",
+        metavar="K|all",
+    ),
+]
+
+
+def parse_opponents(text: str) -> int | Literal["all"] | None:
+    """Read ``--opponents``."""
+    if text in ("", "all"):
+        return "all" if text else None
+    if not text.isdecimal():
+        raise typer.BadParameter(f"--opponents {text}: expected a whole number, or all")
+    return int(text)
 
 
 def evaluate(
@@ -40,6 +57,7 @@ def evaluate(
     method: Annotated[
         str, typer.Option(help="How comparisons become a ranking: bradley-terry or borda.")
     ] = "bradley-terry",
+    opponents: OpponentsOption = "",
     relevance: Annotated[
         int | None, typer.Option(help="Evaluate relevance to this count (counting tasks).")
     ] = None,
@@ -91,6 +109,7 @@ def evaluate(
         "tasks": task or (),
         "by": {"both": ("score", "comparison"), "": None}.get(by.strip(), by),
         "method": method,
+        "opponents": parse_opponents(opponents),
         "relevance": relevance,
         "device": device,
         "precision": precision,

@@ -17,6 +17,7 @@ from cli.backbone import (
     Resize,
 )
 from cli.console import say
+from cli.evaluate import OpponentsOption, parse_opponents
 from cli.extract import shown_on
 from cli.progress import progress
 from cli.takeaway import TakeAway, take_away
@@ -128,6 +129,7 @@ def rank(
         typer.Option(help="Where what is done is written, for `adapter undo`.", metavar="FILE"),
     ] = None,
     by: Annotated[str, typer.Option(help="Rank by score, or by comparison of pairs.")] = "score",
+    opponents: OpponentsOption = "",
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     max_failures: MaxFailures = 0.25,
@@ -227,7 +229,7 @@ def rank(
                 "a run sees images as in its training: --resize and --positions go with "
                 "--antonyms or --attribute"
             )
-        rankers = _rankers(run, query or [], by, precision)
+        rankers = _rankers(run, query or [], by, opponents, precision)
     weights = weight or [1.0] * len(rankers)
     require_weights(weights, len(rankers))
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:
@@ -293,7 +295,9 @@ def _counting(display: Progress, total: int) -> Callable[[int], None]:
     return count
 
 
-def _rankers(run: Path | None, queries: list[str], by: str, precision: str) -> list[Ranker]:
+def _rankers(
+    run: Path | None, queries: list[str], by: str, opponents: str, precision: str
+) -> list[Ranker]:
     """Return what ranks: a run with each query, or a fitted method with its own."""
     from adapter.errors import ConfigError
     from adapter.methods.fitted import Fitted, is_fitted
@@ -324,6 +328,7 @@ def _rankers(run: Path | None, queries: list[str], by: str, precision: str) -> l
             run=trained,
             query=query,
             by=by,  # type: ignore[arg-type]  # checked
+            opponents=parse_opponents(opponents),
             precision=precision,  # type: ignore[arg-type]  # checked by the library
             more=tuple(queries),
         )

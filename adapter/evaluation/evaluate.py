@@ -23,6 +23,7 @@ from adapter.errors import LabelsError
 from adapter.evaluation.metrics import average, measure
 from adapter.evaluation.predict import choose_rankings, choose_view, predict_rankings, predict_run
 from adapter.evaluation.results import Evaluation, QueryEvaluation
+from adapter.network.comparison import opponents_of
 from adapter.stored import StoredRun, open_caches
 from featcache.devices import choose_precision, pick_device
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from adapter.data.targets import TargetScales
     from adapter.evaluation.metrics import Metrics
     from adapter.evaluation.predict import Array, By
-    from adapter.network.comparison import Method
+    from adapter.network.comparison import Method, Opponents
     from adapter.network.model import RankingAdapter
     from featcache.devices import Precision
 
@@ -52,6 +53,7 @@ def evaluate(
     tasks: Sequence[str] = (),
     by: Sequence[By] | None = None,
     method: Method = "bradley-terry",
+    opponents: Opponents = None,
     relevance: int | None = None,
     device: str = "auto",
     precision: Precision = "auto",
@@ -69,6 +71,7 @@ def evaluate(
         tasks: The same for tasks.
         by: How to rank; every way that the adapter has a head for when left out.
         method: How pair logits become a ranking.
+        opponents: How many others each image is compared with, or ``all``; None chooses.
         relevance: Evaluate relevance to this count (the paper's B.1): the prompt says so, and
             the label is the distance to it. Counting tasks only.
         device: Where to compute.
@@ -107,6 +110,8 @@ def evaluate(
         select_labels(cache, split=splits, fold=fold, queries=queries, tasks=tasks)
         for cache in opened
     ]
+    if "comparison" in rankings:
+        notes += _about_opponents([q for s in selections for q in s.queries], opponents, method)
     total, done = sum(len(q.rows) for chosen in selections for q in chosen.queries), 0
 
     def count(images: int) -> None:
@@ -137,6 +142,7 @@ def evaluate(
                 precision=precision,
                 view=view,
                 method=method,
+                opponents=opponents,
                 on_images=count,
             )
             scale = run.scale(cache, labels.query, labels.task)
@@ -177,6 +183,14 @@ def _about_run(run: StoredRun, fold: int | None, precision: Precision) -> list[s
             "gives slightly other numbers"
         )
     return notes
+
+
+def _about_opponents(
+    queries: Sequence[QueryLabels], opponents: Opponents, method: Method
+) -> list[str]:
+    """Say where not all pairs of images are compared."""
+    counts = {opponents_of(len(q.rows), opponents, method) for q in queries} - {None}
+    return [f"comparison: each image meets {count} others, not all" for count in counts]
 
 
 def _about_training(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from adapter.data.labels import FeatureCache
-    from adapter.network.comparison import Method
+    from adapter.network.comparison import Method, Opponents
     from adapter.network.model import RankingAdapter
     from adapter.stored import StoredRun
     from featcache.devices import Precision
@@ -51,6 +51,7 @@ def predict(
     by: By = "score",
     task: str | None = None,
     method: Method = "bradley-terry",
+    opponents: Opponents = None,
     device: str = "auto",
     precision: Precision = "auto",
     view: str | None = None,
@@ -67,6 +68,7 @@ def predict(
         task: Whose unit the scores are in; guessed from the query when left out, see
             ``TargetScales.find``.
         method: How pair logits become a ranking.
+        opponents: How many others each image is compared with, or ``all``; None chooses.
         device: Where to compute.
         precision: Of the network; ``auto`` is that of the training.
         view: Name of the view; the cache's first when left out.
@@ -89,6 +91,7 @@ def predict(
         precision=choose_precision(run.precision(precision), place),
         view=view,
         method=method,
+        opponents=opponents,
         on_images=on_images,
     )[by]
 
@@ -214,6 +217,7 @@ def predict_rankings(
     precision: Precision,
     view: str | None = None,
     method: Method = "bradley-terry",
+    opponents: Opponents = None,
     on_images: Callable[[int], None] = lambda count: None,
 ) -> dict[By, Array]:
     """Compute scores, in the network's unit, and strengths by comparison, in one pass.
@@ -228,6 +232,7 @@ def predict_rankings(
         precision: Of the network.
         view: Name of the view; the cache's first when left out.
         method: How pair logits become a ranking.
+        opponents: How many others each image is compared with, or ``all``; None chooses.
         on_images: Called with the number of images after each part of them.
 
     Returns:
@@ -251,9 +256,8 @@ def predict_rankings(
             result["score"] = torch.cat(scores).numpy()
         if summaries:
             everyone = PairSummary.cat(summaries)
-            result["comparison"] = (
-                rank_by_comparison(model, everyone, method=method).double().cpu().numpy()
-            )
+            strengths = rank_by_comparison(model, everyone, method=method, opponents=opponents)
+            result["comparison"] = strengths.double().cpu().numpy()
     return result
 
 

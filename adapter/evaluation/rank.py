@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from adapter.network.comparison import Opponents
     from adapter.stored import StoredRun
     from featcache.backbone import BackboneSpec
     from featcache.devices import Precision
@@ -36,6 +37,7 @@ def rank_cache(
     query: str,
     *,
     by: By = "score",
+    opponents: Opponents = None,
     device: str = "auto",
     precision: Precision = "auto",
     on_images: Callable[[int], None] = lambda count: None,
@@ -47,6 +49,7 @@ def rank_cache(
         cache: A cache with the run's features, and with tokens for the query.
         query: The prompt; it need not be one that the run was trained on.
         by: ``score`` or ``comparison``.
+        opponents: How many others each image is compared with, or ``all``; None chooses.
         device: Where to compute.
         precision: Of the network; ``auto`` is that of the training.
         on_images: Called with the number of images after each part of them.
@@ -64,6 +67,7 @@ def rank_cache(
         query,
         rows,
         by=by,
+        opponents=opponents,
         device=device,
         precision=precision,
         on_images=on_images,

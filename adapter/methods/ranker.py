@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from adapter.evaluation.predict import By
     from adapter.methods.fitted import Fitted
+    from adapter.network.comparison import Opponents
     from adapter.stored import StoredRun
     from featcache.devices import Precision
     from featcache.extraction.counting import ExtractEvent
@@ -76,6 +77,7 @@ class RunRanker:
     run: StoredRun
     query: str
     by: By = "score"
+    opponents: Opponents = None
     precision: Precision = "auto"
     more: tuple[str, ...] = ()
 
@@ -117,6 +119,7 @@ class RunRanker:
             cache,
             self.query,
             by=self.by,
+            opponents=self.opponents,
             device=device,
             precision=self.precision,
             on_images=on_images,

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from adapter.errors import ConfigError
+from adapter.network.opponents import check_opponents, rank_by_opponents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 Method = Literal["bradley-terry", "borda"]
 METHODS: tuple[Method, ...] = get_args(Method)
+Opponents = int | Literal["all"] | None
+FEW, SOME = 5_000, 64  # all pairs of more images take hours
 
 
 def rank_by_comparison(
@@ -37,26 +40,52 @@ def rank_by_comparison(
     summary: PairSummary,
     *,
     method: Method = "bradley-terry",
+    opponents: Opponents = None,
     block: int = 64,
 ) -> Tensor:
-    """Rank images by comparing each with all others.
+    """Rank images by comparing each with all others, or with some.
 
     Args:
         adapter: Supplies the pair logits.
         summary: Of the N images to rank, under one prompt; see ``RankingAdapter.summarize``.
         method: How pair logits become strengths.
+        opponents: How many others each image meets, see `opponents_of`.
         block: Images per side of a block; memory of a step is a few times block² x d' numbers.
 
     Returns:
         Strengths [N] float64; higher means more. Only their differences mean anything.
 
     Raises:
-        ConfigError: An unknown method, or a block below 1.
+        ConfigError: An unknown method, or one that needs all pairs; a block below 1.
     """
     if method not in METHODS:
         raise ConfigError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    some = opponents_of(len(summary), opponents, method)
+    if some is not None:
+        return rank_by_opponents(adapter, summary, some)
     wins = mean_wins(adapter, summary, block=block)
     return wins if method == "borda" else bradley_terry(wins, block=max(block, 1024))
+
+
+def opponents_of(images: int, asked: Opponents, method: Method = "bradley-terry") -> int | None:
+    """Return how many others each image meets; None for all.
+
+    Args:
+        images: How many there are.
+        asked: A number, ``all``, or None: all of up to `FEW` images, and `SOME` of more.
+        method: ``borda`` counts the wins over all others.
+
+    Raises:
+        ConfigError: The number is impossible, or goes with another method only.
+    """
+    if asked is None:
+        return SOME if images > FEW and method != "borda" else None
+    if asked == "all":
+        return None
+    if method == "borda":
+        raise ConfigError("borda counts the wins over all others: leave out opponents")
+    check_opponents(asked)
+    return asked if images > asked + 1 else None
 
 
 def mean_wins(adapter: RankingAdapter, summary: PairSummary, *, block: int = 64) -> Tensor:

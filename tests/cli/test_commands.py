@@ -224,6 +224,12 @@ def test_train_logs_and_eval_writes_metrics(adapter, trained):
     assert "SRCC" in out
     result = json.loads((trained / "eval.json").read_text())
     assert result["mean"]["score"]["mean"]["srcc"] is not None
+    code, _, err = adapter("eval", trained, "--opponents", 4, "--out", trained / "some.json")
+    assert code == 0, err
+    assert "each image meets 4 others, not all" in err
+    code, _, err = adapter("eval", trained, "--opponents", "few")
+    assert code == 2
+    assert "--opponents few: expected a whole number, or all" in " ".join(err.split())
 
 
 def test_eval_writes_predictions_and_says_what_is_odd(adapter, trained, tmp_path):
@@ -238,6 +244,8 @@ def test_eval_writes_predictions_and_says_what_is_odd(adapter, trained, tmp_path
         ("--split", "tset"): "no split 'tset'; there are test, train",
         ("--fold", "3"): "no fold 3; the labels have no folds",
         ("--method", "board"): "no --method 'board'; there are borda, bradley-terry",
+        ("--opponents", 2): "opponents must be at least 4, not 2",
+        ("--opponents", 8, "--method", "borda"): "borda counts the wins over all others",
         ("--predictions", tmp_path / "predictions.txt"): "ends in .parquet or .csv",
     }.items():
         code, _, err = adapter("eval", trained, *words)
@@ -283,7 +291,7 @@ def test_rank_new_photos_with_the_same_backbone(adapter, trained, demo, tmp_path
     assert code == 0, err
     assert "broken.jpg" in err
     assert gallery.read_text().count("<figure>") == 5
-    code, _, err = adapter(*arguments, table, "--by", "comparison")
+    code, _, err = adapter(*arguments, table, "--by", "comparison", "--opponents", 4)
     assert code == 0, err
     scores = [float(line.split(",")[2]) for line in table.read_text().splitlines()[1:]]
     assert scores == sorted(scores, reverse=True)
