@@ -14,7 +14,7 @@ TABLE  ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev test test-slow test-oldest lint format docs dist demo bench-read \
-  bench-head bench-step bench-tables model-card reproduce reproduce-table1 clean
+  bench-head bench-step bench-tables bench-opponents bench-compare model-card reproduce reproduce-table1 clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
@@ -105,6 +105,12 @@ bench-step: setup  ## a training step from the cache beside one from memory
 
 bench-tables: setup  ## a million and ten million rows to a plan, five million labels: fails over its limits
 	$(BIN)/python benchmarks/tables.py --json docs/benchmarks/tables.json
+
+bench-opponents: setup  ## ranking by comparison with some opponents: the time for 20,000 images
+	$(BIN)/python benchmarks/opponents.py --json docs/benchmarks/opponents.json time
+
+bench-compare: setup  ## what changed between two results: make bench-compare OLD=a.json NEW=b.json
+	$(BIN)/python benchmarks/figures.py compare "$(OLD)" "$(NEW)"
 
 clean:  ## remove what the demo and the tests leave behind
 	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

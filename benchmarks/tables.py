@@ -15,16 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import figures
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +32,6 @@ from adapter.data.labels import select_labels
 from featcache.datasets import open_dataset
 from featcache.datasets.columns import LABELS_SCHEMA, places
 from featcache.extraction.plan import checked_images, split_chunks
-from featcache.storage.durable import write_bytes
 from featcache.storage.tables import queries_of, read_table, write_table
 
 if TYPE_CHECKING:
@@ -41,15 +39,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-GB = 1e9
 SHARD = 512  # images per shard, as `featcache extract` has it by default
-# Case: what it does, rows, seconds, bytes.
+# Case: what it does, rows, seconds, GB.
 CASES = {
-    "million": ("Parquet to a plan", 1_000_000, 5.0, 1 * GB),
-    "ten-million": ("Parquet to a plan", 10_000_000, 60.0, 4 * GB),
-    "labels": ("choosing labels", 5_000_000, 3.0, 4 * GB),
+    "million": ("Parquet to a plan", 1_000_000, 5.0, 1.0),
+    "ten-million": ("Parquet to a plan", 10_000_000, 60.0, 4.0),
+    "labels": ("choosing labels", 5_000_000, 3.0, 4.0),
 }
 IMAGES = 1_000_000  # of the labels
+COLUMNS = [
+    ("case", "case", ""),
+    ("what", "what", ""),
+    ("rows", "rows", ",d"),
+    ("processor_s", "processor, s", ".1f"),
+    ("limit_s", "limit, s", ".0f"),
+    ("peak_gb", "peak memory, GB", ".2f"),
+    ("limit_gb", "limit, GB", ".0f"),
+    ("wall_s", "wall, s", ".1f"),
+    ("load", "load of the machine", ".0f"),
+]
 
 
 def make_table(file: Path, rows: int) -> None:
@@ -139,8 +147,8 @@ def measure(case: str, file: Path) -> dict[str, Any]:
 
     found = (choose if case == "labels" else plan)(file, start)
     wall, processor = time.perf_counter() - begun[0], time.process_time() - begun[1]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"wall_s": wall, "processor_s": processor, "peak_bytes": peak, **found}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {"wall_s": wall, "processor_s": processor, "peak_gb": peak, **found}
 
 
 def run(case: str, folder: Path) -> dict[str, Any]:
@@ -158,9 +166,9 @@ def run(case: str, folder: Path) -> dict[str, Any]:
         "rows": rows,
         "seconds": taken,
         "limit_s": seconds,
-        "limit_bytes": memory,
+        "limit_gb": memory,
         "load": os.getloadavg()[0],
-        "ok": taken < seconds and result["peak_bytes"] < memory,
+        "ok": taken < seconds and result["peak_gb"] < memory,
         **result,
     }
 
@@ -180,24 +188,16 @@ def main() -> int:
     for case in [arguments.case] if arguments.case else CASES:
         with tempfile.TemporaryDirectory() as folder:
             found = run(case, Path(folder))
-        peak, most = found["peak_bytes"] / GB, found["limit_bytes"] / GB
         print(
             f"{case:<12} {found['rows']:>10,} {found['wall_s']:>8.1f} "
-            f"{found['processor_s']:>12.1f} {found['limit_s']:>8.0f} {peak:>8.2f} {most:>9.0f} "
+            f"{found['processor_s']:>12.1f} {found['limit_s']:>8.0f} {found['peak_gb']:>8.2f} "
+            f"{found['limit_gb']:>9.0f} "
             f"{found['load']:>5.1f}{'' if found['ok'] else '   LIMIT BROKEN'}",
             flush=True,
         )
         results.append(found)
     if arguments.json:
-        about = {
-            "date": datetime.now(UTC).date().isoformat(),
-            "python": platform.python_version(),
-            "pyarrow": pa.__version__,
-            "numpy": np.__version__,
-            "processors": os.cpu_count(),
-            "results": results,
-        }
-        write_bytes(arguments.json, (json.dumps(about, indent=1) + "\n").encode())
+        figures.write(arguments.json, [{"columns": COLUMNS, "rows": results}], "pyarrow", "numpy")
     return 0 if all(result["ok"] for result in results) else 1
 
 

@@ -70,6 +70,7 @@ class RunRanker:
         run: The run.
         query: What to rank by.
         by: Which head.
+        opponents: How many others each image meets by comparison.
         precision: Of the adapter.
         more: Further queries that an extraction keeps tokens of.
     """

@@ -98,8 +98,9 @@ def fit_strengths(
 
     def scatter(values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum what pairs say, [E], over images, [N]: for the first of a pair, against the other."""
-        sums: NDArray[np.float64] = np.bincount(first, values, n)
-        return sums - np.bincount(second, values, n)
+        return np.subtract(
+            np.bincount(first, values, n), np.bincount(second, values, n), dtype=np.float64
+        )
 
     def loss(u: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         difference = u[first] - u[second]
