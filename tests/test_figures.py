@@ -55,7 +55,7 @@ def test_a_table_from_a_file(figures: Any, tmp_path: Path) -> None:
         "| two | 3.0 | 5,000 |", "",
     ]  # fmt: skip
     assert re.fullmatch(
-        r"\d+ cores of an .+, \d+ GB, .+, \d{4}-\d\d-\d\d, commit \S+; python 3\S+, numpy \S+\.",
+        r"\d+ cores of an .+, \d+ GB, .+, \d{4}-\d\d-\d\d, commit \S+; numpy \S+, python 3\S+\.",
         lines[8],
     )
     assert lines[9:] == ["<!-- end -->", "after"]
