@@ -108,6 +108,7 @@ def predict_run(
     precision: Precision,
     view: str | None = None,
     method: Method = "bradley-terry",
+    opponents: Opponents = None,
     on_images: Callable[[int], None] = lambda count: None,
 ) -> dict[By, Array]:
     """Predict as the whole run does: adapter, stack and unit.
@@ -127,6 +128,7 @@ def predict_run(
         precision: Of the network.
         view: Name of the view.
         method: How pair logits become a ranking.
+        opponents: How many others each image is compared with, or ``all``; None chooses.
         on_images: Called with the number of images after each part of them.
 
     Returns:
@@ -150,6 +152,7 @@ def predict_run(
         device=device,
         precision=precision,
         method=method,
+        opponents=opponents,
         on_images=on_images,
     )
     if "score" in found:
@@ -185,6 +188,7 @@ def predict_views(
     device: torch.device,
     precision: Precision,
     method: Method = "bradley-terry",
+    opponents: Opponents = None,
     on_images: Callable[[int], None] = lambda count: None,
 ) -> dict[By, Array]:
     """Average :func:`predict_rankings` over views; images are counted with the last of them."""
@@ -199,6 +203,7 @@ def predict_views(
             precision=precision,
             view=view,
             method=method,
+            opponents=opponents,
             on_images=on_images if view == views[-1] else lambda count: None,
         )
         for view in views
