@@ -22,6 +22,7 @@ SMALL = {
     "adapter/data/selectors.py": (1, "distinct names"),
     "adapter/evaluation/ranking.py": (3, "a ranking's output; images that failed"),
     "adapter/pages/build.py": (1, "the images of a page's query"),
+    "adapter/reproduction/resplit.py": (2, "the images that a study divides anew"),
     "adapter/training/prepare.py": (1, "distinct splits"),
     "cli/caches.py": (2, "one row per query; images that failed"),
 }

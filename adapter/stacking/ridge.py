@@ -135,8 +135,8 @@ class Decomposed:
             inverse: Of ``_invert`` [n, A, V, V].
         """
         fitted = self._u @ (self._shrink(powers) * rotated[:, None])  # [n V, A]
-        wrong = (centered[:, None] - fitted).reshape(self._images, self._views, -1)  # [n, V, A]
-        missed = inverse @ wrong.transpose(0, 2, 1)[..., None]  # [n, A, V, 1]
+        errors = (centered[:, None] - fitted).reshape(self._images, self._views, -1)  # [n, V, A]
+        missed = inverse @ errors.transpose(0, 2, 1)[..., None]  # [n, A, V, 1]
         return np.asarray(missed[..., 0], np.float64)
 
 
