@@ -53,6 +53,13 @@ Resize = Annotated[
         "to N pixels."
     ),
 ]
+DecodeOption = Annotated[
+    str,
+    typer.Option(
+        help="exact, or scaled: of large JPEG photos, half, a quarter or an eighth of each side is "
+        "decoded, which is much quicker; pixels differ a little, and so do features."
+    ),
+]
 PositionsOption = Annotated[
     str,
     typer.Option(

@@ -10,6 +10,7 @@ import typer
 
 from cli.backbone import (
     BackboneName,
+    DecodeOption,
     Device,
     MaxFailures,
     ModelConfig,
@@ -100,6 +101,7 @@ def extract(
     ] = None,
     text_weights: TextWeights = None,
     resize: Resize = "squash",
+    decode: DecodeOption = "exact",
     positions: PositionsOption = "default",
     tokens: TokensOption = "patch",
     views: Annotated[
@@ -166,6 +168,7 @@ def extract(
         token_pool=_token_pool(token_pool, tokens, default),
         text_weights=text_weights,
         resize=resize,
+        decode=decode,
         positions=positions,
         tokens=tokens,
     )

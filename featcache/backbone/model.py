@@ -90,7 +90,7 @@ class Backbone:
         if spec.text_weights is not None:
             # After the digest above, which so stays that of the public model.
             self.identity["text_weights"] = load_text_weights(model, Path(spec.text_weights))
-        self.preprocessing = _preprocessing(model, spec.resize, self._tower.stride)
+        self.preprocessing = _preprocessing(model, spec, self._tower.stride)
         self.model: nn.Module = model.to(self.device)
         if self._linear is not None:
             self._linear.to(self.device)
@@ -206,13 +206,15 @@ def load_backbone(
     return Backbone(spec, device=device, precision=precision)
 
 
-def _preprocessing(model: Any, resize: str, stride: int) -> Preprocessing:
-    """Take size, mean and std from the model; how to resize is the spec's choice."""
+def _preprocessing(model: Any, spec: BackboneSpec, stride: int) -> Preprocessing:
+    """Take size, mean and std from the model; how to decode and resize is the spec's choice."""
     config = model.visual.preprocess_cfg
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
     if height != width:
         raise BackboneError(f"towers for images of {height} x {width} are not supported: no square")
     mean, std = tuple(config["mean"]), tuple(config["std"])
-    fits = Preprocessing(size=int(height), mean=mean, std=std, resize=resize)
+    fits = Preprocessing(
+        size=int(height), mean=mean, std=std, resize=spec.resize, decode=spec.decode
+    )
     return fits if fits.one_size else fits.replace(min_side=stride)

@@ -28,7 +28,7 @@ import struct
 import threading
 import warnings
 import zlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -56,6 +56,8 @@ _TRANSPOSE = {  # value of the EXIF tag -> what makes the image upright (EXIF 2.
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_TURNED = [_TRANSPOSE[value] for value in (5, 6, 7, 8)]  # width and height change places
 
 # What Pillow's parsers and decoders raise on damaged files (found by altering bytes of all
 # FORMATS); anything else is a bug and must surface.
@@ -101,13 +103,22 @@ def read_file(path: Path) -> bytes:
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
 
 
+class Decoded(NamedTuple):
+    """Pixels, and the size of the original: that of the pixels, but for those decoded smaller."""
+
+    rgb: Image.Image
+    width: int
+    height: int
+
+
 def decode(
     data: bytes,
     *,
     orientation: Literal["exif", "stored"],
     truncated: Literal["refuse", "pad"],
     max_pixels: int,
-) -> Image.Image:
+    enough: Callable[[int, int], tuple[int, int]] | None = None,
+) -> Decoded:
     """Decode the first frame to 8-bit RGB; safe to call from many threads.
 
     Args:
@@ -115,6 +126,8 @@ def decode(
         orientation: ``exif`` makes the image upright, ``stored`` takes it as it is stored.
         truncated: ``refuse`` a file that ends early, or ``pad`` what is missing.
         max_pixels: Refuse images with more, before they are decoded.
+        enough: Given width and height as stored, returns those that are enough: a JPEG is decoded
+            to the smallest of 1/8, 1/4, 1/2 and all of its size that has them. None decodes all.
 
     Raises:
         ImageError: With a one-line reason.
@@ -123,8 +136,16 @@ def decode(
         raise ImageError("empty file")
     image, levels = _open(data, truncated, max_pixels)
     with image:
+        width, height = image.size
+        if enough is not None:  # only JPEG can be decoded smaller; others take no notice
+            image.draft(None, enough(width, height))
         rgb = _to_rgb(_load(image, truncated), levels)
-        return _upright(image, rgb) if orientation == "exif" else rgb
+        operation = _orientation(image) if orientation == "exif" else None
+    if operation is None:
+        return Decoded(rgb, width, height)
+    if operation in _TURNED:
+        width, height = height, width
+    return Decoded(rgb.transpose(operation), width, height)
 
 
 def _open(data: bytes, truncated: str, max_pixels: int) -> tuple[ImageFile.ImageFile, Levels]:
@@ -232,16 +253,15 @@ def _eight_bit(image: Image.Image, levels: Levels) -> Image.Image:
     return Image.fromarray(255 - scaled if levels.inverted else scaled)
 
 
-def _upright(image: ImageFile.ImageFile, rgb: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; damaged or senseless metadata means: as stored."""
+def _orientation(image: ImageFile.ImageFile) -> Image.Transpose | None:
+    """Return what makes an image upright; damaged or senseless metadata means: as stored."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except _DAMAGE:
         # The pixels are whole and the tag is optional: a reader that cannot parse it shows the
         # image as stored, like browsers do.
-        return rgb
-    operation = _TRANSPOSE.get(value) if isinstance(value, int) else None
-    return rgb if operation is None else rgb.transpose(operation)
+        return None
+    return _TRANSPOSE.get(value) if isinstance(value, int) else None
 
 
 def _one_line(error: BaseException) -> str:

@@ -135,7 +135,7 @@ def test_netpbm_of_any_depth(kind, top):
         body = " ".join(map(str, samples.ravel())).encode()
     else:
         body = samples.astype(">u2" if top > 255 else "u1").tobytes()
-    image = decode(f"{kind}\n41 24\n{top}\n".encode() + body, **POLICY)
+    image = decode(f"{kind}\n41 24\n{top}\n".encode() + body, **POLICY).rgb
     expected = (values / top * 255)[..., None].repeat(3, axis=-1)
     np.testing.assert_allclose(np.asarray(image), expected, atol=0.6)
 
@@ -146,7 +146,7 @@ def test_jpeg2000_gray_of_any_depth(bits):
     data = imagecodecs.jpeg2k_encode(
         values.astype("u1" if bits == 8 else "u2"), reversible=True, bitspersample=bits
     )
-    image = decode(data, **POLICY)
+    image = decode(data, **POLICY).rgb
     expected = (values / (2**bits - 1) * 255)[..., None].repeat(3, axis=-1)
     np.testing.assert_allclose(np.asarray(image), expected, atol=1)
 
@@ -181,7 +181,7 @@ def test_jpeg_of_other_depths_is_refused_but_not_called_damaged(bits):
 def test_avif_of_ten_bits():
     pixels = np.stack([np.linspace(0, 1023, 64 * 64).reshape(64, 64)] * 3, -1).astype(np.uint16)
     data = imagecodecs.avif_encode(pixels, bitspersample=10, level=100, pixelformat="444")
-    np.testing.assert_allclose(np.asarray(decode(data, **POLICY)), pixels / 1023 * 255, atol=1)
+    np.testing.assert_allclose(np.asarray(decode(data, **POLICY).rgb), pixels / 1023 * 255, atol=1)
 
 
 def test_floating_point_netpbm_is_refused():
@@ -425,3 +425,41 @@ assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def photo(width: int, height: int, orientation: int = 1) -> bytes:
+    """A smooth JPEG."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height // 40, width // 40, 3), np.uint8)
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=92, exif=exif)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "enough", "decoded"),
+    [
+        ((800, 600), (200, 200), (400, 300)),  # a quarter would have 150 rows
+        ((1001, 800), (150, 150), (251, 200)),  # sides are rounded up
+        ((800, 600), (10, 10), (100, 75)),  # the decoder knows no less than an eighth
+        ((800, 600), (500, 500), (800, 600)),
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_needed(size, enough, decoded):
+    found = decode(photo(*size), **POLICY, enough=lambda *_: enough)
+    assert found.rgb.size == decoded
+    assert (found.width, found.height) == size
+
+
+def test_the_size_is_that_of_the_upright_original():
+    found = decode(photo(800, 600, orientation=6), **POLICY, enough=lambda *_: (100, 100))
+    assert (found.width, found.height) == (600, 800)
+    assert found.rgb.size == (150, 200)
+
+
+def test_other_formats_are_decoded_whole():
+    stream = io.BytesIO()
+    Image.new("RGB", (800, 600), "teal").save(stream, "PNG")
+    assert decode(stream.getvalue(), **POLICY, enough=lambda *_: (10, 10)).rgb.size == (800, 600)

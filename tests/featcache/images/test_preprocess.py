@@ -161,3 +161,28 @@ def test_defaults_are_written_as_they_were():
         "truncated": "refuse",
         "max_pixels": 178_956_970,
     }
+
+
+def test_a_scaled_jpeg_looks_as_the_exact_one():
+    smooth = np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8)
+    image = Image.fromarray(smooth).resize((800, 600), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=95)
+    exact = read_image(stream.getvalue(), PLAIN)
+    scaled = read_image(stream.getvalue(), PLAIN.replace(decode="scaled"))
+    difference = np.abs(scaled.pixels.astype(int) - exact.pixels)
+    assert 0 < difference.mean() < 1  # of 255 levels
+    assert (scaled.width, scaled.height, scaled.sha256) == (800, 600, exact.sha256)
+    for name, value in exact.measures.items():
+        assert scaled.measures[name] == pytest.approx(value, rel=0.05)
+    # Nothing is scaled of what is not resized.
+    native = PLAIN.replace(resize="native")
+    whole = read_image(stream.getvalue(), native.replace(decode="scaled"))
+    np.testing.assert_array_equal(whole.pixels, read_image(stream.getvalue(), native).pixels)
+
+
+def test_how_images_are_decoded_is_written_only_where_it_is_chosen():
+    assert "decode" not in PLAIN.to_dict()
+    scaled = PLAIN.replace(decode="scaled")
+    assert scaled.to_dict()["decode"] == "scaled"
+    assert Preprocessing.from_dict(scaled.to_dict()) == scaled
