@@ -62,7 +62,7 @@ def png(
 
 
 def read(data: bytes) -> np.ndarray:
-    image = decode(data, orientation="exif", truncated="refuse", max_pixels=1 << 20)
+    image = decode(data, orientation="exif", truncated="refuse", max_pixels=1 << 20).rgb
     return np.asarray(image)
 
 

@@ -6,6 +6,7 @@ import io
 import struct
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -32,7 +33,10 @@ def tiff(pixels: np.ndarray, **options: Any) -> bytes:
     file = io.BytesIO()
     if options.get("planarconfig") == "separate" and pixels.ndim == 3:
         pixels = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
-    tifffile.imwrite(file, pixels, **options)
+    try:
+        tifffile.imwrite(file, pixels, **options)
+    except NotImplementedError as error:
+        pytest.skip(f"imagecodecs {imagecodecs.__version__} cannot draw it: {error}")
     return file.getvalue()
 
 
@@ -55,7 +59,7 @@ def reference(data: bytes) -> np.ndarray:
 
 
 def read(data: bytes) -> np.ndarray:
-    image = decode(data, orientation="exif", truncated="refuse", max_pixels=1 << 20)
+    image = decode(data, orientation="exif", truncated="refuse", max_pixels=1 << 20).rgb
     assert image.mode == "RGB"
     return np.asarray(image)
 
