@@ -93,7 +93,8 @@ def categories(kind: Categories, materials: Materials) -> list[Section]:
     found: list[tuple[float, int, QueryResult]] = []
     for query in materials.queries(kind.tested, kind.row):
         keep = query.values >= 1
-        if query.query not in known and keep.sum() >= kind.least:
+        new = query.query not in known and _category(query.query) not in kind.same
+        if new and keep.sum() >= kind.least:
             value = srcc(query.values[keep], query.predictions[keep])
             if not math.isnan(value):
                 found.append((value, int(keep.sum()), query))

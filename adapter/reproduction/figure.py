@@ -54,12 +54,14 @@ class Categories:
         learnt: The task that the row learns.
         tested: The task with other categories of the same kind.
         least: Test images with a count from one on that a category needs.
+        same: Other words of the tested data set for categories that are learnt.
     """
 
     row: str
     learnt: str
     tested: str
     least: int = 5
+    same: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,6 +143,7 @@ class Results:
             "machine": f"{platform.machine()}, {os.cpu_count()} processors",
             "versions": {"python": platform.python_version(), **versions(*PACKAGES)},
             "notes": [*([self.note] if self.note else []), *self._warnings(), *recipe.notes],
+            "figures": figures_of(recipe.name),
             "tasks": [self._task(task) for task in recipe.tasks],
             "rows": [self._row(row) for row in recipe.rows],
             "comparisons": [
@@ -264,3 +265,10 @@ class Results:
             "images": result.images,
             "within_noise": result.within_noise,
         }
+
+
+def figures_of(table: str) -> list[dict[str, str]]:
+    """Return names and titles of the figures that belong to a table."""
+    from adapter.recipes.figures import FIGURES
+
+    return [{"name": f.name, "title": f.title} for f in FIGURES.values() if f.table == table]

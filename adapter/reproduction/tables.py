@@ -52,7 +52,7 @@ def write_tables(doc: Doc, folder: Path) -> tuple[Path, ...]:
     paths = tuple(folder / f"{name}.{ending}" for ending in ("md", "json", "html", "csv", "tex"))
     write_bytes(paths[0], to_markdown(doc).encode())
     write_json(paths[1], doc)
-    write_bytes(paths[2], to_html(doc).encode())
+    write_bytes(paths[2], to_html(doc, drawn_figures(folder)).encode())
     write_bytes(paths[3], to_csv(doc).encode())
     write_bytes(paths[4], to_latex(doc).encode())
     return paths
@@ -73,9 +73,19 @@ def file_name(doc: Doc) -> str:
     return f"{doc['recipe']}{kind}"
 
 
-def to_html(doc: Doc) -> str:
-    """Render as one self-contained page, light or dark as the reader's system."""
-    return render("table.html.j2", title=heading(doc), doc=doc, words=wording)
+def drawn_figures(folder: Path) -> frozenset[str]:
+    """Return the names of the figures that are there beside a folder of tables."""
+    return frozenset(path.stem for path in (folder.parent / "figures").glob("*.html"))
+
+
+def to_html(doc: Doc, drawn: frozenset[str] = frozenset()) -> str:
+    """Render as one self-contained page, light or dark as the reader's system.
+
+    Args:
+        doc: The table.
+        drawn: Figures that it can lead to.
+    """
+    return render("table.html.j2", title=heading(doc), doc=doc, drawn=drawn, words=wording)
 
 
 def to_markdown(doc: Doc) -> str:

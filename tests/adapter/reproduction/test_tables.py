@@ -333,3 +333,12 @@ def test_the_index_leads_to_every_table(doc, tmp_path):
     assert 'href="other-quick.tex"' in text
     assert "2 of 2 fields" in text
     assert "data not there: Faces" in text
+
+
+def test_a_table_leads_to_its_figures(doc, tmp_path):
+    doc["figures"] = [{"name": "f1", "title": "Drawn"}, {"name": "f2", "title": "Not yet"}]
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "f1.html").write_text("x")
+    text = write_tables(doc, tmp_path / "results")[2].read_text("utf-8")
+    assert '<a href="../figures/f1.html">Drawn</a>' in text
+    assert "Not yet (<code>adapter figure f2</code>)" in text
