@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from featcache.storage.durable import write_bytes
+from featcache.storage.durable import make_folders, write_bytes
 
 PARTS = ("highest", "middle", "lowest")
 SIDE, GAP, SPACE, MARGIN = 80, 5, 26, 18  # of a picture; between pictures, parts; around all
@@ -58,6 +58,7 @@ def main() -> None:
     buffer = io.BytesIO()
     picture = draw(report, options.demo / "images")
     picture.save(buffer, "JPEG", quality=90, subsampling=0, optimize=True)
+    make_folders(options.out.parent)
     write_bytes(options.out, buffer.getvalue())
     print(f"{options.out}: {len(buffer.getvalue()):,} bytes")
 
