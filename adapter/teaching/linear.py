@@ -36,20 +36,25 @@ FOLDS = 5
 CHUNK = 512  # images read at a time
 
 
-def image_features(cache: Cache, view: str | None = None) -> Array:
+def image_features(cache: Cache, view: str | None = None, *, tokens: bool = True) -> Array:
     """Return what the linear taste sees of each image: float64 [N, E], or [N, E + C].
 
     The pooled embedding and, where the cache has tokens, their mean, each of length 1; then
     centered, with a mean square length of 1.
+
+    Args:
+        cache: Where the features are.
+        view: Name of the view; the first when left out.
+        tokens: False leaves the tokens unread, which are a hundred times as much.
     """
     name = view or cache.views[0]
     parts = []
     for start in range(0, len(cache), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(cache)))
         both = [cache.pooled(rows, view=name).astype(np.float64)]  # [n, E]
-        if cache.shapes.num_tokens:
-            tokens = cache.tokens(rows, view=name)  # [n, P, C]
-            both.append(tokens.mean(axis=1, dtype=np.float64))  # [n, C]
+        if tokens and cache.shapes.num_tokens:
+            patches = cache.tokens(rows, view=name)  # [n, P, C]
+            both.append(patches.mean(axis=1, dtype=np.float64))  # [n, C]
         parts.append(np.hstack([_unit(x) for x in both]))
     return standardized(np.vstack(parts))
 

@@ -1,0 +1,1 @@
+"""The page for people with photos: rank, why, teach, cull, take away; served locally."""

@@ -1,0 +1,41 @@
+// Asking the server. Every answer is JSON; a refusal is a sentence, shown where people look.
+
+export async function get(path) {
+  return answer(await fetch(path));
+}
+
+export async function post(path, body) {
+  const headers = { "content-type": "application/json" };
+  return answer(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
+}
+
+async function answer(response) {
+  const text = await response.text();
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = { error: text };
+  }
+  if (response.ok) return value;
+  const reason = value.error || (typeof value.detail === "string" ? value.detail : text);
+  say(reason);
+  throw new Error(reason);
+}
+
+export function say(text) {
+  document.getElementById("status").textContent = text;
+}
+
+// A new element: its text is text, whatever a file is called.
+export function make(name, text, properties = {}) {
+  const element = document.createElement(name);
+  if (text !== undefined) element.textContent = text;
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.includes("-") || key === "role") element.setAttribute(key, value);
+    else element[key] = value;
+  }
+  return element;
+}
+
+export const byId = (id) => document.getElementById(id);

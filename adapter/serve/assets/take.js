@@ -1,0 +1,52 @@
+// Taking the order away: what would be done is shown, and then done as it was shown.
+
+import { byId, make, post } from "/assets/api.js";
+import { order } from "/assets/rank.js";
+
+let token = null;
+
+function request(confirm) {
+  const keyword = byId("keyword").value.trim();
+  return {
+    kind: byId("kind").value,
+    order: order(),
+    top: Number(byId("top").value) || null,
+    stars: byId("rule").value.trim() || null,
+    marked: byId("marked").checked,
+    keywords: keyword ? [keyword] : [],
+    confirm,
+  };
+}
+
+async function plan() {
+  const found = await post("/api/take", request(null));
+  token = found.token;
+  const list = make("ul");
+  list.append(...found.lines.map((text) => make("li", text)));
+  byId("plan").replaceChildren(make("p", `${found.count} files would be written:`), list);
+  byId("confirm").hidden = found.count === 0;
+}
+
+async function carryOut() {
+  byId("confirm").hidden = true;
+  const found = await post("/api/take", request(token));
+  byId("plan").replaceChildren(
+    make("p", `${found.count} files written. To undo it: adapter undo ${found.log}`));
+}
+
+async function table() {
+  const found = await post("/api/take/table", request(null));
+  const file = new Blob([JSON.stringify(found, null, 1)], { type: "application/json" });
+  const link = make("a", "order.json", { href: URL.createObjectURL(file), download: "order.json" });
+  byId("plan").replaceChildren(link);
+  link.click();
+}
+
+export function start() {
+  byId("take-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    plan();
+  });
+  byId("confirm").addEventListener("click", carryOut);
+  byId("table").addEventListener("click", table);
+}

@@ -1,0 +1,196 @@
+"""The photos of a cache as the page shows them: by row, never by a path that somebody sends."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from adapter.errors import ConfigError
+from adapter.serve.marks import Mark
+from adapter.takeaway.sidecars import photo_marks
+from adapter.takeaway.xmp import XmpError
+from featcache.datasets.paths import safe_relative
+from featcache.errors import DatasetError
+from featcache.images.decode import decode, read_file
+from featcache.storage.durable import make_folders, write_bytes
+from featcache.storage.tables import ok_samples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adapter.serve.marks import Flag
+    from featcache.reading.cache import Cache
+
+THUMBNAIL, LARGE = 320, 2048  # pixels of the longer side
+MAX_PIXELS = 178_956_970
+WINDOW = 50  # neighbors by name that a photo is compared with for near-duplicates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """Photos, and where their thumbnails are kept.
+
+    Attributes:
+        cache: Their features.
+        root: Their folder; None where only features are there.
+        thumbnails: A folder of the user's, never the photos' own.
+    """
+
+    cache: Cache
+    root: Path | None
+    thumbnails: Path
+
+    def __len__(self) -> int:
+        """Return the number of photos."""
+        return len(self.cache)
+
+    @cached_property
+    def samples(self) -> list[str]:
+        """Sample ids by row."""
+        return [str(name) for name in self.cache.sample_ids.to_pylist()]
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Paths below the root by row."""
+        table = ok_samples(self.cache.read_samples("path", "status"))
+        return [str(path) for path in table["path"].to_pylist()]
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """SHA-256 of the files by row."""
+        table = ok_samples(self.cache.read_samples("sha256", "status"))
+        return [str(found) for found in table["sha256"].to_pylist()]
+
+    @cached_property
+    def folders(self) -> list[str]:
+        """Folders of the photos, sorted, each once."""
+        return sorted(set(self._folder_names))
+
+    @cached_property
+    def folder_of(self) -> NDArray[np.int64]:
+        """Number of each photo's folder in ``folders``."""
+        places = {name: at for at, name in enumerate(self.folders)}
+        return np.array([places[name] for name in self._folder_names], np.int64)
+
+    @cached_property
+    def _folder_names(self) -> list[str]:
+        return [str(PurePosixPath(path).parent) for path in self.paths]
+
+    @cached_property
+    def times(self) -> NDArray[np.float64]:
+        """When each file was last changed, seconds since 1970; NaN where it is not there."""
+        found = np.full(len(self), np.nan)
+        if self.root is not None:
+            for row, path in enumerate(self.paths):
+                try:
+                    found[row] = safe_relative(self.root, path).stat().st_mtime
+                except (OSError, DatasetError):
+                    continue  # no date, so that no filter by date shows it
+        return found
+
+    def file(self, row: int) -> Path:
+        """Return a photo's file.
+
+        Raises:
+            ConfigError: There is no such row, no root, or the path leads out of it.
+        """
+        if not 0 <= row < len(self):
+            raise ConfigError(f"there is no photo {row}")
+        if self.root is None:
+            raise ConfigError("the page was started without --root, so it has no pictures")
+        try:
+            return safe_relative(self.root, self.paths[row])
+        except DatasetError as error:
+            raise ConfigError(str(error)) from error
+
+    def picture(self, row: int, side: int) -> bytes:
+        """Return a photo as an upright JPEG of at most ``side`` pixels.
+
+        Raises:
+            ConfigError, ImageError: It cannot be read.
+        """
+        image = decode(
+            read_file(self.file(row)),
+            orientation="exif",
+            truncated="pad",
+            max_pixels=MAX_PIXELS,
+        )
+        image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=82)
+        return buffer.getvalue()
+
+    def thumbnail(self, row: int) -> bytes:
+        """Return a small picture, made once and kept."""
+        if not 0 <= row < len(self):
+            raise ConfigError(f"there is no photo {row}")
+        name = self.digests[row]
+        path = self.thumbnails / name[:2] / f"{name}.jpg"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            content = self.picture(row, THUMBNAIL)
+        make_folders(path.parent)
+        write_bytes(path, content)
+        return content
+
+    def sidecar_marks(self) -> tuple[dict[str, Mark], list[str]]:
+        """Read ratings from XMP sidecars; returns marks by sample, and what could not be read."""
+        found: dict[str, Mark] = {}
+        problems: list[str] = []
+        if self.root is None:
+            return found, problems
+        for row, sample in enumerate(self.samples):
+            try:
+                rating = photo_marks(self.file(row)).rating
+            except (XmpError, OSError, ConfigError) as error:
+                problems.append(str(error))
+                continue
+            if rating is not None:
+                flag: Flag = "reject" if rating < 0 else "none"
+                found[sample] = Mark(stars=max(rating, 0), flag=flag)
+        return found, problems
+
+    @cached_property
+    def directions(self) -> NDArray[np.float32]:
+        """Pooled embeddings of length 1, float32 [N, E]."""
+        pooled = self.cache.pooled(np.arange(len(self)))
+        length = np.linalg.norm(pooled, axis=1, keepdims=True)
+        found: NDArray[np.float32] = pooled / np.where(length > 0, length, 1)
+        return found
+
+    def duplicates(self, threshold: float, *, across: bool = False) -> NDArray[np.int64]:
+        """Group near-duplicates: int64 [N], the smallest row of each photo's group.
+
+        Photos are compared with the next ``WINDOW`` by folder and name, where bursts are.
+
+        Args:
+            threshold: Cosine of the pooled embeddings from which on two photos are one.
+            across: Whether photos of different folders may be one group.
+        """
+        order = sorted(range(len(self)), key=lambda row: (self._folder_names[row], self.paths[row]))
+        group = np.arange(len(self))
+
+        def head(row: int) -> int:
+            while group[row] != row:
+                group[row] = group[group[row]]
+                row = int(group[row])
+            return row
+
+        rows = np.array(order, np.int64)
+        for step in range(1, min(WINDOW, len(self) - 1) + 1):
+            a, b = rows[:-step], rows[step:]
+            cosine = np.einsum("nd,nd->n", self.directions[a], self.directions[b])
+            near = cosine >= threshold
+            if not across:
+                near &= self.folder_of[a] == self.folder_of[b]
+            for one, other in zip(a[near].tolist(), b[near].tolist(), strict=True):
+                first, second = sorted((head(one), head(other)))
+                group[second] = first
+        return np.array([head(row) for row in range(len(self))], np.int64)
