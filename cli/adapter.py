@@ -1,6 +1,17 @@
 """The `adapter` command."""
 
-from cli import convert, evaluate, figure, methods, rank, report, reproduce, takeaway, train
+from cli import (
+    convert,
+    evaluate,
+    figure,
+    methods,
+    rank,
+    report,
+    reproduce,
+    serve,
+    takeaway,
+    train,
+)
 from cli.console import make_app, run
 
 app = make_app(
@@ -11,6 +22,7 @@ app.command(help=train.EXAMPLES)(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command()(rank.rank)
 app.command()(takeaway.undo)
+app.command(help=serve.EXAMPLES)(serve.serve)
 app.command()(report.report)
 app.command(help=reproduce.EXAMPLES)(reproduce.reproduce)
 app.command(help=figure.EXAMPLES)(figure.figure)

@@ -88,7 +88,8 @@ def pair_shares(
         logits = (q * q.shape[-1] ** -0.5) @ kv.transpose(-1, -2)  # [2, H, M, P]
         patches = logits.shape[-1]
         both = torch.cat([logits[0], logits[1]], dim=-1).softmax(dim=-1)  # [H, M, 2 P]
-        shares = torch.stack(both.split(patches, dim=-1)).sum(dim=2)  # [2, H, P], over M
+        halves = torch.stack([both[..., :patches], both[..., patches:]])  # [2, H, M, P]
+        shares = halves.sum(dim=2)  # [2, H, P]
         if head.pool == "mean":
             shares = shares / head.tokens
         vectors = shares[..., None] * kv  # [2, H, P, d]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adapter.serve.session import Session
 
 ASSETS = {
+    "icon.svg": "image/svg+xml",
     "style.css": "text/css",
     "api.js": "text/javascript",
     "main.js": "text/javascript",

@@ -162,8 +162,7 @@ class Library:
         """Pooled embeddings of length 1, float32 [N, E]."""
         pooled = self.cache.pooled(np.arange(len(self)))
         length = np.linalg.norm(pooled, axis=1, keepdims=True)
-        found: NDArray[np.float32] = pooled / np.where(length > 0, length, 1)
-        return found
+        return (pooled / np.where(length > 0, length, 1)).astype(np.float32)
 
     def duplicates(self, threshold: float, *, across: bool = False) -> NDArray[np.int64]:
         """Group near-duplicates: int64 [N], the smallest row of each photo's group.

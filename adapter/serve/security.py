@@ -146,7 +146,7 @@ class Guard:
 
     @staticmethod
     def _asked(scope: Scope) -> str:
-        values = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
+        values: list[str] = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
         return values[0]
 
     def _new_cookie(self, scope: Scope, headers: dict[str, str]) -> str | None:

@@ -141,7 +141,7 @@ class Teacher:
         notes = []
         try:
             pooled = self.engine.prompt(question).pooled
-            orders["untrained"] = self.engine.library.directions @ pooled
+            orders["untrained"] = (self.engine.library.directions @ pooled).astype(np.float64)
         except FeatcacheError as error:
             notes.append(f"the question could not be encoded, so there is no head: {error}")
         else:

@@ -1,0 +1,202 @@
+"""`adapter serve`: the page for people with photos."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.backbone import ConfigAgain, Device, MaxFailures, PretrainedAgain
+from cli.console import say
+from cli.extract import shown_on
+from cli.progress import progress
+
+if TYPE_CHECKING:
+    from adapter.stored import StoredRun
+    from featcache.reading.cache import Cache
+
+EXAMPLES = """Rank, teach, cull and take away photos on a page in the browser.
+
+Needs the extra `serve`: `pip install 'featcache[serve]'`.
+
+**Examples**
+
+`adapter serve runs/ages --shards cache/photos --root photos`
+
+`adapter serve --images holiday`, without a run: features are made once, with the default CLIP
+
+The page is for this machine alone (127.0.0.1). With another `--host` the address holds a token, and
+whoever has it can see the photos and write stars. Stars, answers, trained heads and exports are
+kept in `--state`; the folder of photos is written to by an export that you confirm, and by nothing
+else.
+"""
+
+
+def serve(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; none ranks without training.")
+    ] = None,
+    caches: Annotated[Path | None, typer.Option("--shards", help="A cache of the photos.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Or a folder of photos; features are made on the way.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --shards: the photos' folder, for the pictures.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where what you say is kept.  [default: ~/.local/share/featcache/ID]",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where features of --images are kept.  [default: ~/.cache/featcache/images]",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    max_failures: MaxFailures = 0.25,
+    pretrained: PretrainedAgain = None,
+    model_config: ConfigAgain = None,
+    backbone: Annotated[
+        str, typer.Option(help="With --images and no run: the backbone.", show_default=False)
+    ] = "",
+) -> None:
+    """See EXAMPLES."""
+    from adapter.errors import ConfigError
+    from adapter.serve.session import Session
+    from adapter.stored import StoredRun
+    from featcache.reading.cache import Cache
+
+    _require_extra()
+    if (images is None) == (caches is None):
+        raise ConfigError("give either --images, a folder, or --shards, a cache")
+    loaded: dict[str, StoredRun] = {}
+    for folder in runs or []:
+        loaded[_name(folder, loaded)] = StoredRun.load(folder)
+    changes = {
+        name: value
+        for name, value in (("pretrained", pretrained), ("model_config", model_config))
+        if value is not None
+    }
+    if images is not None:
+        place = keep or _user("XDG_CACHE_HOME", ".cache") / "images" / _key(images)
+        cache = _extract(images, place, loaded, device, max_failures, backbone, changes)
+    else:
+        assert caches is not None  # one of the two is given, see above
+        cache = Cache.open(caches)
+    kept = state or _user("XDG_DATA_HOME", ".local/share") / cache.identity
+    session = Session.open(
+        cache,
+        images or root,
+        loaded,
+        kept,
+        _user("XDG_CACHE_HOME", ".cache") / "thumbnails",
+        device=device,
+        backbone=changes,
+    )
+    try:
+        _run(session, host, port, kept)
+    finally:
+        session.close()
+
+
+def _require_extra() -> None:
+    """Say how to get what the page needs, where it is not there."""
+    from importlib.util import find_spec
+
+    from adapter.errors import ConfigError
+
+    if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
+        raise ConfigError(
+            f"{' and '.join(missing)} is not installed: pip install 'featcache[serve]'"
+        )
+
+
+def _run(session: object, host: str, port: int, kept: Path) -> None:
+    """Serve until Ctrl-C."""
+    import socket
+    from typing import Any, cast
+
+    import uvicorn
+
+    from adapter.serve.app import make_app
+    from adapter.serve.security import Address
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        address = Address.of(host, listening.getsockname()[1])
+        if address.token:
+            say(f"note: {host} is open to others; whoever has this address sees the photos")
+        say(f"what you say is kept in {kept}")
+        print(address.url, flush=True)
+        app = make_app(cast("Any", session), address)
+        settings = uvicorn.Config(app, log_level="warning", server_header=False)
+        uvicorn.Server(settings).run(sockets=[listening])
+
+
+def _extract(
+    images: Path,
+    place: Path,
+    runs: dict[str, StoredRun],
+    device: str,
+    max_failures: float,
+    backbone: str,
+    changes: dict[str, str],
+) -> Cache:
+    """Make features of a folder, or go on with those that are there."""
+    from adapter.evaluation.rank import extract_folder, extract_images
+    from featcache.backbone import BackboneSpec
+
+    with progress() as display:
+        display.show("loading the backbone")
+        if runs:
+            run = next(iter(runs.values()))
+            return extract_images(
+                run,
+                images,
+                place,
+                run.queries,
+                device=device,
+                max_failures=max_failures,
+                on_event=shown_on(display),
+                **changes,
+            )
+        spec = BackboneSpec.build(name=backbone, **{"pretrained": "", **changes})
+        return extract_folder(
+            spec,
+            images,
+            place,
+            (),
+            device=device,
+            max_failures=max_failures,
+            on_event=shown_on(display),
+        )
+
+
+def _name(folder: Path, taken: dict[str, StoredRun]) -> str:
+    """Name a run by its folder, or by its path where two folders have one name."""
+    return folder.name if folder.name not in taken else str(folder)
+
+
+def _key(folder: Path) -> str:
+    """Name the cache of a folder of photos."""
+    import hashlib
+
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return f"{folder.resolve().name}-{digest}"
+
+
+def _user(variable: str, default: str) -> Path:
+    """Return this program's folder among those of the user."""
+    base = os.environ.get(variable)
+    return (Path(base) if base else Path.home() / default) / "featcache"
