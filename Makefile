@@ -14,7 +14,8 @@ TABLE  ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev test test-slow test-oldest lint format docs dist demo bench-read \
-  bench-head bench-step bench-tables bench-opponents bench-compare model-card reproduce reproduce-table1 clean
+  bench-head bench-step bench-tables bench-opponents bench-compare serve model-card reproduce \
+  reproduce-table1 clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
@@ -22,7 +23,7 @@ help:  ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[serve]'
 	touch $@
 
 $(STAMP_DEV): $(STAMP)
@@ -73,6 +74,9 @@ demo: setup  ## drawn scenes -> cache -> adapter -> demo/run/report.html, in min
 	  --set optim.amsgrad=false --set train.stack_parts=2 --set train.stack_steps=0.4
 	$(BIN)/adapter report $(DEMO)/run --root $(DEMO)/images --zero-shot
 	@echo "open $(DEMO)/run/report.html"
+
+serve: demo  ## the demo, then its page in the browser: prints the address
+	$(BIN)/adapter serve $(DEMO)/run --shards $(DEMO)/cache --root $(DEMO)/images
 
 # Without DATA: what lies in data/, or drawn stand-ins where there is nothing of it.
 REPRODUCE = $(BIN)/adapter reproduce $(1) $(if $(DATA),--data "$(DATA)",--or-miniature) \
