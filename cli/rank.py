@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from adapter.methods.ranker import Ranker
     from adapter.takeaway.table import OrderTable
     from cli.progress import Progress
+    from featcache.reading.cache import Cache
 
 
 def rank(
@@ -128,6 +129,14 @@ def rank(
         Path | None,
         typer.Option(help="Where what is done is written, for `adapter undo`.", metavar="FILE"),
     ] = None,
+    why: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of a ranking: which patches spoke for this photo, into --out .html; "
+            "twice to compare two photos.",
+            metavar="PHOTO",
+        ),
+    ] = None,
     by: Annotated[str, typer.Option(help="Rank by score, or by comparison of pairs.")] = "score",
     opponents: OpponentsOption = "",
     device: Device = "auto",
@@ -159,6 +168,9 @@ def rank(
     --link best`
 
     `adapter rank runs/ava --images photos --query A --xmp --stars 5:95,4:85,3:60 --dry-run`
+
+    `adapter rank runs/ava --shards cache/ava --root ava --query A --why a.jpg --why b.jpg --out
+    why.html`
 
     `adapter rank --images photos --antonyms "Good photo." "Bad photo." --out ranked.html`
 
@@ -250,6 +262,9 @@ def rank(
             assert caches is not None  # one of the two is given, see above
             cache = Cache.open(caches)
         require_images(cache)
+        if why:
+            _explain(rankers[0], cache, why, images or root, out)
+            return
         rankings = []
         for ranker in rankers:
             with progress() as display:
@@ -280,6 +295,35 @@ def rank(
         count = len(ranking.first(top).paths)
         say(f"{count:,} images ranked; written to {out}")
     take_away(take, images or root, ranking)
+
+
+def _explain(
+    ranker: Ranker, cache: Cache, photos: list[str], root: Path | None, out: Path | None
+) -> None:
+    """Write the page of what spoke for a photo, or for each of two."""
+    from adapter.data.comparisons import image_rows
+    from adapter.errors import ConfigError
+    from adapter.explain.maps import explain
+    from adapter.methods.ranker import RunRanker
+    from adapter.pages.why import why_page
+    from featcache.datasets.paths import safe_relative
+    from featcache.storage.durable import write_text
+
+    if not isinstance(ranker, RunRanker):
+        raise ConfigError("--why shows what a trained adapter looked at: give a run and --query")
+    if out is None or out.suffix != ".html" or root is None or len(photos) > 2:
+        raise ConfigError(
+            "--why PHOTO, once or twice, needs --out PAGE.html and --root or --images"
+        )
+    rows = image_rows(cache, photos)
+    if (rows < 0).any():
+        missing = photos[int((rows < 0).argmax())]
+        raise ConfigError(f"{missing}: no photo of {cache.path}; give its path below {root}")
+    found = explain(ranker.run, cache, ranker.query, *rows.tolist())
+    files = [(photo, safe_relative(root, photo)) for photo in photos]
+    made_of = {"run": str(ranker.run.folder), "images": str(root)}
+    write_text(out, why_page(ranker.query, files, found, made_of))
+    say(f"written to {out}")
 
 
 def _counting(display: Progress, total: int) -> Callable[[int], None]:

@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from adapter.errors import AdapterError
+from adapter.explain.maps import explain
 from adapter.serve import requests as ask
 from adapter.serve.security import Address, Guard
 from adapter.serve.takeout import take_out
-from adapter.serve.why import explain
 from adapter.takeaway.stars import StarRule
 from adapter.takeaway.xmp import Marks
 from featcache.errors import FeatcacheError, ImageError

@@ -74,3 +74,21 @@ def test_what_makes_no_sense_is_refused(adapter, words, options, message):
     code, _, err = adapter(*words, *options)
     assert code in (1, 2)
     assert message in err
+
+
+def test_why_is_a_page_of_maps(adapter, words, tmp_path):
+    page = tmp_path / "why.html"
+    photos = sorted((VERSION1 / "photos").rglob("*.png"))
+    names = [str(p.relative_to(VERSION1 / "photos")) for p in photos if "broken" not in p.name]
+    code, _, err = adapter(*words, "--why", names[0], "--out", page)
+    assert code == 0, err
+    assert page.read_text("utf-8").count("data:image/jpeg") == 2
+    code, _, err = adapter(*words, "--why", names[0], "--why", names[1], "--out", page)
+    assert code == 0, err
+    text = page.read_text("utf-8")
+    assert text.count("data:image/jpeg") == 2
+    assert "stands above the other" in text
+    code, _, err = adapter(*words, "--why", "nothing.jpg", "--out", page)
+    assert (code, "no photo of" in err) == (1, True)
+    code, _, err = adapter(*words, "--why", names[0])
+    assert (code, "needs --out" in err) == (1, True)
