@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--query", required=True)
     parser.add_argument("--counts", default="50,100,300,1000")
     parser.add_argument("--head-counts", default="300")
+    parser.add_argument("--drawn", default="random,active")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--json", type=Path)
@@ -138,10 +139,11 @@ def main() -> None:
     heads = [int(c) for c in options.head_counts.split(",") if c]
     for seed in map(int, options.seeds.split(",")):
         person = Person(cache, options.query, seed)
-        drawn = {
-            "random": person.random(options.query, max(counts)),
-            "active": person.active(options.query, features, max(counts), seed),
-        }
+        drawn = {}
+        if "random" in options.drawn:
+            drawn["random"] = person.random(options.query, max(counts))
+        if "active" in options.drawn:
+            drawn["active"] = person.active(options.query, features, max(counts), seed)
         for kind, all_answers in drawn.items():
             for count in counts:
                 answers = all_answers.take(np.arange(count))
