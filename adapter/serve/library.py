@@ -120,7 +120,8 @@ class Library:
             orientation="exif",
             truncated="pad",
             max_pixels=MAX_PIXELS,
-        )
+            enough=lambda width, height: _within(width, height, side),
+        ).rgb
         image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=82)
@@ -193,3 +194,16 @@ class Library:
                 first, second = sorted((head(one), head(other)))
                 group[second] = first
         return np.array([head(row) for row in range(len(self))], np.int64)
+
+
+def _within(width: int, height: int, side: int) -> tuple[int, int]:
+    """Return the size of a picture whose longer side is ``side``, rounded up."""
+    longer = max(width, height)
+    return (
+        (width, height)
+        if longer <= side
+        else (
+            -(-width * side // longer),
+            -(-height * side // longer),
+        )
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -36,18 +36,25 @@ def test_the_page_is_served_until_it_is_stopped(tmp_path):
     photos = shutil.copytree(VERSION1 / "photos", tmp_path / "photos")
     words = ["serve", VERSION1 / "run", "--shards", VERSION1 / "cache", "--root", photos]
     words += ["--port", "0", "--state", tmp_path / "state"]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "cli.adapter", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
+    )
+    try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(f"{address}api/state", timeout=60) as answer:
-            assert json.loads(answer.read())["photos"] == 14
+        port = int(address.rstrip("/").rpartition(":")[2])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        connection.request("GET", "/api/state")
+        assert json.loads(connection.getresponse().read())["photos"] == 14
+        connection.close()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.communicate()
     assert "Traceback" not in err
     assert str(tmp_path / "state") in err
