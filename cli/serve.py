@@ -134,6 +134,7 @@ def _run(session: object, host: str, port: int, kept: Path) -> None:
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(128)  # whoever opens the address at once waits, and is not refused
         address = Address.of(host, listening.getsockname()[1])
         if address.token:
             say(f"note: {host} is open to others; whoever has this address sees the photos")
