@@ -37,6 +37,7 @@ from featcache.datasets.queries import count as count_query
 from featcache.datasets.records import DRAWN_BACKBONE
 from featcache.datasets.splits import stratified_split
 from featcache.errors import DatasetError, DatasetNotFoundError
+from featcache.storage.durable import committed_folder
 
 if TYPE_CHECKING:
     import os
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 COUNT, SEED, SIZE = 2000, 0, 128
 TEST_SHARE = 0.15
 
-# Written first and removed last: a folder with it was left half-finished and may be drawn again.
+# Earlier versions left a folder with it half-finished; it may be drawn again.
 _UNFINISHED = "scenes.json.unfinished"
 
 
@@ -150,11 +151,11 @@ def generate(
 ) -> None:
     """Draw scenes into a folder: ``images/demo_000000.png`` ... and ``scenes.json``.
 
-    The same arguments give the same pixels on every machine. ``scenes.json`` is written last, so
-    a folder that has it is complete.
+    The same arguments give the same pixels on every machine. The folder is there with all of them,
+    or not at all.
 
     Args:
-        root: An absent or empty folder, or one that was left half-finished.
+        root: An absent or empty folder, or one that an earlier version left half-finished.
         count: Number of scenes, 1 or more.
         seed: One of `featcache.datasets.scenes.seeds.DEMO`.
         size: Width and height in pixels, 32 or more.
@@ -163,6 +164,7 @@ def generate(
     Raises:
         DatasetError: An argument is out of range.
         DatasetNotFoundError: The folder holds something else.
+        DiskSpaceError, WriteError: The scenes cannot be written.
     """
     from PIL import Image
 
@@ -177,25 +179,27 @@ def generate(
     folder = Path(root)
     if folder.exists() and not folder.is_dir():
         raise DatasetNotFoundError(f"{folder} is a file; expected a folder, absent or empty")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _UNFINISHED).exists():
+    if (left := folder / _UNFINISHED).exists():
+        for old in (folder / "images").iterdir():
+            if is_image(old.name) and old.name.startswith("demo_"):
+                old.unlink()
+        (folder / "images").rmdir()
+        left.unlink()
+    if folder.is_dir() and any(folder.iterdir()):
         raise DatasetNotFoundError(
             f"{folder} is not empty and has no scenes.json; "
             "the demo is drawn only into an absent or empty folder"
         )
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    unfinished = folder / _UNFINISHED
-    unfinished.touch()
-    for old in (folder / "images").iterdir():
-        if is_image(old.name) and old.name.startswith("demo_"):
-            old.unlink()  # of a run that was cut off, perhaps with other arguments
     scenes = []
-    for index in range(count):
-        name = f"demo_{index:06d}.png"
-        pixels, objects = draw_scene(seed, index, size)
-        Image.fromarray(pixels).save(folder / "images" / name)
-        scenes.append({"image_filename": name, "objects": [asdict(thing) for thing in objects]})
-        if progress is not None:
-            progress(1)
-    content = {"seed": seed, "size": size, "scenes": scenes}
-    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    unfinished.replace(folder / "scenes.json")
+    with committed_folder(folder) as unfinished:
+        (unfinished / "images").mkdir()
+        for index in range(count):
+            name = f"demo_{index:06d}.png"
+            pixels, objects = draw_scene(seed, index, size)
+            Image.fromarray(pixels).save(unfinished / "images" / name)
+            scenes.append({"image_filename": name, "objects": [asdict(thing) for thing in objects]})
+            if progress is not None:
+                progress(1)
+        content = {"seed": seed, "size": size, "scenes": scenes}
+        text = json.dumps(content, indent=1)
+        (unfinished / "scenes.json").write_text(text, encoding="utf-8")

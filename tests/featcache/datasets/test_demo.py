@@ -120,6 +120,15 @@ def test_redraws_what_was_left_unfinished(tmp_path):
     assert len(list((tmp_path / "images").iterdir())) == 3
 
 
+def test_a_stop_leaves_nothing(tmp_path):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(tmp_path / "demo", count=3, size=32, progress=stop)
+    assert not list(tmp_path.iterdir())
+
+
 def test_refuses_options_that_contradict_the_folder(root):
     with pytest.raises(DatasetError, match="found size 64, expected 128"):
         open_dataset("demo", root, size=128).images()
