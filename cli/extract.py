@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -234,13 +235,35 @@ def with_progress(
         return run(dataset, out, backbone, config, shown_on(display))
 
 
+LONG = 600  # seconds from which on it is worth saying how long an extraction takes
+
+
 def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
     """Return what shows the events of an extraction."""
+    started = time.monotonic()
+    told = False
+
+    def estimate(event: ExtractEvent) -> None:
+        """After the first shard, say how long the others take, where that is long."""
+        nonlocal told
+        done, left = event.done - event.resumed, event.total - event.done
+        seconds = time.monotonic() - started
+        if not told and done and (rest := left * seconds / done) >= LONG:
+            say(
+                f"{done / seconds:.1f} images/s so far: about {duration(rest)} for the other "
+                f"{left:,} images"
+            )
+        told = True
 
     def show(event: ExtractEvent) -> None:
+        nonlocal started
         if event.kind == "compare":
             display.show("comparing", event.done, event.total, unit="files")
             return
+        if event.kind == "start":
+            started = time.monotonic()
+        elif event.kind == "shard":
+            estimate(event)
         if event.kind == "start" and event.growth:
             say(f"since the last time: {event.growth}")
         elif event.kind == "start" and event.resumed:

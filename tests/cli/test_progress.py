@@ -9,8 +9,10 @@ from rich.console import Console
 
 import cli.progress
 from adapter.settings import TrainEvent
+from cli.extract import shown_on
 from cli.progress import Bars, Job, Lines, progress, working
 from cli.train import Display
+from featcache.extraction.counting import ExtractEvent
 
 
 def test_a_job_tells_counts_speed_and_time_left():
@@ -94,3 +96,28 @@ def test_a_long_training_is_announced(capsys, step_seconds, told):
     expected = "41 M parameters on a CPU: about 3.7 s a step, so about 1 h 01 min for 1,000 steps"
     assert (expected in words) is told
     assert ("--width 192" in words) is told
+
+
+def test_a_long_extraction_is_announced_once_after_its_first_shard(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("cli.extract.time.monotonic", lambda: now)
+
+    def tell(show, done, kind="shard", total=100_512, resumed=256):
+        show(ExtractEvent(kind=kind, done=done, failed=0, total=total, resumed=resumed))
+
+    with progress() as display:
+        show = shown_on(display)
+        tell(show, 256, "start")
+        now = 64.0
+        tell(show, 512)
+        now = 128.0
+        tell(show, 768)
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("images/s so far") == 1
+    assert "4.0 images/s so far: about 6 h 56 min for the other 100,000 images" in told
+    with progress() as display:
+        show = shown_on(display)
+        tell(show, 0, "start", resumed=0)
+        now += 64
+        tell(show, 256, total=2000, resumed=0)
+    assert "so far: about" not in capsys.readouterr().err

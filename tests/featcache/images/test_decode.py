@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import imagecodecs
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -357,7 +358,8 @@ def test_the_limit_is_ours_in_both_directions(monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
-@pytest.mark.parametrize("kind", ["TIFF", "WEBP"])
+# Before Pillow 13, WEBP kept none.
+@pytest.mark.parametrize("kind", ["TIFF", *(["WEBP"] if PIL.__version__ >= "13" else [])])
 def test_formats_that_keep_pillows_limit_end_in_an_image_error(kind, monkeypatch):
     data = encode(Image.fromarray(picture(60, 90)), kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)

@@ -8,12 +8,14 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import PIL
 import pytest
 import tifffile
 
 from featcache.errors import ImageError
 from featcache.images.decode import decode
 
+PILLOW = int(PIL.__version__.split(".")[0])
 HEIGHT, WIDTH = 24, 41  # an odd width: rows of 1, 2, 4 and 12 bits end within a byte
 
 
@@ -154,7 +156,7 @@ def test_of_pages_the_first_is_taken():
     assert_right(tiff(pages, photometric="miniswhite"))
 
 
-def test_ycbcr_is_converted():
+def test_ycbcr_is_converted_or_refused():
     y, cb, cr = (c.astype(float) for c in np.moveaxis(colors(8), -1, 0))
     rgb = np.stack(  # ITU-R BT.601, as TIFF 6.0 section 21 has it
         [y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128),
@@ -162,7 +164,12 @@ def test_ycbcr_is_converted():
     )  # fmt: skip
     for compression in (None, "lzw"):
         data = tiff(colors(8), photometric="ycbcr", compression=compression, subsampling=(1, 1))
-        np.testing.assert_allclose(read(data), np.clip(rgb, 0, 255), atol=2)
+        try:
+            found = read(data)
+        except ImageError:
+            assert PILLOW < 13  # which cannot read it
+        else:
+            np.testing.assert_allclose(found, np.clip(rgb, 0, 255), atol=2)
 
 
 GRAY_OPTIONS = {"photometric": "minisblack"}
