@@ -133,8 +133,9 @@ def can_be_drawn(name):
 @pytest.mark.parametrize("name", filter(can_be_drawn, RECIPES))
 def test_every_recipe_runs_to_its_end(everything, name):
     data = everything / "data"
-    recipes = draw_data([load_recipe(name)], data, lambda task: None)
-    result = reproduce(recipes, data, everything / "out", SPEC, OPTIONS)
+    (recipe,) = draw_data([load_recipe(name)], data, lambda task: None)
+    recipe = recipe if name == "table1" else few_folds(recipe)
+    result = reproduce([recipe], data, everything / "out", SPEC, OPTIONS)
     assert (result.missing, result.failed) == ((), ())
     doc = result.tables[0].to_dict()
     for row in doc["rows"]:
