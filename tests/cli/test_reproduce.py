@@ -42,6 +42,18 @@ def test_without_data_it_says_what_to_download_and_where_to_put_it(app, tmp_path
     assert (tmp_path / "out" / "results" / "table1.html").exists()
 
 
+def test_all_tables_without_data_end_with_what_to_get_and_an_index(app, tmp_path):
+    options = ["--data", str(tmp_path / "no"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    result = CliRunner().invoke(app, ["reproduce", "--all", *options])
+    assert result.exit_code == 3
+    said = " ".join(result.output.split())
+    assert said.count("AVA is not complete in") == 1  # of many tables that need it
+    index = (tmp_path / "out" / "results" / "index.html").read_text("utf-8")
+    for name in ("table12", "clip-iqa-table5", "tmcr-table3"):
+        assert f'href="{name}.html"' in index
+        assert (tmp_path / "out" / "results" / f"{name}.tex").exists()
+
+
 def test_a_recipe_is_asked_for(app):
     assert CliRunner().invoke(app, ["reproduce"]).exit_code == 2
 
