@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from adapter.errors import ConfigError
-from adapter.reproduction.statistics import FoldDifferences, compare
+from adapter.reproduction.statistics import (
+    FoldDifferences,
+    PairedCorrelation,
+    compare,
+    compare_correlations,
+)
 
 
 def folds_of(effect, *, folds=5, images=200, noise=1.0, fold_noise=0.0, seed=0):
@@ -87,3 +92,32 @@ def test_nothing_to_compare_is_refused(folds):
 def test_an_impossible_level_is_refused():
     with pytest.raises(ConfigError, match="level"):
         compare(folds_of(0.0), level=1.0)
+
+
+def paired(noise_a: float, noise_b: float, seed: int = 0, count: int = 200) -> PairedCorrelation:
+    """Two methods that see the same labels through noise."""
+    generator = np.random.default_rng(seed)
+    y = generator.normal(size=count)
+    noise = generator.normal(size=(2, count))
+    return PairedCorrelation(
+        images=np.arange(count), labels=y, a=y + noise_a * noise[0], b=y + noise_b * noise[1]
+    )
+
+
+def test_correlations_of_equal_methods_do_not_differ():
+    query = paired(1.0, 1.0)
+    same = PairedCorrelation(images=query.images, labels=query.labels, a=query.a, b=query.a)
+    found = compare_correlations([[same]], 0.0)
+    assert (found.low, found.high) == (0.0, 0.0)
+    assert found.within_noise
+
+
+def test_a_better_correlation_is_told_from_noise():
+    query = paired(0.3, 2.0)
+    gap = [float(np.corrcoef(query.labels, p)[0, 1]) for p in (query.a, query.b)]
+    found = compare_correlations([[query, paired(0.3, 2.0, seed=1)]], gap[0] - gap[1])
+    assert 0.2 < found.low < found.difference < found.high
+    assert not found.within_noise
+    assert (found.folds, found.images) == (1, 200)
+    few = compare_correlations([[paired(1.0, 1.1, count=20)]], 0.01)
+    assert few.within_noise
