@@ -16,6 +16,7 @@ from cli.train import Queries, Tasks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from adapter.evaluation.long_tail import LongTail
     from cli.progress import Progress
     from featcache.reading.cache import Cache
 
@@ -62,6 +63,18 @@ def evaluate(
         int | None, typer.Option(help="Evaluate relevance to this count (counting tasks).")
     ] = None,
     view: Annotated[str | None, typer.Option(help="Which view of the images.")] = None,
+    long_tail: Annotated[
+        bool,
+        typer.Option(
+            "--long-tail",
+            help="Also squared errors where many, fewer and few training labels are, and EMD1 "
+            "and EMD2 of predicted rating distributions.",
+        ),
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="With --long-tail: accuracy of above or below it, such as 5 for AVA."),
+    ] = None,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     out: Annotated[
@@ -87,20 +100,25 @@ def evaluate(
     `adapter eval runs/ava --predictions runs/ava/predictions.parquet`
 
     `adapter eval runs/hci` (a folder of `--seeds 0,1,2`)
+
+    `adapter eval fits/tmcr-frozen --long-tail --threshold 5`
     """
     from adapter.errors import ConfigError
     from adapter.evaluation.evaluate import evaluate as measure
+    from adapter.evaluation.long_tail import long_tail_table, long_tails_of
     from adapter.evaluation.predictions import require_table_name, write_predictions
     from adapter.methods.fitted import is_fitted
     from adapter.names import choose_names
     from adapter.network.comparison import METHODS
-    from adapter.stored import open_caches
+    from adapter.stored import StoredRun, open_caches
     from adapter.training.sweep import member_folders
     from featcache.storage.durable import prepare_target, write_json
 
     (method,) = choose_names("--method", [method], METHODS) or METHODS[:1]
+    long_tail = long_tail or threshold is not None
     if is_fitted(run):
-        _evaluate_fitted(run, caches, split, fold, out or run / "eval.json")
+        tail = {"threshold": threshold} if long_tail else None
+        _evaluate_fitted(run, caches, split, fold, out or run / "eval.json", tail)
         return
     options: dict[str, Any] = {
         "split": split,
@@ -118,8 +136,9 @@ def evaluate(
     target = out or run / "eval.json"
     members = member_folders(run)
     if members:
-        if predictions is not None:
-            raise ConfigError(f"--predictions takes one run; {run} holds {len(members)}")
+        if predictions is not None or long_tail:
+            option = "--predictions" if predictions is not None else "--long-tail"
+            raise ConfigError(f"{option} takes one run; {run} holds {len(members)}")
         _evaluate_members(run, members, caches, options, target)
         return
     used = caches or caches_of(run)
@@ -130,10 +149,16 @@ def evaluate(
     with progress() as display:
         opened = open_caches(used)
         evaluation = measure(run, opened, **options, on_progress=_shown_on(display, "evaluating"))
-    write_json(target, evaluation.to_dict())
+    tails = long_tails_of(evaluation, StoredRun.load(run), opened, threshold) if long_tail else []
+    record = evaluation.to_dict()
+    for q, (_, found) in zip(record["queries"], tails, strict=bool(tails)):
+        q["long_tail"] = found.to_dict()
+    write_json(target, record)
     if predictions is not None:
         write_predictions(predictions, evaluation, cast("list[Cache]", opened))
     print(evaluation.to_markdown(), end="")
+    if tails:
+        print("\n" + long_tail_table(tails), end="")
     if evaluation.left_out:
         say(f"{evaluation.left_out:,} labels belong to images without features and were left out")
     for note in evaluation.notes:
@@ -147,10 +172,17 @@ def evaluate(
 
 
 def _evaluate_fitted(
-    folder: Path, caches: list[Path] | None, split: str, fold: int | None, target: Path
+    folder: Path,
+    caches: list[Path] | None,
+    split: str,
+    fold: int | None,
+    target: Path,
+    tail: dict[str, float | None] | None,
 ) -> None:
-    """Measure a fitted method on its query in each cache."""
+    """Measure a fitted method on its query in each cache; with ``tail``, its long tail too."""
+    from adapter.evaluation.long_tail import long_tail_table
     from adapter.evaluation.metrics import METRIC_NAMES
+    from adapter.evaluation.titles import TITLES
     from adapter.methods.fitted import Fitted
     from featcache.reading.cache import Cache
     from featcache.storage.durable import write_json
@@ -158,18 +190,26 @@ def _evaluate_fitted(
     fitted = Fitted.load(folder)
     splits = tuple(part.strip() for part in split.split(","))
     found: list[dict[str, Any]] = []
+    tails: list[tuple[str, LongTail]] = []
     for path in caches or [Path(fitted.record["cache"]["path"])]:
+        cache = Cache.open(path)
         with working("evaluating"):
-            n, metrics = fitted.evaluate(Cache.open(path), split=splits, fold=fold)
-        found.append({"cache": str(path), "n": n, "metrics": metrics.to_dict()})
+            n, metrics = fitted.evaluate(cache, split=splits, fold=fold)
+            found.append({"cache": str(path), "n": n, "metrics": metrics.to_dict()})
+            if tail is not None:
+                measured = fitted.evaluate_long_tail(cache, split=splits, fold=fold, **tail)
+                found[-1]["long_tail"] = measured.to_dict()
+                tails.append((str(path), measured))
     record = {"method": fitted.record["method"], "query": fitted.query, "split": list(splits)}
     write_json(target, {**record, "caches": found})
-    print(f"| cache | n | {' | '.join(METRIC_NAMES)} |")
+    print(f"| cache | n | {' | '.join(TITLES[name] for name in METRIC_NAMES)} |")
     print("|---|---:|" + "---:|" * len(METRIC_NAMES))
     for one in found:
         values = [one["metrics"][name] for name in METRIC_NAMES]
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
         print(f"| {one['cache']} | {one['n']} | {' | '.join(shown)} |")
+    if tails:
+        print("\n" + long_tail_table(tails), end="")
     say(f"written to {target}")
     say_next("adapter", "rank", folder, "--images", "PHOTOS", "--out", "ranked.html")
 

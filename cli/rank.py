@@ -180,6 +180,7 @@ def rank(
     --pretrained openai --resize native --positions none`, as CLIP-IQA has it
     """
     from adapter.errors import ConfigError
+    from adapter.evaluation.rank import extract_folder
     from adapter.evaluation.ranking import require_images
     from adapter.evaluation.wishes import FORMS, combine_rankings, require_weights
     from adapter.methods.ranker import AntonymRanker, chosen_pairs
@@ -248,15 +249,14 @@ def rank(
         if images is not None:
             with progress() as display:
                 display.show("loading the backbone")
-                cache = rankers[0].extract(
+                cache = extract_folder(
+                    rankers[0].features(pretrained=pretrained, model_config=model_config),
                     images,
                     keep or Path(temporary) / "cache",
                     device=device,
                     precision=precision,
                     max_failures=max_failures,
                     on_event=shown_on(display),
-                    pretrained=pretrained,
-                    model_config=model_config,
                 )
         else:
             assert caches is not None  # one of the two is given, see above

@@ -10,6 +10,7 @@ one; those metrics stand beside the ones over all labels. Means and tables are i
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from adapter.data.pools import counting
 from adapter.data.sampling import relevant_labels
 from adapter.data.selectors import choose_fold, choose_patterns, choose_splits
 from adapter.errors import LabelsError
-from adapter.evaluation.metrics import average, measure
+from adapter.evaluation.metrics import CORRELATIONS, measure
 from adapter.evaluation.predict import choose_rankings, choose_view, predict_rankings, predict_run
 from adapter.evaluation.results import Evaluation, QueryEvaluation
 from adapter.network.comparison import opponents_of
@@ -234,11 +235,14 @@ def validation_value(
 ) -> float:
     """Mean of one metric over all validation queries; NaN where it is defined for none.
 
-    Ranks by score where the adapter has that head, else by comparison.
+    Ranks by score where the adapter has that head, else by comparison. Every step is measured on
+    the same queries: a correlation of labels that differ with predictions that are equal counts
+    as 0 beside others.
     """
     model.eval()
     way: By = "score" if model.config.score_head else "comparison"
-    metrics = []
+    values: list[float] = []
+    orderless: list[bool] = []  # whether an undefined value is that of equal predictions
     for number, (cache, selection) in enumerate(zip(caches, selections, strict=True)):
         for labels in selection.queries:
             predicted = predict_rankings(
@@ -246,8 +250,13 @@ def validation_value(
             )[way]
             if way == "score":
                 predicted = scales.of_task(number, labels.task).restore(predicted)
-            metrics.append(measure(labels.values, predicted, in_units=way == "score"))
-    return float(getattr(average(metrics).mean, name))
+            value = getattr(measure(labels.values, predicted, in_units=way == "score"), name)
+            values.append(value)
+            orderless.append(name in CORRELATIONS and bool(np.ptp(labels.values) > 0))
+    defined = ~np.isnan(values)
+    if not defined.any():
+        return math.nan
+    return float(np.nan_to_num(values)[defined | orderless].mean())
 
 
 def _measured(

@@ -7,13 +7,34 @@ Labels ``y`` and predictions ``p`` are float64 [n], distributions float64 [n, L]
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapter.data.labels import select_labels
+from adapter.errors import ConfigError
+from adapter.evaluation.metrics import finite_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from adapter.data.labels import FeatureCache
+    from adapter.evaluation.results import Evaluation
+    from adapter.stored import StoredRun
+
 Array = NDArray[np.float64]
 Region = Literal["many", "medium", "few"]
+TITLES = {
+    "mse": "MSE",
+    "many": "MSE, many",
+    "medium": "MSE, medium",
+    "few": "MSE, few",
+    "binary": "binary accuracy",
+    "emd1": "EMD1",
+    "emd2": "EMD2",
+}
 REGIONS: tuple[Region, ...] = ("many", "medium", "few")
 
 
@@ -67,3 +88,115 @@ def by_region(y: Array, p: Array, cuts: tuple[float, float, float, float]) -> di
     """Return the mean squared error of each region; NaN for one without images."""
     where = region_of(y, cuts)
     return {region: mse(y[where == region], p[where == region]) for region in REGIONS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongTail:
+    """What TMCR's tables show of one query; NaN where a quantity is not defined.
+
+    Attributes:
+        mse: Mean squared error, in the labels' unit squared.
+        many: The same over images whose label is where many training labels are.
+        medium: Where fewer are.
+        few: In the tails.
+        binary: Share on the right side of a threshold; NaN without one.
+        emd1: Distance of predicted and true rating distributions, power 1; NaN without them.
+        emd2: The same with power 2.
+    """
+
+    mse: float
+    many: float
+    medium: float
+    few: float
+    binary: float = math.nan
+    emd1: float = math.nan
+    emd2: float = math.nan
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return JSON values; NaN becomes null."""
+        return {name: finite_or_none(value) for name, value in asdict(self).items()}
+
+
+def measure_long_tail(
+    y: Array,
+    p: Array,
+    train: Array,
+    *,
+    threshold: float | None = None,
+    predicted: Array | None = None,
+    target: Array | None = None,
+) -> LongTail:
+    """Measure one query as TMCR does.
+
+    Args:
+        y: Labels, [n].
+        p: Predictions in their unit, [n].
+        train: Training labels, which say where there are many.
+        threshold: Of the binary accuracy.
+        predicted: Predicted distributions of ratings, [n, L].
+        target: True ones, [n, L]; distances need both, with the same levels.
+    """
+    distances = {}
+    if predicted is not None and target is not None and predicted.shape == target.shape:
+        distances = {
+            f"emd{power}": distribution_distance(predicted, target, power) for power in (1, 2)
+        }
+    return LongTail(
+        mse=mse(y, p),
+        **by_region(y, p, region_cuts(train)),
+        binary=math.nan if threshold is None else binary_accuracy(y, p, threshold),
+        **distances,
+    )
+
+
+def long_tails_of(
+    evaluation: Evaluation,
+    run: StoredRun,
+    caches: Sequence[FeatureCache],
+    threshold: float | None = None,
+) -> list[tuple[str, LongTail]]:
+    """Measure every query of a run's evaluation by score, each with its query in front.
+
+    Args:
+        evaluation: What ``adapter.evaluation.evaluate`` found.
+        run: Its run, which says what the training split is.
+        caches: Its caches, in the same order; they hold the training labels.
+        threshold: Of the binary accuracy.
+
+    Raises:
+        LabelsError: A cache has no training labels of a query.
+        ConfigError: The run ranks by comparison alone, which has no unit.
+    """
+    if "score" not in evaluation.rankings:
+        raise ConfigError("errors need scores; this evaluation ranks by comparison")
+    train = run.record["settings"]["train"]
+    found = []
+    for q in evaluation.queries:
+        labels = training_labels(
+            caches[q.cache], q.task, q.query, split=train["split"], fold=evaluation.fold
+        )
+        tail = measure_long_tail(q.values, q.predictions["score"], labels, threshold=threshold)
+        found.append((q.query, tail))
+    return found
+
+
+def training_labels(
+    cache: FeatureCache, task: str, query: str, *, split: str | Sequence[str], fold: int | None
+) -> Array:
+    """Return a query's training labels [n], which part its scale into regions.
+
+    Raises:
+        LabelsError: There are none.
+    """
+    chosen = select_labels(cache, split=split, fold=fold, queries=(query,), tasks=(task,))
+    return chosen.queries[0].values
+
+
+def long_tail_table(found: Iterable[tuple[str, LongTail]]) -> str:
+    """Return a Markdown table, one line per query or cache; what is not defined is a dash."""
+    lines = [f"| | {' | '.join(TITLES.values())} |", "|---|" + "---:|" * len(TITLES)]
+    for name, tail in found:
+        values = tail.to_dict()
+        shown = ["–" if values[key] is None else f"{values[key]:.3f}" for key in TITLES]
+        lines.append(f"| {name} | {' | '.join(shown)} |".replace("\n", " "))
+    return "\n".join(lines) + "\n"

@@ -117,6 +117,7 @@ class Metrics:
         return {name: finite_or_none(value) for name, value in asdict(self).items()}
 
 
+CORRELATIONS = ("plcc", "srcc", "kendall")
 METRIC_NAMES: tuple[str, ...] = tuple(f.name for f in fields(Metrics))
 
 

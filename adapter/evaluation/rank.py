@@ -9,6 +9,7 @@ the fingerprint that the run holds, so a photo is seen exactly as the training i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,6 +103,33 @@ def backbone_of(run: StoredRun, **changes: str | None) -> BackboneSpec:
     return BackboneSpec.from_dict({**spec, **given})
 
 
+@dataclass(frozen=True, kw_only=True)
+class NeededFeatures:
+    """The features that something ranks by.
+
+    Attributes:
+        spec: The backbone.
+        prompts: Prompts to keep tokens of.
+        like: Features whose first view and whose type are taken.
+        check: Called with the fingerprint before the first image; raises where it must not be.
+    """
+
+    spec: BackboneSpec
+    prompts: tuple[str, ...] = ()
+    like: Fingerprint | None = None
+    check: Callable[[Fingerprint], None] = lambda found: None
+
+
+def features_of(run: StoredRun, prompts: Sequence[str], **changes: str | None) -> NeededFeatures:
+    """Return the features of a run, with tokens of prompts; ``changes`` as `backbone_of`."""
+    return NeededFeatures(
+        spec=backbone_of(run, **changes),
+        prompts=tuple(prompts),
+        like=run.fingerprint,
+        check=lambda found: run.require_fingerprint(found, "this backbone"),
+    )
+
+
 def extract_images(
     run: StoredRun,
     images: Path,
@@ -131,19 +159,10 @@ def extract_images(
         FingerprintMismatchError: The backbone is not the run's.
         TooManyFailuresError: More than ``max_failures`` of the images failed.
     """
-    spec = backbone_of(run, **changes)
-    trained = run.fingerprint
-
-    def check(found: Fingerprint) -> None:
-        run.require_fingerprint(found, "this backbone")
-
     return extract_folder(
-        spec,
+        features_of(run, prompts, **changes),
         images,
         out,
-        prompts,
-        like=trained,
-        check=check,
         device=device,
         precision=precision,
         max_failures=max_failures,
@@ -152,13 +171,10 @@ def extract_images(
 
 
 def extract_folder(
-    spec: BackboneSpec,
+    needed: NeededFeatures,
     images: Path,
     out: Path,
-    prompts: Sequence[str],
     *,
-    like: Fingerprint | None = None,
-    check: Callable[[Fingerprint], None] = lambda found: None,
     device: str = "cpu",
     precision: str = "auto",
     max_failures: float = 0.25,
@@ -167,12 +183,9 @@ def extract_folder(
     """Extract a folder of images into a cache.
 
     Args:
-        spec: The backbone.
+        needed: Which features.
         images: A folder of images.
         out: The cache's folder; it is used again when it holds these features already.
-        prompts: Prompts to keep tokens of.
-        like: Features whose first view and whose type are taken.
-        check: Called with the fingerprint before the first image; raises where it must not be.
         device: Where the backbone runs.
         precision: Of the forward pass.
         max_failures: Share of the images that may fail.
@@ -189,10 +202,10 @@ def extract_folder(
     dataset = open_dataset("folder", images)
     dataset.require()
     require_writable(out)
-    backbone = load_backbone(spec, device=device, precision=cast("Any", precision))
-    config = ExtractConfig(prompts=tuple(prompts), max_failures=max_failures)
-    if like is not None:
-        config = config.replace(views=like.views[:1], dtype=like.dtype)
-    check(plan_manifest(dataset, backbone, config).fingerprint)
+    backbone = load_backbone(needed.spec, device=device, precision=cast("Any", precision))
+    config = ExtractConfig(prompts=needed.prompts, max_failures=max_failures)
+    if needed.like is not None:
+        config = config.replace(views=needed.like.views[:1], dtype=needed.like.dtype)
+    needed.check(plan_manifest(dataset, backbone, config).fingerprint)
     extract(dataset, out, backbone, config, on_event)
     return Cache.open(out)

@@ -46,6 +46,7 @@ ATTRIBUTES: Mapping[str, Pair] = MappingProxyType(
 )
 
 # The five pairs that the well-known metric collection averages, without full stops, as it has them.
+ENSEMBLE = "ensemble"
 METRIC_ENSEMBLE: tuple[Pair, ...] = (
     ("Good image", "bad image"),
     ("Sharp image", "blurry image"),
@@ -56,16 +57,22 @@ METRIC_ENSEMBLE: tuple[Pair, ...] = (
 
 
 def pairs_of(chosen: Sequence[Pair | str]) -> tuple[Pair, ...]:
-    """Return pairs for pairs and for names of attributes.
+    """Return pairs for pairs and for names of attributes; ``ensemble`` stands for five pairs.
 
     Raises:
         ConfigError: There is no attribute of a name, or a pair is not two different texts.
     """
-    found = []
+    found: list[Pair] = []
     for item in chosen:
+        if item == ENSEMBLE:
+            found += METRIC_ENSEMBLE
+            continue
         if isinstance(item, str):
             if item not in ATTRIBUTES:
-                raise ConfigError(f"no attribute {item!r}; there are {', '.join(ATTRIBUTES)}")
+                raise ConfigError(
+                    f"no attribute {item!r}; there are {', '.join(ATTRIBUTES)}, and {ENSEMBLE} for "
+                    "five pairs about quality"
+                )
             found.append(ATTRIBUTES[item])
             continue
         if len(item) != 2 or not all(text.strip() for text in item) or item[0] == item[1]:

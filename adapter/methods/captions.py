@@ -6,13 +6,12 @@ wording of counts and of attributes is the ranking-aware paper's (section 4.3 an
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from adapter.methods.words import property_of
+from adapter.methods.words import counted_of, property_of
 
 if TYPE_CHECKING:
     from adapter.methods.method import Array, FoldData
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 Kind = Literal["count", "value", "class"]
 LARGEST_COUNT = 100
 BINS = 10
-
-_COUNT = re.compile(r"\b(?:number|count) of (.+?)\.?$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +42,7 @@ class Captions:
 def kind_of(query: str, values: Array) -> Kind:
     """Tell what a query's labels are: counts, any numbers, or classes."""
     whole = bool((values == np.round(values)).all() and values.min() >= 0)
-    if whole and _COUNT.search(query):
+    if whole and counted_of(query):
         return "count"
     return "class" if whole and len(np.unique(values)) <= LARGEST_COUNT + 1 else "value"
 
@@ -63,8 +60,7 @@ def captions_for(data: FoldData, kind: Kind | None = None) -> Captions:
     """
     kind = kind or ("value" if data.binned else kind_of(data.query, data.train.values))
     if kind == "count":
-        found = _COUNT.search(data.query)
-        category = found[1] if found else "objects"
+        category = counted_of(data.query) or "objects"
         numbers = range(LARGEST_COUNT + 1)
         return Captions(
             texts=tuple(f"A photo of {n} {category}." for n in numbers),

@@ -49,15 +49,14 @@ class CoOp:
         """Learn the context."""
         import torch
 
-        from adapter.methods.loop import cosine, epochs_to_steps
+        from adapter.methods.loop import Schedule
         from adapter.methods.tuning import random_tokens, tune_prompts
 
         text = data.text()
         template = text.template(self.context, [name.rstrip(".") for name in data.class_names])
         context = random_tokens((self.context, text.width), data.seed, text.device)  # [M, D]
         classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
-        epoch = epochs_to_steps(1, len(classes), self.batch_size)
-        steps = self.steps or self.epochs * epoch
+        schedule = Schedule.of(self, len(classes))
 
         def prompts() -> torch.Tensor:
             learnt = context[None].expand(len(data.class_names), -1, -1)  # [K, M, D]
@@ -67,9 +66,9 @@ class CoOp:
             return torch.nn.functional.cross_entropy(logits, classes[batch])
 
         def factor(step: int) -> float:
-            if steps >= 2 * epoch and step < epoch:
+            if schedule.steps >= 2 * schedule.epoch and step < schedule.epoch:
                 return WARMUP_RATE / self.lr
-            return cosine(step // epoch * epoch, steps)
+            return schedule.cosine_by_epoch(step)
 
         tuned = tune_prompts(
             data,
@@ -77,7 +76,7 @@ class CoOp:
             prompts,
             loss_of,
             torch.optim.SGD([context], lr=self.lr, momentum=0.9, weight_decay=5e-4),
-            steps=steps,
+            steps=schedule.steps,
             batch_size=self.batch_size,
             factor=factor,
             flips=self.flips,
@@ -133,9 +132,7 @@ class CoOpPrinted:
         """Learn context and class names."""
         import torch
 
-        from adapter.methods.loop import cosine, epochs_to_steps
-        from adapter.methods.losses import text_image_kl
-        from adapter.methods.tuning import tune_prompts
+        from adapter.methods.tuning import tune_ordinal
 
         text = data.text()
         names = [name.rstrip(".") for name in data.class_names]
@@ -148,30 +145,13 @@ class CoOpPrinted:
         of_class = (words & (places > size) & (places < stop[:, None]))[..., None]  # [K, T, 1]
         context = torch.nn.Parameter(first[0, 1 : 1 + size].clone())  # [M, D], shared
         ranks = torch.nn.Parameter(first.clone())  # [K, T, D], read where of_class is true
-        classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
-        epoch = epochs_to_steps(1, len(classes), self.batch_size)
-        steps = self.steps or self.epochs * epoch
 
         def prompts() -> torch.Tensor:
             shared = context[None].expand(len(ids), -1, -1)  # [K, M, D]
             begun = torch.cat([first[:, :1], shared, first[:, 1 + size :]], dim=1)  # [K, T, D]
             return text.encode_embedded(ids, torch.where(of_class, ranks, begun))  # [K, E]
 
-        def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
-            entropy = torch.nn.functional.cross_entropy(logits, classes[batch])
-            return entropy + self.kl_weight * text_image_kl(logits, classes[batch])
-
-        tuned = tune_prompts(
-            data,
-            {"context": context, "ranks": ranks},
-            prompts,
-            loss_of,
-            torch.optim.RAdam([context, ranks], lr=self.lr, weight_decay=self.weight_decay),
-            steps=steps,
-            batch_size=self.batch_size,
-            factor=lambda step: cosine(step // epoch * epoch, steps),
-            flips=self.flips,
-        )
+        tuned = tune_ordinal(self, data, {"context": context, "ranks": ranks}, prompts)
         return CosineClassifier.of(data, tuned)
 
     def quick(self) -> CoOpPrinted:

@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter.data.distributions import distributions_of
 from adapter.data.identity import cache_path, describe
+from adapter.data.labels import select_labels
 from adapter.errors import CheckpointError, ConfigError
+from adapter.evaluation.long_tail import LongTail, measure_long_tail, training_labels
 from adapter.evaluation.metrics import Metrics, measure
 from adapter.evaluation.ranking import Ranking, order_by
 from adapter.methods.fold import fold_of
@@ -37,8 +40,9 @@ from featcache.versions import versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from adapter.data.labels import QueryLabels
     from adapter.methods.antonyms import Pair
-    from adapter.methods.method import Predictor
+    from adapter.methods.method import Prediction, Predictor
     from featcache.reading.cache import Cache
 
 PLAN_FILE = "plan.json"  # what is being fitted, until it is
@@ -231,11 +235,15 @@ class Fitted:
         Raises:
             FingerprintMismatchError: They differ; the message says in what.
         """
+        self.require_fingerprint(cache.fingerprint, f"the cache {cache_path(cache)}")
+
+    def require_fingerprint(self, found: Fingerprint, what: str) -> None:
+        """Refuse other features than those of the fit; ``what`` names whose they are."""
         require_same(
             self.fingerprint,
-            cache.fingerprint,
+            found,
             f"the fitted method {self.folder}",
-            f"the cache {cache_path(cache)}",
+            what,
             ignore=("views",),
         )
 
@@ -253,18 +261,48 @@ class Fitted:
         Raises:
             LabelsError: The cache has no labels of this query in the split.
         """
-        from adapter.data.labels import select_labels
-
-        self.require_features(cache)
-        chosen = select_labels(
-            cache,
-            split=split,
-            fold=self.record["fold"] if fold is None else fold,
-            queries=(self.query,),
-        ).queries[0]
-        found = self.predictor.predict(ImageVectors(cache), chosen.rows)
+        chosen, found = self._predicted(cache, split, fold)
         low, high = self.record["scale"]
         return len(chosen.rows), measure(chosen.values, found.values, label_range=(low, high))
+
+    def evaluate_long_tail(
+        self,
+        cache: Cache,
+        *,
+        split: str | Sequence[str] = "test",
+        fold: int | None = None,
+        threshold: float | None = None,
+    ) -> LongTail:
+        """Measure errors by region of the training labels, and of distributions of ratings.
+
+        Raises:
+            LabelsError: The cache has no labels of this query in the split, or in that of the
+                training.
+        """
+        chosen, found = self._predicted(cache, split, fold)
+        return measure_long_tail(
+            chosen.values,
+            found.values,
+            training_labels(
+                cache,
+                chosen.task,
+                self.query,
+                split=self.record["split"],
+                fold=self.record["fold"] if fold is None else fold,
+            ),
+            threshold=threshold,
+            predicted=found.distributions,
+            target=distributions_of(cache, chosen.task, self.query, chosen.rows),
+        )
+
+    def _predicted(
+        self, cache: Cache, split: str | Sequence[str], fold: int | None
+    ) -> tuple[QueryLabels, Prediction]:
+        """Return the labels of a split, and what is predicted for their images."""
+        self.require_features(cache)
+        fold = self.record["fold"] if fold is None else fold
+        chosen = select_labels(cache, split=split, fold=fold, queries=(self.query,)).queries[0]
+        return chosen, self.predictor.predict(ImageVectors(cache), chosen.rows)
 
 
 def is_fitted(folder: Path) -> bool:

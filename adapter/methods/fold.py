@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from adapter.data.distributions import distributions_of
 from adapter.data.labels import select_labels
 from adapter.errors import LabelsError
 from adapter.methods.method import FoldData, ImageVectors, Part
@@ -17,7 +18,9 @@ from adapter.methods.words import derive_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from adapter.data.labels import LabelSelection, QueryLabels
     from adapter.methods.antonyms import Pair
+    from adapter.methods.method import Array
     from adapter.methods.text import SoftText
     from featcache.reading.cache import Cache
 
@@ -54,18 +57,18 @@ def fold_of(
         on_progress: Told (steps done, steps in all).
 
     Raises:
-        LabelsError: The query has no such labels, or they are all equal.
+        LabelsError: The query has no such labels, they are all equal, or outside of the scale.
     """
-    train = _part(cache, query, split, fold)
-    if len(train.rows) == 0:
-        raise LabelsError(f"query {query!r}: no labels in the split {split!r}")
+    labels = _only(select_labels(cache, split=split, fold=fold, queries=(query,)), query)
+    train = part_of(cache, labels)
     words = derive_words(query, train.values)
-    selection = select_labels(cache, split=split, fold=fold, queries=(query,))
+    if scale is not None:
+        _require_inside(scale, train.values)
     return FoldData(
         cache=cache,
         vectors=ImageVectors(cache),
         text=once(text or (lambda: load_text(cache, device))),
-        task=selection.queries[0].task,
+        task=labels.task,
         query=query,
         fold=fold,
         seed=seed,
@@ -95,12 +98,34 @@ def load_text(cache: Cache, device: str) -> SoftText:
 def _part(cache: Cache, query: str, split: str | Sequence[str], fold: int | None) -> Part:
     """Return a query's labels of a split; empty where there are none."""
     try:
-        chosen = select_labels(cache, split=split, fold=fold, queries=(query,)).queries
+        chosen = select_labels(cache, split=split, fold=fold, queries=(query,))
     except LabelsError:
-        chosen = ()
-    if not chosen:
         return Part(rows=np.empty(0, np.int64), values=np.empty(0))
-    if len(chosen) > 1:
-        tasks = ", ".join(found.task for found in chosen)
+    return part_of(cache, _only(chosen, query))
+
+
+def _only(chosen: LabelSelection, query: str) -> QueryLabels:
+    """Return the labels of the one task that a query belongs to."""
+    if len(chosen.queries) > 1:
+        tasks = ", ".join(found.task for found in chosen.queries)
         raise LabelsError(f"query {query!r} belongs to several tasks: {tasks}")
-    return Part(rows=chosen[0].rows, values=chosen[0].values)
+    return chosen.queries[0]
+
+
+def _require_inside(scale: tuple[float, float], values: Array) -> None:
+    """Refuse a scale that does not hold its labels."""
+    low, high = scale
+    if low >= high or values.min() < low or values.max() > high:
+        raise LabelsError(
+            f"the scale {low:g} to {high:g} does not hold the training labels, which go from "
+            f"{values.min():g} to {values.max():g}; give --scale LOW HIGH, or leave it out"
+        )
+
+
+def part_of(cache: Cache, labels: QueryLabels) -> Part:
+    """Return the chosen labels of a query, with the rating distributions where there are some."""
+    return Part(
+        rows=labels.rows,
+        values=labels.values,
+        distributions=distributions_of(cache, labels.task, labels.query, labels.rows),
+    )

@@ -74,7 +74,7 @@ class L2RClip:
         """Learn the context and RankFormer."""
         import torch
 
-        from adapter.methods.loop import batch_of, cosine, epochs_to_steps, run_steps
+        from adapter.methods.loop import Schedule, batch_of, cosine, run_steps
         from adapter.methods.losses import supervised_contrastive
         from adapter.methods.rank_former import RankFormer
         from adapter.methods.tuning import TrainingImages, random_tokens
@@ -90,9 +90,8 @@ class L2RClip:
         parameters = {"context": context, **dict(former.named_parameters())}
         classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
         images = TrainingImages(data, text.device, flips=self.flips)
-        epoch = epochs_to_steps(1, len(classes), self.batch_size)
-        steps = self.steps or self.epochs * epoch
-        warmup = min(5 * epoch, steps // 10)
+        schedule = Schedule.of(self, len(classes))
+        steps, warmup = schedule.steps, min(5 * schedule.epoch, schedule.steps // 10)
         rows = torch.arange(len(first), device=text.device)[:, None]  # [K, 1]
 
         def prompts() -> torch.Tensor:

@@ -1,8 +1,8 @@
 """The loop that trained methods share: batches as a function of (seed, step), and a state on disk.
 
 A method gives its parameters, an optimizer, a schedule, and the loss of step k. The loop saves
-weights and moments every half minute and when it is interrupted, so a stopped fit goes on where it
-was and ends with the same numbers. Nothing random is kept between steps.
+weights and moments every half minute and when a signal stops it, after a whole step, so a stopped
+fit goes on where it was and ends with the same numbers. Nothing random is kept between steps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from adapter.errors import TrainingError
+from adapter.training.environment import StopRequest
 from featcache.storage.durable import make_folders, write_bytes
 
 if TYPE_CHECKING:
@@ -46,9 +48,43 @@ def batch_of(count: int, batch_size: int, step: int, seed: int) -> NDArray[np.in
     return order[place * batch_size : (place + 1) * batch_size]
 
 
-def epochs_to_steps(epochs: int, count: int, batch_size: int) -> int:
-    """Return how many batches so many epochs have."""
-    return epochs * math.ceil(count / batch_size)
+class Epochs(Protocol):
+    """The settings of a method that learns for so many passes over its images."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training images."""
+
+    @property
+    def steps(self) -> int:
+        """Updates; 0 takes ``epochs``."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images per update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long a fit is.
+
+    Attributes:
+        epoch: Steps of one pass over the training images.
+        steps: Of the whole fit.
+    """
+
+    epoch: int
+    steps: int
+
+    @classmethod
+    def of(cls, method: Epochs, count: int) -> Schedule:
+        """Take a method's settings, and how many training images there are."""
+        epoch = math.ceil(count / method.batch_size)
+        return cls(epoch=epoch, steps=method.steps or method.epochs * epoch)
+
+    def cosine_by_epoch(self, step: int) -> float:
+        """Return the factor of the learning rate: a cosine that changes once per epoch."""
+        return cosine(step // self.epoch * self.epoch, self.steps)
 
 
 def cosine(
@@ -101,8 +137,9 @@ def run_steps(
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     step = _load(path, parameters, optimizer, steps)
     saved = time.monotonic()
-    try:
-        while step < steps:
+    data.on_progress(step, steps)
+    with StopRequest() as stop:  # an interrupt in the middle of a step would leave half of it
+        while step < steps and not stop.requested:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor(step)
             loss = loss_of(step)
@@ -121,10 +158,9 @@ def run_steps(
             if time.monotonic() - saved > SAVE_SECONDS:
                 _save(path, parameters, optimizer, step, steps)
                 saved = time.monotonic()
-    except KeyboardInterrupt:
         _save(path, parameters, optimizer, step, steps)
-        raise
-    _save(path, parameters, optimizer, step, steps)
+    if step < steps:
+        raise KeyboardInterrupt
 
 
 def _save(

@@ -59,10 +59,12 @@ class Prediction:
     Attributes:
         values: float64 [n], in the labels' unit; of a classifier, the expected value.
         probabilities: float64 [n, K] over the classes; None from a method that regresses.
+        distributions: float64 [n, L], how raters would spread, from methods that predict it.
     """
 
     values: Array
     probabilities: Array | None = None
+    distributions: Array | None = None
 
 
 class Method(Protocol):
@@ -113,11 +115,20 @@ class ImageVectors:
         return out
 
     def of(self, features: Features, rows: Rows) -> Array:
-        """Return the named features of rows: float64 [n, E], [n, C] or [n, E + C]."""
+        """Return the named features of rows: float64 [n, E], [n, C] or [n, E + C].
+
+        Raises:
+            ConfigError: Patch tokens are asked for, and the cache holds none.
+        """
         parts = []
         if features in ("pooled", "both"):
             parts.append(self.pooled[rows])
         if features in ("tokens", "both"):  # read only where they are asked for
+            require(
+                self.cache.shapes.num_tokens > 0,
+                f"{self.cache.path} holds pooled embeddings alone, and this method reads patch "
+                "tokens; set features=pooled where a method has that, or extract with tokens",
+            )
             parts.append(self.mean_tokens[rows])
         return np.concatenate(parts, axis=1).astype(np.float64)
 

@@ -17,6 +17,7 @@ from adapter.methods.method import (
     softmax,
     unit_rows,
 )
+from adapter.methods.words import steps_of, tells_age
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +30,6 @@ LEAST = 1e-3  # of 1 + delta: tanh reaches -1 in float32, and the value would be
 # The words of the original's age classes, and the age that each begins with.
 AGE_WORDS = ("child", "teenager", "young adult", "middle adult", "older adult")
 AGE_STARTS = (0.0, 13.0, 19.0, 35.0, 65.0)
-# The original's words for the other data sets are not published; these are this project's.
-QUALITY_WORDS = ("bad", "poor", "fair", "good", "excellent")
 MOST_CLASSES = 10
 
 
@@ -52,15 +51,19 @@ class NumClip:
     Attributes:
         context: What each prompt begins with, frozen; the class words follow. Empty takes the words
             that all class prompts of the fold begin with.
-        words: Words of the coarse classes; empty takes the fold's class names where there are at
-            most ten classes, else five steps from bad to excellent.
-        starts: The value that each coarse class begins with; empty takes the classes themselves,
-            or five equal parts of the scale.
+        words: Words of the coarse classes. Empty takes what the class prompts differ in where
+            there are at most ten classes (so for Adience's groups and HCI's decades, whose words
+            the original does not publish), the original's words for ages in years, else this
+            project's words for five equal parts of the scale, such as bad to excellent.
+        starts: The value that each coarse class begins with.
         epochs: Passes over the training images; the rate falls tenfold after 60 % of them.
         steps: Updates; 0 takes ``epochs``.
         batch_size: Images per update.
         lr: Of RAdam.
         kl_weight: Of the term from text to image; 0 leaves it out.
+        calibrated: Weigh logits by the distance of ranks; else both terms are plain (the paper's
+            ablation of its loss).
+        fine: Learn the fine head; else the value is sum_k p_k c_k (the ablation of the head).
         flips: Draw from every view of the cache.
     """
 
@@ -72,6 +75,8 @@ class NumClip:
     batch_size: int = 32
     lr: float = 1e-3
     kl_weight: float = 1.0
+    calibrated: bool = True
+    fine: bool = True
     flips: bool = True
     needs_text: bool = True
 
@@ -94,15 +99,25 @@ class NumClip:
         if self.words:
             return self.words, np.asarray(self.starts, np.float64)
         if len(data.class_values) <= MOST_CLASSES and not data.binned:
-            return data.class_names, data.class_values
+            shared = len(common_words(data.class_prompts).split())
+            rest = tuple(" ".join(prompt.split()[shared:]) for prompt in data.class_prompts)
+            own = bool(self.context) or not shared or not all(rest)
+            return data.class_names if own else rest, data.class_values
         low, high = data.value_range
-        return QUALITY_WORDS, np.linspace(low, high, len(QUALITY_WORDS) + 1)[:-1]
+        if tells_age(data.query):
+            ends = (*AGE_STARTS[1:], np.inf)
+            found = [k for k, end in enumerate(ends) if AGE_STARTS[k] < high and end > low]
+            if len(found) > 1:
+                words = tuple(AGE_WORDS[k] for k in found)
+                return words, np.array([AGE_STARTS[k] for k in found])
+        words = steps_of(data.query)
+        return words, np.linspace(low, high, len(words) + 1)[:-1]
 
     def fit(self, data: FoldData) -> NumClipPredictor:
         """Learn the adapter, the class words and the fine head."""
         import torch
 
-        from adapter.methods.loop import batch_of, epochs_to_steps, run_steps
+        from adapter.methods.loop import Schedule, batch_of, run_steps
         from adapter.methods.losses import text_image_kl
         from adapter.methods.numclip_network import NumClipNetwork
         from adapter.methods.tuning import TrainingImages
@@ -120,13 +135,15 @@ class NumClip:
         network = NumClipNetwork(
             images.vectors.shape[-1], len(words), ratio=RATIO, least=LEAST, seed=data.seed
         ).to(text.device)
+        if not self.fine:  # then delta is 0
+            torch.nn.init.zeros_(network.outer.weight)
+            network.outer.requires_grad_(False)
         low = float(starts[0])
         places = torch.tensor(starts - low, dtype=torch.float32, device=text.device)  # [K]
         values = torch.tensor(data.train.values - low, dtype=torch.float32, device=text.device)
         numbers = np.searchsorted(starts, data.train.values, side="right") - 1
         classes = torch.from_numpy(numbers.clip(min=0)).to(text.device)  # [n]
-        epoch = epochs_to_steps(1, len(classes), self.batch_size)
-        steps = self.steps or self.epochs * epoch
+        steps = Schedule.of(self, len(classes)).steps
 
         def prompts() -> Tensor:
             return text.encode_embedded(ids, torch.where(learnt, ranks, first))  # [K, E]
@@ -135,10 +152,15 @@ class NumClip:
             positions = batch_of(len(classes), self.batch_size, step, data.seed)
             batch = torch.from_numpy(positions).to(text.device)
             logits = network.logits(images.batch(positions, step), prompts(), text.logit_scale)
-            loss = ranking_calibrated_entropy(logits, classes[batch])
+            labels = classes[batch]
+            factors: Tensor | None = None
+            if self.calibrated:
+                loss = ranking_calibrated_entropy(logits, labels)
+                factors = text_image_factors(logits.shape[1], labels)
+            else:
+                loss = torch.nn.functional.cross_entropy(logits, labels)
             if self.kl_weight:
-                factors = text_image_factors(logits.shape[1], classes[batch])
-                loss = loss + self.kl_weight * text_image_kl(logits, classes[batch], factors)
+                loss = loss + self.kl_weight * text_image_kl(logits, labels, factors)
             error = (network.values(logits, places) - values[batch]).abs().mean()
             return loss + error
 

@@ -93,9 +93,7 @@ class OrdinalClip:
         """Learn context and base ranks."""
         import torch
 
-        from adapter.methods.loop import cosine, epochs_to_steps
-        from adapter.methods.losses import text_image_kl
-        from adapter.methods.tuning import random_tokens, tune_prompts
+        from adapter.methods.tuning import random_tokens, tune_ordinal
 
         text = data.text()
         ranks = len(data.class_values)
@@ -108,32 +106,13 @@ class OrdinalClip:
             dtype=torch.float32,
             device=text.device,
         )  # [K, K']
-        classes = torch.from_numpy(data.classes_of(data.train)).to(text.device)  # [n]
-        epoch = epochs_to_steps(1, len(classes), self.batch_size)
-        steps = self.steps or self.epochs * epoch
 
         def prompts() -> torch.Tensor:
             rank = (weights @ base)[:, None]  # [K, 1, D]
             learnt = torch.cat([context[None].expand(ranks, -1, -1), rank], dim=1)  # [K, M+1, D]
             return text.encode_soft(template, learnt)  # [K, E]
 
-        def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
-            loss = torch.nn.functional.cross_entropy(logits, classes[batch])
-            if self.kl_weight:
-                loss = loss + self.kl_weight * text_image_kl(logits, classes[batch])
-            return loss
-
-        tuned = tune_prompts(
-            data,
-            {"context": context, "base": base},
-            prompts,
-            loss_of,
-            torch.optim.RAdam([context, base], lr=self.lr, weight_decay=self.weight_decay),
-            steps=steps,
-            batch_size=self.batch_size,
-            factor=lambda step: cosine(step // epoch * epoch, steps),
-            flips=self.flips,
-        )
+        tuned = tune_ordinal(self, data, {"context": context, "base": base}, prompts)
         return CosineClassifier.of(data, tuned)
 
     def _context(self, data: FoldData) -> torch.nn.Parameter:

@@ -1,6 +1,6 @@
 """What can rank photos: a run, a fitted method, or nothing but opposite prompts.
 
-Each kind extracts a folder with the features that it needs, and ranks a cache of them.
+Each kind says which features it needs, and ranks a cache of them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from adapter.errors import ConfigError
-from adapter.evaluation.rank import extract_folder, extract_images, rank_cache
+from adapter.evaluation.rank import NeededFeatures, features_of, rank_cache
 from adapter.evaluation.ranking import Ranking, order_by
 from adapter.methods.antonyms import Pair, pairs_of
 from adapter.methods.clip_iqa import AntonymScale
 from featcache.backbone import BackboneSpec
-from featcache.storage.fingerprint import Fingerprint, require_same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from adapter.evaluation.predict import By
@@ -28,33 +27,18 @@ if TYPE_CHECKING:
     from adapter.network.comparison import Opponents
     from adapter.stored import StoredRun
     from featcache.devices import Precision
-    from featcache.extraction.counting import ExtractEvent
     from featcache.reading.cache import Cache
 
 
 class Ranker(Protocol):
-    """Extracts a folder and ranks a cache."""
+    """Says which features it needs, and ranks a cache of them."""
 
     @property
     def stand_in(self) -> bool:
         """Whether it learnt from drawn stand-ins of data sets."""
 
-    def extract(
-        self,
-        images: Path,
-        out: Path,
-        *,
-        device: str,
-        precision: str,
-        max_failures: float,
-        on_event: Callable[[ExtractEvent], None] | None = None,
-        **changes: str | None,
-    ) -> Cache:
-        """Extract a folder of images into the cache ``out``.
-
-        ``on_event`` is told how far it is; ``changes`` are fields of the backbone that differ here,
-        such as ``pretrained``.
-        """
+    def features(self, **changes: str | None) -> NeededFeatures:
+        """Say what to extract; ``changes`` are fields of the backbone that differ here."""
 
     def rank(
         self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
@@ -87,29 +71,9 @@ class RunRanker:
         """Whether the run was trained on drawn stand-ins of data sets."""
         return self.run.stand_in
 
-    def extract(
-        self,
-        images: Path,
-        out: Path,
-        *,
-        device: str,
-        precision: str,
-        max_failures: float,
-        on_event: Callable[[ExtractEvent], None] | None = None,
-        **changes: str | None,
-    ) -> Cache:
-        """Extract with the run's own backbone."""
-        return extract_images(
-            self.run,
-            images,
-            out,
-            (self.query, *self.more),
-            device=device,
-            precision=precision,
-            max_failures=max_failures,
-            on_event=on_event,
-            **changes,
-        )
+    def features(self, **changes: str | None) -> NeededFeatures:
+        """Those that the run was trained on."""
+        return features_of(self.run, (self.query, *self.more), **changes)
 
     def rank(
         self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
@@ -138,36 +102,13 @@ class FittedRanker:
         """Whether it was fitted to drawn stand-ins of data sets."""
         return self.fitted.stand_in
 
-    def extract(
-        self,
-        images: Path,
-        out: Path,
-        *,
-        device: str,
-        precision: str,
-        max_failures: float,
-        on_event: Callable[[ExtractEvent], None] | None = None,
-        **changes: str | None,
-    ) -> Cache:
-        """Extract with the backbone that the method was fitted on."""
-        given = {name: value for name, value in changes.items() if value is not None}
-        trained = self.fitted.fingerprint
-
-        def check(found: Fingerprint) -> None:
-            what = f"the fitted method {self.fitted.folder}"
-            require_same(trained, found, what, "this backbone", ignore=("views",))
-
-        return extract_folder(
-            BackboneSpec.from_dict({**self.fitted.record["backbone"], **given}),
-            images,
-            out,
-            (self.fitted.query,),  # an adapter reads the tokens of its prompt
-            like=trained,
-            check=check,
-            device=device,
-            precision=precision,
-            max_failures=max_failures,
-            on_event=on_event,
+    def features(self, **changes: str | None) -> NeededFeatures:
+        """Those that the method was fitted on; an adapter reads the tokens of its prompt."""
+        return NeededFeatures(
+            spec=BackboneSpec.from_dict({**self.fitted.record["backbone"], **_given(changes)}),
+            prompts=(self.fitted.query,),
+            like=self.fitted.fingerprint,
+            check=lambda found: self.fitted.require_fingerprint(found, "this backbone"),
         )
 
     def rank(
@@ -205,30 +146,10 @@ class AntonymRanker:
         """The pairs in one line."""
         return ", ".join(f"{high} / {low}" for high, low in self.pairs)
 
-    def extract(
-        self,
-        images: Path,
-        out: Path,
-        *,
-        device: str,
-        precision: str,
-        max_failures: float,
-        on_event: Callable[[ExtractEvent], None] | None = None,
-        **changes: str | None,
-    ) -> Cache:
-        """Extract with the given backbone, or the default CLIP."""
-        given = {name: value for name, value in changes.items() if value is not None}
-        spec = BackboneSpec.from_dict({**(self.spec or BackboneSpec()).to_dict(), **given})
-        return extract_folder(
-            spec,
-            images,
-            out,
-            (),
-            device=device,
-            precision=precision,
-            max_failures=max_failures,
-            on_event=on_event,
-        )
+    def features(self, **changes: str | None) -> NeededFeatures:
+        """Those of the given backbone, or of the default CLIP."""
+        spec = (self.spec or BackboneSpec()).to_dict()
+        return NeededFeatures(spec=BackboneSpec.from_dict({**spec, **_given(changes)}))
 
     def rank(
         self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
@@ -270,3 +191,8 @@ def chosen_pairs(
     """Return the pairs of all three options, in this order."""
     given: list[Pair | str] = [*attributes, *([antonyms] if antonyms else [])]
     return pairs_of(given) + (read_pairs(file) if file else ())
+
+
+def _given(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the changes that were given."""
+    return {name: value for name, value in changes.items() if value is not None}

@@ -107,10 +107,12 @@ class Tmcr:
         libraries = (read_tags(self.semantic), read_tags(self.attributes))
         tags = text.encode([tag for library in libraries for tag in library]).cpu().numpy()
         similarities = tag_similarities(data.vectors, data.train.rows, tags, text.logit_scale)
-        targets = rating_distributions(data)  # [n, L]
+        targets, level_values = rating_distributions(data)  # [n, L], [L]
         network = TmcrNetwork(
             tags=similarities.shape[1],
-            tokens=data.vectors.of("tokens", data.train.rows[:1]).shape[1],
+            tokens=1
+            if self.parts == "tags"
+            else data.vectors.of("tokens", data.train.rows[:1]).shape[1],
             levels=targets.shape[1],
             width=self.width,
             parts=self.parts,
@@ -125,11 +127,10 @@ class Tmcr:
             )
             contrast(self, data, network, groups)
         learn_head(self, data, network, similarities, targets)
-        low, high = data.value_range
         return TmcrPredictor(
             tags=unit_rows(tags),
             logit_scale=text.logit_scale,
-            level_values=np.linspace(low, high, targets.shape[1]),
+            level_values=level_values,
             parts=self.parts,
             pooling=self.pooling,
             width=self.width,
@@ -168,8 +169,9 @@ class TmcrPredictor:
     state: dict[str, np.ndarray[Any, Any]]
 
     def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
-        """Predict the mean rating."""
-        return Prediction(values=self.distributions(vectors, rows) @ self.level_values)
+        """Predict distributions of ratings, and their mean."""
+        found = self.distributions(vectors, rows)
+        return Prediction(values=found @ self.level_values, distributions=found)
 
     def distributions(self, vectors: ImageVectors, rows: Rows) -> Array:
         """Predict distributions of ratings: float64 [n, L], rows sum to 1."""
@@ -206,19 +208,28 @@ class TmcrPredictor:
         return network.eval()
 
 
-def rating_distributions(data: FoldData) -> Array:
-    """Return the training part's distributions of ratings, float64 [n, L].
+def rating_distributions(data: FoldData) -> tuple[Array, Array]:
+    """Return the training part's distributions of ratings [n, L], and the levels' values [L].
 
-    Where the data set has none, a normal distribution around the label, cut into ten levels of
-    the scale, takes their place; its deviation is ``DEVIATION`` of the scale.
+    The values are the straight line through the labels over the mean level: for AVA's ten
+    levels, 1 ... 10; a data set may put its mean ratings on another scale, as KonIQ-10k does.
+
+    Where the data set has no distributions, a normal distribution around the label, cut into ten
+    levels of the scale, takes their place; its deviation is ``DEVIATION`` of the scale.
     """
-    if data.train.distributions is not None:
-        return data.train.distributions
     low, high = data.value_range
+    found = data.train.distributions
+    if found is not None:
+        places = np.arange(found.shape[1])  # [L]
+        means = found @ places  # [n]
+        if np.ptp(means) > 0:
+            slope, start = np.polyfit(means, data.train.values, 1)
+            return found, start + slope * places
+        return found, np.linspace(low, high, found.shape[1])
     values = np.linspace(low, high, LEVELS)  # [L]
     gaps = (values[None] - data.train.values[:, None]) / (DEVIATION * (high - low))
     weights = np.exp(-0.5 * gaps**2) + 1e-12  # [n, L]
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
+    return weights / weights.sum(axis=1, keepdims=True), values
 
 
 def cluster(similarities: torch.Tensor, clusters: int, seed: int) -> Rows:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from adapter.methods.loop import batch_of, epochs_to_steps, run_steps
+from adapter.methods.loop import batch_of, run_steps
 from adapter.methods.losses import emd
 from adapter.methods.tmcr_features import read_tokens
 
@@ -149,7 +150,7 @@ def learn_head(
     goal = torch.tensor(targets, dtype=torch.float32, device=device)
     tags = similarities.to(device)
     count = len(goal)
-    epoch = epochs_to_steps(1, count, method.batch_size)
+    epoch = math.ceil(count / method.batch_size)
     fixed = None if network.encoder is None or method.finetune else _encoded(method, data, network)
     network.train()
     if network.encoder is not None and not method.finetune:

@@ -5,12 +5,13 @@ An update costs one pass of a few prompts through the text tower; images are row
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
-from adapter.methods.loop import batch_of, run_steps
+from adapter.methods.loop import Epochs, Schedule, batch_of, run_steps
+from adapter.methods.losses import text_image_kl
 from adapter.methods.method import unit_rows
 
 if TYPE_CHECKING:
@@ -101,3 +102,58 @@ def tune_prompts(
     with torch.no_grad():
         encoded: NDArray[np.float32] = prompts().cpu().numpy()
     return encoded
+
+
+class OrdinalSettings(Epochs, Protocol):
+    """The settings that OrdinalCLIP's code has for its own prompts and for CoOp's."""
+
+    @property
+    def lr(self) -> float:
+        """Of RAdam."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of RAdam."""
+
+    @property
+    def kl_weight(self) -> float:
+        """Of the divergence beside the cross-entropy; 0 leaves it out."""
+
+    @property
+    def flips(self) -> bool:
+        """Draw from every view that the cache holds."""
+
+
+def tune_ordinal(
+    method: OrdinalSettings,
+    data: FoldData,
+    parameters: Mapping[str, Tensor],
+    prompts: Callable[[], Tensor],
+) -> NDArray[np.float32]:
+    """Tune prompts as OrdinalCLIP's code does (``runner/runner.py``, MIT).
+
+    Cross-entropy over classes, plus the divergence from text to image of
+    :func:`adapter.methods.losses.text_image_kl`, by RAdam on a cosine that changes once per epoch.
+    Arguments, result and errors are those of :func:`tune_prompts`.
+    """
+    device = data.text().device
+    classes = torch.from_numpy(data.classes_of(data.train)).to(device)  # [n]
+    schedule = Schedule.of(method, len(classes))
+
+    def loss_of(logits: Tensor, batch: Tensor) -> Tensor:
+        loss = torch.nn.functional.cross_entropy(logits, classes[batch])
+        if method.kl_weight:
+            loss = loss + method.kl_weight * text_image_kl(logits, classes[batch])
+        return loss
+
+    return tune_prompts(
+        data,
+        parameters,
+        prompts,
+        loss_of,
+        torch.optim.RAdam(parameters.values(), lr=method.lr, weight_decay=method.weight_decay),
+        steps=schedule.steps,
+        batch_size=method.batch_size,
+        factor=schedule.cosine_by_epoch,
+        flips=method.flips,
+    )

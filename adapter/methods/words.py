@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 30  # different whole labels up to which each is a class of its own
 BINS = 10
+QUALITY_STEPS = ("bad", "poor", "fair", "good", "excellent")
+LEVEL_STEPS = ("very low", "low", "medium", "high", "very high")
+COUNT_STEPS = ("no", "few", "several", "many", "very many")
 
 _PREFIX = re.compile(r"^(?:sort|rank|order)\s+(?:the\s+)?(?:images|photos|pictures)\s+by\s+", re.I)
-_COUNTED = re.compile(r"^(?:the\s+)?(?:number|count|amount)s?\s+of\s+", re.I)
+_COUNTED = re.compile(r"\b(?:number|count)s?\s+of\s+(.+)$", re.I)
 _QUALITY = re.compile(r"^(?:the\s+)?image\s+quality\s+of\s+", re.I)
 
 
@@ -51,16 +54,34 @@ def subject_of(query: str) -> str:
     return re.sub(r"^(?:the|its|their)\s+", "", subject) or "quality"
 
 
+def counted_of(query: str) -> str | None:
+    """Return what a query counts, such as ``cats``; None where it counts nothing."""
+    found = _COUNTED.search(subject_of(query))
+    return found[1] if found else None
+
+
 def property_of(query: str) -> str:
     """Return what a query measures, without "image quality of"."""
     return _QUALITY.sub("", subject_of(query))
 
 
+def tells_age(query: str) -> bool:
+    """Tell whether a query asks how old somebody is."""
+    return re.search(r"\bages?\b", subject_of(query), re.I) is not None
+
+
+def steps_of(query: str) -> tuple[str, ...]:
+    """Return words for five equal parts of a query's scale, the lowest first."""
+    if counted := counted_of(query):
+        return tuple(f"{word} {counted}" for word in COUNT_STEPS)
+    measured = property_of(query)
+    judged = measured in ("mean opinion score", "image quality", "quality", "aesthetics")
+    return QUALITY_STEPS if judged else LEVEL_STEPS
+
+
 def antonyms_of(query: str) -> Pair:
     """Return a pair of opposite prompts for a query, the high end first."""
-    subject = subject_of(query)
-    counted = _COUNTED.sub("", subject)
-    if counted != subject:
+    if counted := counted_of(query):
         return f"a photo of many {counted}.", f"a photo without {counted}."
     measured = property_of(query)
     if measured in ("mean opinion score", "image quality"):
@@ -97,9 +118,8 @@ def derive_words(query: str, values: Array) -> Words:
         names = tuple(f"{edges[i]:g} to {edges[i + 1]:g}" for i in range(BINS))
     else:
         classes, names = found.astype(np.float64), tuple(f"{value:g}" for value in found)
-    subject = subject_of(query)
-    counted = _COUNTED.sub("", subject)
-    wording = f"a photo of {{}} {counted}." if counted != subject else f"{subject}: {{}}."
+    counted = counted_of(query)
+    wording = f"a photo of {{}} {counted}." if counted else f"{subject_of(query)}: {{}}."
     return Words(
         values=classes,
         names=names,

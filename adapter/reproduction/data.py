@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import pyarrow.compute
 
+from adapter.data.distributions import distributions_of
 from adapter.data.labels import select_labels
 from adapter.errors import LabelsError
 from adapter.methods.method import FoldData, Part
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapter.data.labels import LabelSelection, QueryLabels
-    from adapter.methods.method import Array, Rows
     from adapter.reproduction.recipe import Task
     from adapter.reproduction.sources import Source
     from featcache.reading.cache import Cache
@@ -107,11 +107,9 @@ class TaskData:
             if split == "test":
                 raise
             return {}  # what is only tested has nothing to learn from
-        return {q.query: self._part(split, fold, q, selection) for q in selection.queries}
+        return {q.query: self._part(split, q, selection) for q in selection.queries}
 
-    def _part(
-        self, split: Split, fold: int | None, labels: QueryLabels, selection: LabelSelection
-    ) -> Part:
+    def _part(self, split: Split, labels: QueryLabels, selection: LabelSelection) -> Part:
         rows, values = labels.rows, labels.values
         stated = labels.task in selection.states_zeros
         if self.task.counts and self.task.zeros == "inferred" and not stated:
@@ -126,34 +124,10 @@ class TaskData:
             rows = np.concatenate([rows, zeros])
             values = np.concatenate([values, np.zeros(len(zeros))])
         return Part(
-            rows=rows, values=values, distributions=self._distributions(split, fold, labels, rows)
+            rows=rows,
+            values=values,
+            distributions=distributions_of(self.source.cache, labels.task, labels.query, rows),
         )
-
-    def _distributions(
-        self, split: Split, fold: int | None, labels: QueryLabels, rows: Rows
-    ) -> Array | None:
-        """Return how raters spread over levels [n, L]; None where the data set does not say."""
-        table = self.cache(fold).labels
-        if table["distribution"].null_count == len(table):
-            return None
-        wanted = pc.and_(
-            pc.equal(table["query"], labels.query), pc.equal(table["task"], labels.task)
-        )
-        if self.task.tested != "all":
-            wanted = pc.and_(wanted, pc.equal(table["split"], split))
-        if fold is not None and table["fold"].null_count < len(table):
-            wanted = pc.and_(wanted, pc.fill_null(pc.equal(table["fold"], fold), True))
-        found = table.filter(wanted)
-        spread: Any = found["distribution"].combine_chunks()
-        if spread.null_count or not len(spread):
-            return None
-        levels = np.asarray(spread.flatten(), np.float64).reshape(len(spread), -1)  # [m, L]
-        images = self.source.cache.rows(found["sample_id"])
-        order = np.argsort(images, kind="stable")
-        place = np.searchsorted(images[order], rows).clip(max=len(order) - 1)
-        if not np.array_equal(images[order][place], rows):  # zeros that nobody rated
-            return None
-        return np.asarray(levels[order][place], np.float64)
 
     def folds(
         self,

@@ -27,13 +27,40 @@ def test_fit_eval_and_rank(adapter, tmp_path):
     assert f"next: adapter eval {out} --shards" in err.replace("\n", " ")
     code, table, err = adapter("eval", out, "--shards", SMALL / "cache")
     assert code == 0, err
-    assert "| plcc | srcc |" in table
+    assert "| PLCC | SRCC |" in table
     found = json.loads((out / "eval.json").read_text())
     assert found["caches"][0]["n"] == 3
     code, ranked, err = adapter("rank", out, "--shards", SMALL / "cache")
     assert code == 0, err
     assert ranked.splitlines()[0] == "place,path,score"
     assert len(ranked.splitlines()) == 15
+
+
+def test_the_long_tail_of_a_fit_and_of_a_run(adapter, tmp_path):
+    fit = tmp_path / "fit"
+    code, _, err = adapter(
+        *("fit", "tmcr-frozen", "--shards", SMALL / "cache", "--query", COUNT, "--out", fit),
+        *("--quick", "--device", "cpu"),
+    )
+    assert code == 0, err
+    code, table, err = adapter(
+        *("eval", fit, "--shards", SMALL / "cache", "--threshold", "5", "--split", "train"),
+    )
+    assert code == 0, err
+    assert "| | MSE | MSE, many | MSE, medium | MSE, few | binary accuracy | EMD1 |" in table
+    found = json.loads((fit / "eval.json").read_text())["caches"][0]["long_tail"]
+    assert 0 <= found["binary"] <= 1
+    assert found["mse"] >= 0
+    assert found["emd1"] is None  # these labels have no distributions
+    out = tmp_path / "eval.json"
+    code, table, err = adapter(
+        *("eval", SMALL / "run", "--shards", SMALL / "cache", "--long-tail", "--out", out),
+        *("--split", "train", "--device", "cpu"),
+    )
+    assert code == 0, err
+    queries = json.loads(out.read_text())["queries"]
+    assert all(query["long_tail"]["mse"] >= 0 for query in queries)
+    assert f"| {queries[0]['query']} | {queries[0]['long_tail']['mse']:.3f} |" in table
 
 
 def test_opposite_prompts_rank_a_folder(adapter, tmp_path):

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from adapter.errors import CheckpointNotFoundError, ConfigError, LabelsError
-from adapter.evaluation.evaluate import evaluate
+from adapter.evaluation.evaluate import evaluate, validation_value
 from adapter.evaluation.metrics import measure
 from adapter.network.config import AdapterConfig
 from adapter.network.losses import LossConfig
@@ -35,6 +36,33 @@ def test_predictions_are_the_model_s_scores_in_units(trained):
     assert beauty.metrics["score"].srcc > 0.3
     labels = {n: v for n, _, q, v, s, _ in cache.label_rows if q == "beauty" and s == "test"}
     assert [labels[f"image-{r}"] for r in beauty.rows] == beauty.values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("predictions", "expected"),
+    [
+        ({"a": [1, 2, 3], "b": [1, 2, 3]}, 1.0),
+        ({"a": [1, 2, 3], "b": [5, 5, 5]}, 0.5),  # equal predictions do not leave the mean
+        ({"a": [4, 4, 4], "b": [5, 5, 5]}, None),
+    ],
+)
+def test_a_validation_is_over_the_same_queries_at_every_step(monkeypatch, predictions, expected):
+    def given(model, cache, rows, query, ways, **options):
+        return {ways[0]: np.array(predictions.get(query, [1, 2, 3]), float)}
+
+    monkeypatch.setattr("adapter.evaluation.evaluate.predict_rankings", given)
+    model = torch.nn.Identity()
+    model.config = SimpleNamespace(score_head=False)
+    labels = [
+        SimpleNamespace(query=query, task="t", rows=np.arange(3), values=np.array(values, float))
+        for query, values in {"a": [1, 2, 3], "b": [1, 2, 3], "constant": [7, 7, 7]}.items()
+    ]
+    value = validation_value(
+        *(model, [None], [SimpleNamespace(queries=labels)], None, "srcc"),
+        device="cpu",
+        precision="fp32",
+    )
+    assert (None if np.isnan(value) else value) == expected
 
 
 def test_counts_are_also_measured_from_one_on(trained):

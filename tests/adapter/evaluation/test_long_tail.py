@@ -10,6 +10,8 @@ from adapter.evaluation.long_tail import (
     binary_accuracy,
     by_region,
     distribution_distance,
+    long_tail_table,
+    measure_long_tail,
     mse,
     region_cuts,
     region_of,
@@ -49,3 +51,23 @@ def test_errors_by_region():
     found = by_region(y, p, cuts)
     assert found == {"many": 0.5, "medium": 4.0, "few": 1.0}
     assert math.isnan(by_region(y[:2], p[:2], cuts)["few"])
+
+
+def test_one_query_has_all_of_them():
+    train = np.arange(1.0, 10.0)  # around 5: 4 to 6 in the middle, then 2.3 to 7.7
+    y, p = np.array([5.0, 7.0, 1.0]), np.array([5.0, 6.0, 3.0])
+    target = np.eye(3)
+    found = measure_long_tail(y, p, train, threshold=5.0, predicted=target[::-1], target=target)
+    assert (found.many, found.medium, found.few) == (0.0, 1.0, 4.0)
+    assert found.mse == pytest.approx(5 / 3)
+    assert found.binary == 1.0
+    assert found.emd1 == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    assert 0 < found.emd1 < found.emd2
+    plain = measure_long_tail(y, p, train)
+    assert plain.to_dict()["binary"] is plain.to_dict()["emd1"] is None
+    # Distributions over other levels have no distance.
+    assert math.isnan(measure_long_tail(y, p, train, predicted=target, target=target[:, :2]).emd1)
+    table = long_tail_table([("sort by age.", found), ("plain", plain)])
+    assert table.splitlines()[0].startswith("| | MSE | MSE, many |")
+    assert "| sort by age. | 1.667 | 0.000 | 1.000 | 4.000 | 1.000 | 0.444 |" in table
+    assert table.endswith("| – | – | – |\n")

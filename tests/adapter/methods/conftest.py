@@ -56,6 +56,12 @@ def soft_text() -> SoftText:
     return SoftText(load_backbone(BackboneSpec(name="demo-seeded-vit", pretrained="seed:0")))
 
 
+@pytest.fixture(scope="session")
+def make_vectors() -> type[Vectors]:
+    """The class of vectors that are arrays in memory."""
+    return Vectors
+
+
 @pytest.fixture
 def make_fold(soft_text: SoftText, tmp_path: Path) -> Callable[..., FoldData]:
     """Return a function that makes a fold; ``shuffle`` breaks the tie of label and features."""

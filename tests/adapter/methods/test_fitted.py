@@ -35,8 +35,12 @@ def test_a_fold_names_classes_by_the_labels(cache):
 
 
 def test_queries_and_splits_that_are_not_there(cache):
-    with pytest.raises(LabelsError):
-        fold_of(cache, "sort images by beauty.")
+    with pytest.raises(LabelsError, match=r"query 'sort images by the number of objects.'"):
+        fold_of(cache, "sort images by beauty.")  # says what there is
+    for scale in ((0, 1), (5, 5), (9, 3)):
+        with pytest.raises(LabelsError, match="does not hold the training labels"):
+            fold_of(cache, COUNT, scale=scale)
+    assert fold_of(cache, COUNT, scale=(-5, 50)).value_range == (-5, 50)
     with pytest.raises(LabelsError):
         fold_of(cache, COUNT, split="validation")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from adapter.errors import TrainingError
-from adapter.methods.loop import STATE, batch_of, cosine, epochs_to_steps, run_steps
+from adapter.methods import get
+from adapter.methods.loop import STATE, Schedule, batch_of, cosine, run_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,7 @@ def fit(folder: Path, *, stop: int | None = None, steps: int = 30, kind=torch.op
 
     def loss_of(step: int) -> torch.Tensor:
         if step == stop:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)  # in the middle of a step, which is still taken
         return ((weight - target) ** 2).sum() * (1 + step % 3)
 
     optimizer = kind([weight], lr=0.05)
@@ -91,9 +93,16 @@ def test_an_epoch_has_every_image_once():
     assert [len(batch) for batch in batches] == [4, 4, 2, 4, 4, 2]
     for epoch in (batches[:3], batches[3:]):
         assert sorted(np.concatenate(epoch)) == list(range(10))
-    assert epochs_to_steps(2, 10, 4) == 6
     assert not np.array_equal(np.concatenate(batches[:3]), np.concatenate(batches[3:]))
     np.testing.assert_array_equal(batch_of(10, 4, 4, seed=1), batches[4])
+
+
+def test_a_schedule_counts_epochs_unless_steps_are_given():
+    method = get("coop", epochs=3, batch_size=4)
+    assert Schedule.of(method, 10) == Schedule(epoch=3, steps=9)
+    assert Schedule.of(get("coop", steps=5, batch_size=4), 10).steps == 5
+    factors = [Schedule(epoch=3, steps=9).cosine_by_epoch(step) for step in range(9)]
+    assert factors == pytest.approx([1.0] * 3 + [0.75] * 3 + [0.25] * 3)
 
 
 def test_the_factor_grows_then_falls():

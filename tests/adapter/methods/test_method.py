@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from adapter.errors import ConfigError
 from adapter.methods.method import ImageVectors, softmax, unit_rows
 
 
@@ -14,7 +15,8 @@ class OneShard:
     """Tokens and embeddings as a cache gives them."""
 
     def __init__(self):
-        self.shapes = SimpleNamespace(token_dim=3)
+        self.shapes = SimpleNamespace(token_dim=3, num_tokens=2)
+        self.path = "cache/looks"
         self.stored = np.arange(5 * 2 * 3, dtype=np.float16).reshape(5, 2, 3)
 
     def __len__(self):
@@ -35,6 +37,16 @@ def test_mean_tokens_and_their_concatenation():
     np.testing.assert_allclose(vectors.of("tokens", rows), cache.stored[rows].mean(axis=1))
     assert vectors.of("both", rows).shape == (2, 6)
     np.testing.assert_allclose(vectors.of("both", rows)[:, :3], vectors.of("pooled", rows))
+
+
+def test_a_cache_without_tokens_is_said():
+    cache = OneShard()
+    cache.shapes = SimpleNamespace(token_dim=0, num_tokens=0)
+    rows = np.arange(2)
+    assert ImageVectors(cache).of("pooled", rows).shape == (2, 3)
+    for features in ("tokens", "both"):
+        with pytest.raises(ConfigError, match=r"cache/looks holds pooled .* features=pooled"):
+            ImageVectors(cache).of(features, rows)
 
 
 def test_softmax_of_large_logits():

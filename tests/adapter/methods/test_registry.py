@@ -56,6 +56,7 @@ def test_attributes_and_pairs():
         ("Bright photo.", "Dark photo."),
         ("a cat", "a dog"),
     )
+    assert pairs_of(["ensemble", "quality"]) == (*METRIC_ENSEMBLE, ("Good photo.", "Bad photo."))
     with pytest.raises(ConfigError, match="no attribute 'light'"):
         pairs_of(["light"])
     for pair in (("a", "a"), ("a", " "), ("a",)):

@@ -13,6 +13,7 @@ from adapter.methods.zero_shot import ZeroShot
 
 # Small enough for seconds, each with the rate that suits so few steps.
 METHODS = {
+    "clip-iqa-plus": {"recipe": "improved", "context": 4, "steps": 100, "lr": 0.05},
     "coop": {"context": 4, "steps": 60, "lr": 0.05},
     "coop-printed": {"steps": 60, "lr": 0.02},
     "ordinal-clip": {"context": 4, "base_ranks": 4, "init_words": "", "steps": 100, "lr": 0.05},
@@ -24,6 +25,14 @@ METHODS = {
     "ridge": {},
     "softmax": {},
 }
+
+
+SHORT = {"steps": 6, "encoder_steps": 6, "epochs": 1}
+
+
+def short(name) -> dict:
+    """Return a method's settings with a handful of steps."""
+    return METHODS[name] | {key: n for key, n in SHORT.items() if key in METHODS[name]}
 
 
 def order(predictor, data) -> float:
@@ -55,21 +64,18 @@ def test_learns_nothing_from_shuffled_labels(make_fold, name):
 
 @pytest.mark.parametrize("name", [n for n in METHODS if n not in ("ridge", "softmax")])
 def test_never_sees_a_test_label(make_fold, name):
-    settings = dict(METHODS[name])
-    settings.update({key: 6 for key in ("steps", "encoder_steps") if key in settings})
-    settings.update({"epochs": 1} if "encoder_steps" in settings else {})
     data = make_fold(60)
     poison = dataclasses.replace(data.test, values=np.full(len(data.test.values), np.nan))
     poisoned = make_fold(60, test=poison)
     rows = data.test.rows
     first, second = (
-        get(name, **settings).fit(fold).predict(fold.vectors, rows).values
+        get(name, **short(name)).fit(fold).predict(fold.vectors, rows).values
         for fold in (data, poisoned)
     )
     np.testing.assert_array_equal(first, second)  # and the same seed gives the same numbers
 
 
-@pytest.mark.parametrize("name", ["coop", "l2rclip", "numclip", "clip-tuned"])
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("ridge", "softmax")])
 @pytest.mark.parametrize("scale", [(0.0, 10.0), (-3.0, -1.0)])
 def test_other_scales_of_labels_work(make_fold, name, scale):
     low, high = scale
@@ -83,10 +89,20 @@ def test_other_scales_of_labels_work(make_fold, name, scale):
         train=dataclasses.replace(plain.train, values=move(plain.train.values)),
         class_values=move(plain.class_values),
     )
-    settings = {**METHODS[name], "steps": 20}
-    found = get(name, **settings).fit(data).predict(data.vectors, data.test.rows).values
+    found = get(name, **short(name)).fit(data).predict(data.vectors, data.test.rows).values
     assert np.isfinite(found).all()
     assert low - 0.5 * (high - low) <= found.min() <= found.max() <= high + 0.5 * (high - low)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_beats_zero_shot_by_more_than_the_spread_of_seeds(make_fold, accuracy, name):
+    plain = accuracy(ZeroShot(), make_fold(aligned=0.05))
+    found = [
+        accuracy(get(name, **METHODS[name]), make_fold(aligned=0.05, seed=seed))
+        for seed in range(3)
+    ]
+    assert np.mean(found) - plain > 2 * np.std(found, ddof=1)
 
 
 def test_attention_reads_tokens_of_any_cache(make_fold, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adapter.errors import LabelsError
-from adapter.methods.words import antonyms_of, derive_words, subject_of
+from adapter.methods.words import antonyms_of, counted_of, derive_words, steps_of, subject_of
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,28 @@ def test_words_that_class_prompts_share():
     prompts = ("a photo taken in the 1930s.", "a photo taken in the 1940s.")
     assert common_words(prompts) == "a photo taken in the"
     assert common_words(("old.", "young.")) == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "steps"),
+    [
+        ("sort images by the number of cats.", ("no cats", "very many cats")),
+        ("sort images by the image quality of mean opinion score.", ("bad", "excellent")),
+        ("sort images by the image quality of contrast.", ("very low", "very high")),
+    ],
+)
+def test_steps_of_a_scale(query, steps):
+    found = steps_of(query)
+    assert (found[0], found[-1], len(found)) == (*steps, 5)
+
+
+@pytest.mark.parametrize(
+    ("query", "counted"),
+    [
+        ("sort images by the number of cats.", "cats"),
+        ("Sort images by the count of objects in red.", "objects in red"),
+        ("sort images by the image quality of contrast.", None),
+    ],
+)
+def test_what_a_query_counts(query, counted):
+    assert counted_of(query) == counted
