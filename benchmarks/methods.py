@@ -72,7 +72,7 @@ TRAIN = TrainConfig(
     steps=200, sampling=SamplingConfig(batch_size=32), optim=OptimConfig(lr=1e-3), device="cpu"
 )
 NARROW = AdapterConfig.released(width=128).replace(blocks=1, post_blocks=0, prompt_tokens=4)
-STEPS = 100
+STEPS = 80
 
 ROWS = (
     Row("zero-shot", "CLIP, zero-shot", "zero-shot"),
