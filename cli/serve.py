@@ -155,7 +155,7 @@ def _extract(
     changes: dict[str, str],
 ) -> Cache:
     """Make features of a folder, or go on with those that are there."""
-    from adapter.evaluation.rank import extract_folder, extract_images
+    from adapter.evaluation.rank import NeededFeatures, extract_folder, extract_images
     from featcache.backbone import BackboneSpec
 
     with progress() as display:
@@ -174,10 +174,9 @@ def _extract(
             )
         spec = BackboneSpec.build(name=backbone, **{"pretrained": "", **changes})
         return extract_folder(
-            spec,
+            NeededFeatures(spec=spec),
             images,
             place,
-            (),
             device=device,
             max_failures=max_failures,
             on_event=shown_on(display),
