@@ -176,9 +176,9 @@ def reproduce(
 
 def show_list() -> None:
     """Print every recipe with the first paragraph of its file, and its data."""
-    from adapter.recipes import RECIPES, load_module
+    from adapter.recipes import RECIPES, STUDIES, load_module
 
-    for name in RECIPES:
+    for name in RECIPES | STUDIES:
         recipe, docstring = load_module(name)
         rows = sum(row.method is not None for row in recipe.rows)
         quoted = len(recipe.rows) - rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -290,8 +289,10 @@ def _sweep(
 def summarize(summary: TrainSummary, steps: int) -> None:
     """Say how a run ended."""
     done = f"{summary.steps:,} of {steps:,} steps in {duration(summary.seconds)}"
-    each = 1000 * summary.seconds / summary.steps if summary.steps else math.nan
-    say(f"{done} ({each:.0f} ms a step, {summary.images_per_second:.0f} images/s)")
+    if summary.steps:
+        each = 1000 * summary.seconds / summary.steps
+        done += f" ({each:.0f} ms a step, {summary.images_per_second:.0f} images/s)"
+    say(done)
     if summary.left_out:
         say(f"{summary.left_out:,} labels belong to images without features and were left out")
     if summary.interrupted:

@@ -98,7 +98,9 @@ def train(
             if learned is None:  # stopped before the first step of the run itself
                 return _summary(trainer, "interrupted")
         end = _loop(trainer, resume=resume)
-        stack = None if learned is None or end == "interrupted" else fit_stack(run, learned)
+        stack = None
+        if learned is not None and end != "interrupted" and world.is_main:
+            stack = fit_stack(run, learned)
         return _finish(trainer, end, stack)
 
 

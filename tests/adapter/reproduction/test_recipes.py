@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from adapter.errors import ConfigError
-from adapter.recipes import RECIPES, load_module, load_recipe
-from adapter.reproduction.recipe import Printed
+from adapter.recipes import RECIPES, STUDIES, load_module, load_recipe
+from adapter.reproduction.recipe import Printed, Resplit
 from adapter.reproduction.reproduce import Options, reproduce
 from featcache.backbone import BackboneSpec
 from featcache.datasets import info
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RECIPES | STUDIES)
 def test_recipes_fit_their_data_sets(name):
     recipe, docstring = load_module(name)
     assert recipe.name == name
@@ -167,3 +167,50 @@ def test_a_file_that_cannot_be_run_is_named(tmp_path, content):
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"mine\.py: this recipe cannot be run: \w+Error"):
         load_recipe(str(file))
+
+
+def test_the_study_of_the_preset_best_runs(tmp_path):
+    photos = tmp_path / "biq_sample"
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    lines = ["path,task,query,value"]
+    for n in range(30):
+        pixels = np.full((16, 16, 3), 8 * n, np.uint8) + generator.integers(0, 8, (16, 16, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(photos / f"{n}.png")
+        lines.append(f"{n}.png,quality,sort images by the image quality.,{n / 30}")
+    (photos / "labels.csv").write_text("\n".join(lines))
+    short = load_recipe("best-study").to_quick()
+    recipe = dataclasses.replace(
+        short,
+        tasks=(dataclasses.replace(short.tasks[0], resplit=Resplit(test=10)),),
+        rows=tuple(
+            row
+            if row.key.startswith("ridge")
+            else dataclasses.replace(
+                row,
+                method=dataclasses.replace(
+                    row.method, train=dataclasses.replace(row.method.train, steps=3)
+                ),
+            )
+            for row in short.rows
+        ),
+        seeds=(0,),
+    )
+    spec = BackboneSpec(name="demo-seeded-vit", pretrained="seed:0", token_pool=4)
+    options = Options(device="cpu")
+    result = reproduce([recipe], tmp_path, tmp_path / "out", spec, options)
+    assert (result.missing, result.failed, result.computed) == ((), (), 5)
+    compared = {(c["row"], c["metric"]) for c in result.tables[0].to_dict()["comparisons"]}
+    assert {("released", "srcc"), ("ridge", "mae")} <= compared
+    again = reproduce([recipe], tmp_path, tmp_path / "out", spec, options)
+    assert (again.computed, again.reused) == (0, 5)
+
+
+def test_the_long_study_shares_the_cells_of_the_short_one():
+    short, long = load_recipe("best-study"), load_recipe("best-study-long")
+    assert long.rows == short.rows
+    for one, two in zip(short.tasks, long.tasks, strict=False):
+        assert dataclasses.replace(two, folds=one.folds) == one
+    assert set(short.seeds) < set(long.seeds)
+    sizes = [t.resplit.train for t in long.tasks if t.key.startswith("ages-")]
+    assert sizes == [50, 100, 200, 400, 800]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from adapter.stacking.stack import Stack
 from adapter.training.distributed import World, add_up, any_process, broadcast_object, gather
 from adapter.training.log import read_log
 
@@ -28,6 +29,7 @@ JOBS = {
     "skip": {"ties": "skip", "pair_head": "concat"},
     "compared": {"comparisons": ANSWERS},
     "pairs": {"regression": "none", "pair_head": "subtract"},
+    "stacked": {"stack_parts": 2},
 }
 
 
@@ -75,6 +77,16 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path, by_two, train_fake, 
     assert len(train[0]) == COMMON["steps"]
     np.testing.assert_allclose(train[1], train[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(validation[1], validation[0], atol=0.02)
+
+
+def test_two_processes_find_the_weights_of_one(tmp_path, by_two, train_fake):
+    train_fake(tmp_path, **(COMMON | JOBS["stacked"]))
+    one, two = (Stack.load(folder).queries for folder in (tmp_path, by_two / "stacked"))
+    for a, b in zip(one, two, strict=True):
+        assert np.allclose(a.line, b.line)
+        assert (b.adapter_weight, b.line_weight) == pytest.approx(
+            (a.adapter_weight, a.line_weight), abs=1e-3
+        )
 
 
 def test_one_process_exchanges_nothing():
