@@ -69,6 +69,17 @@ def reproducible(device: torch.device) -> Iterator[None]:
         memory.fill_uninitialized_memory = before[2]
 
 
+def slow_precision(precision: str, device: torch.device) -> str | None:
+    """Say that a processor has to imitate 16-bit arithmetic, which costs time; else None."""
+    imitated = torch.backends.cpu.get_cpu_capability() == "AVX2"
+    if device.type != "cpu" or precision == "fp32" or not imitated:
+        return None
+    return (
+        f"this processor has no instructions for {precision}: a step takes several times as long "
+        "as in fp32"
+    )
+
+
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Mix (seed, step, process) into 63 bits for the generators that dropout uses."""
     state = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)

@@ -20,6 +20,7 @@ from adapter.names import clean_names
 from adapter.network.config import AdapterConfig, match_heads
 from adapter.settings import Preset, TrainConfig
 from adapter.stored import open_caches
+from adapter.training.environment import slow_precision
 from featcache.devices import choose_precision
 
 if TYPE_CHECKING:
@@ -146,11 +147,14 @@ def prepare(
             "a stack adds a straight line to the adapter's scores, and the loss or score_head has "
             "switched them off: set train.stack_parts=0"
         )
+    precision = choose_precision(config.precision, device)
+    if slow := slow_precision(precision, device):
+        notes.append(slow)
     return Preparation(
         config=config,
         model=architecture,
         loss=loss,
-        precision=choose_precision(config.precision, device),
+        precision=precision,
         caches=caches,
         selections=selections,
         validation=validation,

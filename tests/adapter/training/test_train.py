@@ -17,6 +17,7 @@ from adapter.network.losses import LossConfig
 from adapter.network.model import RankingAdapter, read_settings
 from adapter.run import Run
 from adapter.settings import OptimConfig, TrainConfig
+from adapter.training.environment import slow_precision
 from adapter.training.log import RunLog, read_log
 from adapter.training.optim import build_optimizer, gradient_norm, learning_rate, parameter_groups
 from adapter.training.train import train
@@ -404,3 +405,21 @@ def test_hours_on_a_cpu_are_told_before_they_begin(tmp_path, train_fake, monkeyp
     # The steps that were timed have changed nothing.
     quiet, told = (load_file(tmp_path / name / "adapter.safetensors") for name in ("quiet", "told"))
     assert all((quiet[name] == told[name]).all() for name in quiet)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "capability", "slow"),
+    [
+        ("bf16", "cpu", "AVX2", True),
+        ("bf16", "cpu", "AVX512", False),
+        ("fp32", "cpu", "AVX2", False),
+        ("bf16", "meta", "AVX2", False),
+    ],
+)
+def test_a_precision_that_the_processor_imitates_is_told(
+    monkeypatch, precision, device, capability, slow
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    said = slow_precision(precision, torch.device(device))
+    assert (said is not None) == slow
+    assert said is None or "no instructions for bf16" in said
