@@ -54,7 +54,7 @@ def by_two(tmp_path_factory):
         for rank in range(2)
     ]
     for rank, process in enumerate(running):
-        printed, errors = process.communicate(timeout=900)
+        printed, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
         assert bool(printed) == (rank == 0)  # only the first process reports
     return folder
