@@ -1,4 +1,4 @@
-"""Fitting a stack: the line in closed form, then weights from predictions for unseen images.
+"""Fitting a stack: lines in closed form, then weights from predictions for unseen images.
 
 The adapter's predictions come from adapters that were trained without the image (see
 :mod:`adapter.training.parts`), the line's from leave-one-out, which ridge regression has in closed
@@ -10,14 +10,14 @@ regressions", Machine Learning 24 (1996).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
 from adapter.data.pools import counting
-from adapter.stacking.ridge import Decomposed, RidgeFit, standardizer
-from adapter.stacking.stack import Array, Features, StackedQuery, image_vectors
+from adapter.stacking.ridge import Decomposed, standardizer
+from adapter.stacking.stack import Array, StackedQuery, image_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,16 +69,33 @@ def blend(predictions: Array, values: Array, spread: float = SPREAD) -> Blend:
 
 
 class Line(NamedTuple):
-    """A straight line: what it reads, its weights [F], what is added, and how it was fitted."""
+    """A straight line on embedding and mean token.
 
-    features: Features
+    Attributes:
+        weights: float64 [E + C].
+        intercept: In the labels' unit.
+        left_out: float64 [n], what it says of images that it has not seen.
+    """
+
     weights: Array
     intercept: float
-    fit: RidgeFit
+    left_out: Array
+
+
+class _Ready(NamedTuple):
+    """One kind of features: where they are among all, their mean and scale [F], decomposed."""
+
+    place: slice
+    mean: Array
+    scale: Array
+    decomposed: Decomposed
 
 
 class Lines:
     """Fits the lines of a cache's queries; those of the same images share the work.
+
+    A query has three: on the pooled embedding, on the mean patch token, and on both. Blended, they
+    predict better than the best of them, and are one line again.
 
     Args:
         cache: Where the features are.
@@ -88,28 +105,32 @@ class Lines:
     def __init__(self, cache: FeatureCache, views: Sequence[str]) -> None:
         self._cache, self._views = cache, views
         self._rows: NDArray[np.int64] | None = None
-        self._ready: list[tuple[Features, Array, Array, Decomposed]] = []
+        self._ready: list[_Ready] = []
 
     def fit(self, labels: QueryLabels) -> Line:
-        """Fit a line per kind of features; the one with the least leave-one-out error is kept."""
+        """Fit a line per kind of features, and blend them into one."""
         if self._rows is None or not np.array_equal(self._rows, labels.rows):
             self._rows, self._ready = labels.rows, [*self._decompose(labels.rows)]
-        found = []
-        for features, mean, scale, decomposed in self._ready:
-            fit = decomposed.fit(labels.values)
-            weights = fit.weights / scale
-            found.append(Line(features, weights, fit.intercept - float(mean @ weights), fit))
-        return min(found, key=lambda line: line.fit.error)
+        fits = [ready.decomposed.fit(labels.values) for ready in self._ready]
+        left_out = np.stack([fit.left_out for fit in fits], axis=1)  # [n, 3]
+        found = blend(left_out, labels.values)
+        width = max(len(fit.weights) for fit in fits)  # that of both
+        weights, intercept = np.zeros(width), found.offset
+        for share, fit, ready in zip(found.weights, fits, self._ready, strict=True):
+            line = fit.weights / ready.scale
+            weights[ready.place] += share * line
+            intercept += share * (fit.intercept - float(ready.mean @ line))
+        return Line(weights, intercept, left_out @ found.weights + found.offset)
 
-    def _decompose(
-        self, rows: NDArray[np.int64]
-    ) -> Iterator[tuple[Features, Array, Array, Decomposed]]:
-        """Yield each kind of features with mean and scale [F], standardized and decomposed."""
-        for features in get_args(Features):
-            each = [image_vectors(self._cache, rows, view, features) for view in self._views]
-            x = np.stack(each, axis=1)  # [n, V, F]
-            mean, scale = standardizer(x.reshape(-1, x.shape[-1]))
-            yield features, mean, scale, Decomposed((x - mean) / scale)
+    def _decompose(self, rows: NDArray[np.int64]) -> Iterator[_Ready]:
+        """Yield each kind of features, standardized and decomposed."""
+        each = [image_vectors(self._cache, rows, view) for view in self._views]
+        x = np.stack(each, axis=1)  # [n, V, E + C]
+        embedding = self._cache.pooled(rows[:1], view=self._views[0]).shape[1]  # E
+        for place in (slice(embedding), slice(embedding, None), slice(None)):
+            part = x[:, :, place]
+            mean, scale = standardizer(part.reshape(-1, part.shape[-1]))
+            yield _Ready(place, mean, scale, Decomposed((part - mean) / scale))
 
 
 def fit_query(lines: Lines, number: int, labels: QueryLabels, adapter: Array) -> StackedQuery:
@@ -124,7 +145,7 @@ def fit_query(lines: Lines, number: int, labels: QueryLabels, adapter: Array) ->
     """
     line = lines.fit(labels)
     known = np.isfinite(adapter)
-    members = np.stack([adapter, line.fit.left_out], axis=1)[known]  # [k, 2]
+    members = np.stack([adapter, line.left_out], axis=1)[known]  # [k, 2]
     found = blend(members, labels.values[known])
     stacked = found.offset + members @ found.weights
     errors = {
@@ -135,7 +156,6 @@ def fit_query(lines: Lines, number: int, labels: QueryLabels, adapter: Array) ->
         cache=number,
         task=labels.task,
         query=labels.query,
-        features=line.features,
         line=line.weights,
         intercept=line.intercept,
         adapter_weight=float(found.weights[0]),

@@ -9,7 +9,7 @@ ranks them alone. Only numbers are kept: ``stack.json`` and ``stack.safetensors`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from adapter.data.labels import FeatureCache
 
 Array = NDArray[np.float64]
-Features = Literal["pooled", "tokens", "both"]
 
 STACK = "stack.json"
 LINES = "stack.safetensors"
@@ -43,8 +42,7 @@ class StackedQuery:
         cache: Number of the cache in the run.
         task: Its task, whose unit all values are in.
         query: The prompt.
-        features: What the line reads: ``pooled`` embedding, mean patch ``tokens``, or ``both``.
-        line: float64 [F], its weights.
+        line: float64 [E + C], weights of the pooled embedding and of the mean patch token.
         intercept: Of the line.
         adapter_weight: Of the adapter's score; not negative.
         line_weight: Of the line's value; not negative.
@@ -57,7 +55,6 @@ class StackedQuery:
     cache: int
     task: str
     query: str
-    features: Features
     line: Array
     intercept: float
     adapter_weight: float
@@ -70,7 +67,7 @@ class StackedQuery:
         self, cache: FeatureCache, rows: NDArray[np.int64], views: Sequence[str]
     ) -> Array:
         """Values of the line [n], averaged over views."""
-        each = [image_vectors(cache, rows, view, self.features) @ self.line for view in views]
+        each = [image_vectors(cache, rows, view) @ self.line for view in views]
         return np.asarray(np.mean(each, axis=0) + self.intercept, np.float64)
 
     def combine(self, adapter: Array, line: Array) -> Array:
@@ -134,22 +131,10 @@ class Stack:
         return cls(queries=queries)
 
 
-def image_vectors(
-    cache: FeatureCache, rows: NDArray[np.int64], view: str, features: Features = "both"
-) -> Array:
-    """Return one vector per image: float64 [n, E], [n, C] or, for ``both``, [n, E + C]."""
-    parts = []
-    if features != "tokens":
-        parts.append(cache.pooled(rows, view=view).astype(np.float64))  # [n, E]
-    if features != "pooled":
-        parts.append(_mean_tokens(cache, rows, view))
-    return np.concatenate(parts, axis=1)
-
-
-def _mean_tokens(cache: FeatureCache, rows: NDArray[np.int64], view: str) -> Array:
-    """Mean patch token of each image, float64 [n, C]."""
+def image_vectors(cache: FeatureCache, rows: NDArray[np.int64], view: str) -> Array:
+    """Return pooled embedding and mean patch token of each image: float64 [n, E + C]."""
+    pooled = cache.pooled(rows, view=view)  # [n, E]
     starts = range(0, len(rows), CHUNK)
     chunks = [cache.tokens(rows[start : start + CHUNK], view=view) for start in starts]
-    return np.concatenate([chunk.mean(axis=1, dtype=np.float32) for chunk in chunks]).astype(
-        np.float64
-    )
+    means = [chunk.mean(axis=1, dtype=np.float32) for chunk in chunks]  # [b, C] each
+    return np.concatenate([pooled, np.concatenate(means)], axis=1).astype(np.float64)

@@ -9,6 +9,8 @@ from adapter.data.labels import select_labels
 from adapter.settings import SamplingConfig
 from adapter.stacking import fit
 from adapter.stacking.fit import Lines, blend, fit_query, stack_labels
+from adapter.stacking.ridge import fit_ridge, standardizer
+from adapter.stacking.stack import image_vectors
 
 
 def members(n: int = 400, seed: int = 0):
@@ -119,4 +121,22 @@ def test_queries_of_the_same_images_share_the_work(cache):
     alone = Lines(cache, cache.views).fit(shifted)
     assert np.array_equal(together.weights, alone.weights)
     fewer = replace(labels, rows=labels.rows[:9], values=labels.values[:9])
-    assert len(lines.fit(fewer).fit.left_out) == 9
+    assert len(lines.fit(fewer).left_out) == 9
+
+
+def test_the_line_is_the_blend_of_three_that_ridge_finds(cache):
+    labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
+    labels = replace(labels, values=labels.values + np.random.default_rng(0).normal(size=30))
+    line = Lines(cache, ["original"]).fit(labels)
+    x = image_vectors(cache, labels.rows, "original")
+    fits, predictions = [], []
+    for part in (x[:, :4], x[:, 4:], x):
+        mean, scale = standardizer(part)
+        fits.append(fit_ridge((part - mean) / scale, labels.values))
+        predictions.append((part - mean) / scale @ fits[-1].weights + fits[-1].intercept)
+    found = blend(np.stack([f.left_out for f in fits], axis=1), labels.values)
+    assert np.allclose(
+        x @ line.weights + line.intercept,
+        np.stack(predictions, axis=1) @ found.weights + found.offset,
+    )
+    assert np.isclose(found.weights.sum(), 1, atol=0.5)

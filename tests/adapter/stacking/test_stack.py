@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
-from adapter.stacking.stack import LINES, STACK, Stack, StackedQuery, image_vectors
+from adapter.stacking.stack import LINES, STACK, Stack, StackedQuery
 
 
-def stacked(query="beauty", task="score", cache=0, features="both", **changes):
-    size = {"pooled": 4, "tokens": 8, "both": 12}[features]
+def stacked(query="beauty", task="score", cache=0, **changes):
     values = {
-        "line": np.linspace(-1, 1, size),
+        "line": np.linspace(-1, 1, 12),
         "intercept": 0.5,
         "adapter_weight": 0.25,
         "line_weight": 0.5,
@@ -18,13 +17,11 @@ def stacked(query="beauty", task="score", cache=0, features="both", **changes):
         "images": 9,
         "errors": {"adapter": 1.0, "line": 2.0, "stack": 0.5},
     }
-    return StackedQuery(
-        query=query, task=task, cache=cache, features=features, **(values | changes)
-    )
+    return StackedQuery(query=query, task=task, cache=cache, **(values | changes))
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    stack = Stack(queries=(stacked(), stacked("cats", "count", features="pooled")))
+    stack = Stack(queries=(stacked(), stacked("cats", "count")))
     stack.save(tmp_path)
     loaded = Stack.load(tmp_path)
     assert [q.to_dict() for q in loaded.queries] == [q.to_dict() for q in stack.queries]
@@ -55,18 +52,13 @@ def test_a_query_is_found_by_cache_then_alone():
     assert stack.find("dogs") is None
 
 
-@pytest.mark.parametrize("features", ["pooled", "tokens", "both"])
-def test_the_line_reads_its_features_over_all_views(cache, features):
-    query, rows = stacked(features=features), np.array([5, 0, 7])
+def test_the_line_reads_its_features_over_all_views(cache):
+    query, rows = stacked(), np.array([5, 0, 7])
     found = query.line_values(cache, rows, cache.views)
     for at, row in enumerate(rows):
-        each = []
-        for view in range(2):
-            mean = cache.features[row, view].mean(axis=0, dtype=np.float32)
-            x = {"pooled": mean[::2], "tokens": mean, "both": np.concatenate([mean[::2], mean])}
-            each.append(x[features] @ query.line + 0.5)
+        means = [cache.features[row, view].mean(axis=0, dtype=np.float32) for view in range(2)]
+        each = [np.concatenate([mean[::2], mean]) @ query.line + 0.5 for mean in means]
         assert found[at] == pytest.approx(np.mean(each), abs=1e-5)
-    assert image_vectors(cache, rows, "original", features).shape == (3, len(query.line))
 
 
 def test_members_are_added_with_their_weights():
