@@ -29,7 +29,7 @@ class ResplitCache:
 
     def __init__(self, cache: Cache, labels: pa.Table) -> None:
         self._cache = cache
-        self.labels = labels
+        self.labels = self.coded_labels = labels
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
@@ -53,6 +53,8 @@ def resplit(cache: Cache, task: str, query: str, plan: Resplit, number: int) -> 
     """
     table = cache.labels
     chosen = table.filter(pc.and_(pc.equal(table["task"], task), pc.equal(table["query"], query)))
+    there = cache.rows(chosen["sample_id"]) >= 0  # images without features are on no side
+    chosen = chosen.filter(pa.array(there))
     images = np.array(sorted(set(map(str, chosen["sample_id"].to_pylist()))))
     wanted = plan.test + (1 if plan.train is None else plan.train)
     if len(images) < wanted:

@@ -221,7 +221,7 @@ class Source:
             relabel(self.folder, reader, self._load)
             cache = Cache.open(self.folder)
         labels = distinct_labels(labels, f"{reader.info.title} in {reader.root}")
-        cache.labels = _in_splits(labels, self.validation)
+        cache.labels = cache.coded_labels = _in_splits(labels, self.validation)
         return cache
 
     def _load(self, manifest: Manifest) -> Backbone:

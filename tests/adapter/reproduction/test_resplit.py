@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from adapter.errors import ConfigError, LabelsError
 from adapter.reproduction.data import TaskData
 from adapter.reproduction.recipe import Resplit, Task
 from adapter.reproduction.resplit import ResplitCache, resplit
+from featcache.reading.cache import Cache
 
 
 def parts(cache, plan, number):
@@ -83,3 +85,16 @@ def test_drawn_splits_need_one_query_and_numbers():
         Task(**values, query="beauty", resplit=Resplit(test=1))
     with pytest.raises(ConfigError, match="one query"):
         Task(**values, queries=("a", "b"), folds=(0,), resplit=Resplit(test=1))
+
+
+def test_a_cache_on_the_disk_is_read_under_the_labels_that_were_drawn():
+    """Every reader of labels: the plain ones, and those that come as codes."""
+    real = Cache.open(Path(__file__).parents[2] / "data" / "version1" / "cache")
+    first = real.labels.slice(0, 1).to_pylist()[0]
+    found = resplit(real, first["task"], first["query"], Resplit(test=4, train=5), 7)
+    assert found.labels.num_rows == found.coded_labels.num_rows == 9
+    sides = {side: select_labels(found, split=side, fold=7).queries for side in ("train", "test")}
+    assert {side: len(queries[0].rows) for side, queries in sides.items()} == {
+        "train": 5,
+        "test": 4,
+    }
