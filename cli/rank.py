@@ -307,6 +307,7 @@ def _explain(
     from adapter.methods.ranker import RunRanker
     from adapter.pages.why import why_page
     from featcache.datasets.paths import safe_relative
+    from featcache.datasets.stand_in import NOTICE
     from featcache.storage.durable import write_text
 
     if not isinstance(ranker, RunRanker):
@@ -322,7 +323,8 @@ def _explain(
     found = explain(ranker.run, cache, ranker.query, *rows.tolist())
     files = [(photo, safe_relative(root, photo)) for photo in photos]
     made_of = {"run": str(ranker.run.folder), "images": str(root)}
-    write_text(out, why_page(ranker.query, files, found, made_of))
+    banner = NOTICE if cache.stand_in or ranker.stand_in else ""
+    write_text(out, why_page(ranker.query, files, found, made_of, banner=banner))
     say(f"written to {out}")
 
 

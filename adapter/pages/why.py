@@ -61,6 +61,8 @@ def why_page(
     photos: Sequence[tuple[str, Path]],
     found: Mapping[str, Any],
     made_of: Mapping[str, str],
+    *,
+    banner: str = "",
 ) -> str:
     """Return the page.
 
@@ -69,6 +71,7 @@ def why_page(
         photos: Name and file of one photo, or of two.
         found: What ``adapter.explain.maps.explain`` says of them.
         made_of: What made it.
+        banner: What a reader must know before anything else.
     """
     titles = {
         "score": (0, "what spoke for"),
@@ -85,4 +88,4 @@ def why_page(
     if "logit" in found:
         better = photos[0 if found["logit"] > 0 else 1][0]
         lead = f"Compared, {better} stands above the other (logit {found['logit']:.2f})."
-    return render("why.html.j2", title=title, lead=lead, maps=maps, made_of=made_of)
+    return render("why.html.j2", title=title, lead=lead, maps=maps, made_of=made_of, banner=banner)

@@ -423,6 +423,12 @@ def test_a_stand_in_is_drawn_checked_extracted_and_called_so(featcache, adapter,
     assert adapter("report", drawn, "--root", folder)[0] == 0
     assert NOTICE in (drawn / "report.html").read_text()
     assert "hci (drawn stand-in)" in (drawn / "report.html").read_text()
+    photo = str(Cache.open(cache).samples["path"][0])
+    query = ("--query", "sort images by the taken date of the photo.")
+    where = ("--shards", cache, "--root", folder, "--out", page)
+    code, _, err = adapter("rank", drawn, *query, *where, "--why", photo)
+    assert code == 0, err
+    assert NOTICE in page.read_text()
     code, _, err = featcache("datasets", "ava", "--miniature", folder)
     assert code == 1
     assert "holds a miniature of hci" in " ".join(err.split())
