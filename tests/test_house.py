@@ -27,6 +27,7 @@ FLOORS = (
     "featcache.devices",
     "featcache.images",
     "featcache.backbone",
+    "featcache.storage.durable",  # whole files; all that write stand on it
     "featcache.datasets",
     "featcache.storage",
     "featcache.datasets.miniatures",
