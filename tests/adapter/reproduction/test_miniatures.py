@@ -130,7 +130,7 @@ def can_be_drawn(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", filter(can_be_drawn, RECIPES))
+@pytest.mark.parametrize("name", list(filter(can_be_drawn, RECIPES)))
 def test_every_recipe_runs_to_its_end(everything, name):
     data = everything / "data"
     (recipe,) = draw_data([load_recipe(name)], data, lambda task: None)
