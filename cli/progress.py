@@ -89,7 +89,7 @@ class Job:
         return f"{self.name}: {told}" if told else self.name
 
     def _number(self, value: float) -> str:
-        return size(value) if self.unit == "bytes" else f"{value:,.0f}"
+        return size(value) if self.unit == "bytes" else f"{int(value):,}"
 
 
 class Progress(ABC):
