@@ -23,6 +23,7 @@ SMALL = {
     "adapter/evaluation/ranking.py": (3, "a ranking's output; images that failed"),
     "adapter/pages/build.py": (1, "the images of a page's query"),
     "adapter/reproduction/resplit.py": (2, "the images that a study divides anew"),
+    "adapter/serve/library.py": (3, "names of the photos that one person looks at"),
     "adapter/training/prepare.py": (1, "distinct splits"),
     "cli/caches.py": (2, "one row per query; images that failed"),
 }

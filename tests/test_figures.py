@@ -38,11 +38,9 @@ def test_pages_show_what_their_files_say(figures: Any) -> None:
 
 
 def test_every_file_is_shown() -> None:
-    shown = {
-        name
-        for path in PAGES.glob("*.md")
-        for name in re.findall(r"<!-- (\S+\.json) -->", path.read_text("utf-8"))
-    }
+    table, link = r"<!-- (\S+\.json) -->", r"\(benchmarks/(\S+\.json)\)"
+    text = "".join(path.read_text("utf-8") for path in PAGES.parent.rglob("*.md"))
+    shown = {*re.findall(table, text), *re.findall(link, text)}
     assert {path.name for path in PAGES.glob("*.json")} == shown
 
 
