@@ -67,7 +67,7 @@ changed, the same command makes the cache follow it: `--dry-run` says how.
 
 # How an adapter learns from drawn scenes in minutes on a CPU; `make demo` gives the same options.
 DRAWN = shlex.split(
-    "--preset best --steps 1800 --batch-size 32 --lr 1e-3 --width 128 --set model.blocks=1 "
+    "--preset best --steps 1200 --batch-size 32 --lr 1e-3 --width 128 --set model.blocks=1 "
     "--set model.post_blocks=0 --set model.prompt_tokens=4 --set model.mlp_ratio=2 "
     "--set model.pair_layers=1 --set loss.regression_weight=1 --set optim.amsgrad=false "
     "--set train.stack_parts=2 --set train.stack_steps=0.4"
