@@ -39,3 +39,10 @@ export function make(name, text, properties = {}) {
 }
 
 export const byId = (id) => document.getElementById(id);
+
+// Close a dialog. Its "close" event comes some time after; "leave" comes at once, so that a key
+// that is pressed right behind it finds everything as it is without the dialog.
+export function leave(dialog) {
+  dialog.dispatchEvent(new Event("leave"));
+  dialog.close();
+}

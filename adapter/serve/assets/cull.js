@@ -1,6 +1,6 @@
 // Keys on the focused photo: stars, flags, enlarging, comparing, undoing.
 
-import { byId, make, post, say } from "/assets/api.js";
+import { byId, leave, make, post, say } from "/assets/api.js";
 import { why } from "/assets/why.js";
 
 const MOST = 6; // photos side by side
@@ -54,9 +54,14 @@ export function show(rows) {
     side.append(figure);
   }
   const close = make("button", "Close", { type: "button" });
-  close.addEventListener("click", () => dialog.close());
+  close.addEventListener("click", () => leave(dialog));
   dialog.replaceChildren(close, side);
   if (!dialog.open) dialog.showModal();
+}
+
+function forget() {
+  compared.length = 0;
+  frozen = null;
 }
 
 function step(key) {
@@ -81,7 +86,7 @@ export function pressed(event) {
   else if (key === "p") mark({ flag: "pick" });
   else if (key === "x") mark({ flag: "reject" });
   else if (key === "u") mark({ flag: "none" });
-  else if (key === " ") dialog.open ? dialog.close() : enlarge();
+  else if (key === " ") dialog.open ? leave(dialog) : enlarge();
   else if (key === "c") compare();
   else if (key === "w") why(grid, compared.length === 2 ? compared : [grid.row]);
   else if (key === "Backspace") undo();
@@ -96,9 +101,6 @@ export function start(theGrid) {
   dialog.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" && event.target.tagName !== "BUTTON") pressed(event);
   });
-  dialog.addEventListener("close", () => {
-    compared.length = 0;
-    frozen = null;
-    byId("grid").focus();
-  });
+  for (const left of ["cancel", "leave"]) dialog.addEventListener(left, forget); // Escape cancels
+  dialog.addEventListener("close", () => byId("grid").focus());
 }

@@ -1,6 +1,6 @@
 // Heat maps: which patches spoke for a photo (warm), and which against it (cold).
 
-import { byId, make, post } from "/assets/api.js";
+import { byId, leave, make, post } from "/assets/api.js";
 import { leading } from "/assets/rank.js";
 
 export async function why(grid, rows) {
@@ -16,7 +16,7 @@ export async function why(grid, rows) {
       map(second, found.second, found.side, `what spoke for ${name(second)}`)];
   const dialog = byId("large");
   const close = make("button", "Close", { type: "button" });
-  close.addEventListener("click", () => dialog.close());
+  close.addEventListener("click", () => leave(dialog));
   const side = make("div", undefined, { className: "side" });
   side.append(...figures.filter(Boolean));
   dialog.replaceChildren(close, side);
