@@ -8,10 +8,17 @@ const compared = [];
 let grid;
 let frozen = null;
 
-async function mark(change) {
+// One request after the other: answers that overtake each other would show an older mark.
+let last = Promise.resolve();
+
+function inOrder(task) {
+  last = last.then(task, task);
+}
+
+function mark(change) {
   const row = grid.row;
   if (row === undefined) return;
-  grid.update(row, await post("/api/marks", { row, ...change }));
+  inOrder(async () => grid.update(row, await post("/api/marks", { row, ...change })));
 }
 
 async function undo() {
@@ -89,7 +96,7 @@ export function pressed(event) {
   else if (key === " ") dialog.open ? leave(dialog) : enlarge();
   else if (key === "c") compare();
   else if (key === "w") why(grid, compared.length === 2 ? compared : [grid.row]);
-  else if (key === "Backspace") undo();
+  else if (key === "Backspace") inOrder(undo);
   else return;
   event.preventDefault();
 }
