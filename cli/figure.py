@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,9 +22,6 @@ from cli.backbone import (
 from cli.console import fail, say
 from cli.places import RUNS, find_data
 from cli.progress import progress
-
-if TYPE_CHECKING:
-    from adapter.reproduction.recipe import Task
 
 EXAMPLES = """Draw a figure of a paper, with photos of your data, as one page.
 
@@ -95,7 +93,7 @@ def figure(
 ) -> None:
     """See EXAMPLES."""
     from adapter.recipes.figures import load_figure
-    from cli.reproduce import Display
+    from cli.reproduce import Display, show_drawing
     from featcache.backbone.spec import BackboneSpec
 
     if list_:
@@ -131,10 +129,7 @@ def figure(
     )
     with progress() as display:
         if miniature:
-
-            def show(task: Task) -> None:
-                display.show(f"drawing a stand-in of {task.title}")
-
+            show = partial(show_drawing, display)
             (recipe,) = miniatures.draw_data([chosen.recipe], data, show)
             chosen = replace(chosen, recipe=recipe)
         drawing = draw(

@@ -164,7 +164,7 @@ def reproduce(
     with progress() as display:
         recipes: Sequence[Recipe] = [one.to_quick() for one in chosen] if quick else chosen
         if drawn:
-            show = partial(_drawing, display)
+            show = partial(show_drawing, display)
             recipes = miniatures.draw_data(chosen, data, show)
         result = run(recipes, data, folder, spec, options, Display(display))
     summarize(result)
@@ -215,7 +215,8 @@ def summarize(result: Reproduction) -> None:
         fail("\n".join(told), code=3)
 
 
-def _drawing(display: Progress, task: Task) -> None:
+def show_drawing(display: Progress, task: Task) -> None:
+    """Say which data set is drawn now."""
     display.show(f"drawing a stand-in of {task.title}")
 
 
