@@ -188,6 +188,7 @@ def clevr(kind: str) -> Task:
 
 CLEVR_COLOR, CLEVR_MATERIAL, CLEVR_SHAPE = (clevr(kind) for kind in ATTRIBUTES)
 
+# Opinion scores of quality that are only tested. SPAQ and TID2013 change what differs there.
 LIVE_ITW = Task(
     key="live-itw",
     title="LIVE In the Wild",
@@ -203,35 +204,24 @@ LIVE_ITW = Task(
     split="all 1,162 photographs are tested",
 )
 
-SPAQ = Task(
+SPAQ = replace(
+    LIVE_ITW,
     key="spaq",
     title="SPAQ",
     dataset="spaq",
     folders=("spaq", "SPAQ"),
-    options={"folds": 1},
-    task="quality",
-    query=quality(),
-    antonyms=QUALITY_PAIR,
-    scale=(0.0, 100.0),
-    metrics=("srcc", "plcc"),
-    tested="all",
     backbone={"resize": "short:512"},
     split="all 11,125 photographs are tested, shorter side 512",
     choices=("the authors test a fifth of them, by a shuffle of the workbook's rows.",),
 )
 
-TID2013 = Task(
+TID2013 = replace(
+    LIVE_ITW,
     key="tid2013",
     title="TID2013",
     dataset="tid2013",
     folders=("tid2013", "TID2013"),
-    options={"folds": 1},
-    task="quality",
-    query=quality(),
-    antonyms=QUALITY_PAIR,
     scale=(0.0, 9.0),
-    metrics=("srcc", "plcc"),
-    tested="all",
     split="all 3,000 images are tested",
     choices=("whether the paper tests all of them is not said.",),
 )
