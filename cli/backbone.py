@@ -56,8 +56,9 @@ Resize = Annotated[
 DecodeOption = Annotated[
     str,
     typer.Option(
-        help="exact, or scaled: of large JPEG photos, half, a quarter or an eighth of each side is "
-        "decoded, which is much quicker; pixels differ a little, and so do features."
+        help="exact; scaled: of large JPEG photos, half, a quarter or an eighth of each side is "
+        "decoded, which is much quicker; gpu: JPEG photos are decoded on the GPU. With both, "
+        "pixels differ a little, and so do features."
     ),
 ]
 PositionsOption = Annotated[

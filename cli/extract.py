@@ -115,7 +115,12 @@ def extract(
     dtype: Annotated[str, typer.Option(help="How tokens are stored: float16, float32 or int8.")] = (
         "float16"
     ),
-    batch_size: Annotated[int, typer.Option(help="Images per forward pass, at most.")] = 32,
+    batch_size: Annotated[
+        str,
+        typer.Option(
+            help="Images per forward pass, at most; auto: as many as the GPU holds, found once."
+        ),
+    ] = "32",
     workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per processor.")] = 0,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
@@ -152,7 +157,7 @@ def extract(
     config = ExtractConfig.build(
         views=tuple(view.strip() for view in views.split(",") if view.strip()) or default.views,
         dtype=dtype,
-        batch_size=batch_size,
+        batch_size=_batch_size(batch_size),
         workers=workers,
         shard_size=shard_size,
         limit=limit,
@@ -291,6 +296,7 @@ def summarize(
         f"done: {summary.images:,} images ({summary.reused:,} from an earlier run), "
         f"{summary.labels:,} labels, {summary.prompts:,} prompts, {size(summary.bytes)} in "
         f"{summary.out}, {duration(summary.seconds)}, {summary.images_per_second:.1f} images/s"
+        + ("" if config.batch_size else f", {summary.batch_size} images at once")
     )
     if summary.failed:
         listing = command("featcache", "info", summary.out, "--failures")
@@ -315,6 +321,14 @@ def _token_pool(given: int | None, tokens: str, default: DefaultBackbone) -> int
     if given is not None:
         return given
     return default.token_pool if tokens == "patch" else 1
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter(f"--batch-size {text}: expected a number of images, or auto")
+    return int(text)
 
 
 def _part(text: str) -> tuple[int, int] | None:

@@ -183,7 +183,8 @@ def _pooled(backbone: Backbone, source: Path | bytes) -> Array:
     """Decode as the extraction does, and encode: float64 [1, E]."""
     import torch
 
-    pixels = torch.from_numpy(read_image(source, backbone.preprocessing).pixels)  # [3, H, W]
+    image = read_image(source, backbone.preprocessing, backbone.device)
+    pixels = torch.from_numpy(image.pixels)  # [3, H, W]
     with torch.inference_mode():
         batch = normalize(pixels[None].to(backbone.device), backbone.preprocessing)
         pooled = backbone.encode_images(batch).pooled  # [1, E]

@@ -68,7 +68,7 @@ class BackboneSpec(Configuration):
             tokens of the tower's last map; see `featcache.backbone.projection`.
         token_pool: K: patch tokens are averages over K x K neighbors.
         resize: ``squash``, ``native`` or ``short:N``: see `featcache.images.preprocess`.
-        decode: ``exact`` or ``scaled``: see `featcache.images.preprocess`.
+        decode: ``exact``, ``scaled`` or ``gpu``: see `featcache.images.preprocess`.
         positions: ``default``: the tower's own positional embedding; ``none`` or
             ``interpolated``: see `featcache.backbone.positions`.
         tokens: ``patch``, or ``none``: pooled embeddings alone.
@@ -86,7 +86,7 @@ class BackboneSpec(Configuration):
     token_pool: int = 1
     text_weights: str | None = None
     resize: str = newer("squash")
-    decode: Literal["exact", "scaled"] = newer("exact")
+    decode: Literal["exact", "scaled", "gpu"] = newer("exact")
     positions: Literal["default", "none", "interpolated"] = newer("default")
     tokens: Literal["patch", "none"] = newer("patch")
 

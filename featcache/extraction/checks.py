@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from featcache.errors import DiskSpaceError, TooManyFailuresError
 from featcache.extraction.pipeline import Failure, read
+from featcache.images.gpu import require_decoder
 from featcache.storage.layout import bytes_per_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from featcache.backbone import Backbone
     from featcache.datasets.base import ImageRecord
-    from featcache.images.preprocess import Preprocessing
     from featcache.storage.manifest import Manifest
 
 SAMPLE = 16  # images that are looked at before all others
@@ -64,7 +65,7 @@ def require_room(out: Path, manifest: Manifest, images: int) -> None:
 
 
 def require_readable(
-    root: Path, images: Sequence[ImageRecord], preprocessing: Preprocessing, *, allowed: float
+    root: Path, images: Sequence[ImageRecord], backbone: Backbone, *, allowed: float
 ) -> None:
     """Stop at once where images cannot be read at all: a root that is not theirs, a lost disk.
 
@@ -73,17 +74,20 @@ def require_readable(
     Args:
         root: The data set's folder.
         images: Those that are to be made; a few are drawn from them, the same ones each time.
-        preprocessing: How they are read.
+        backbone: What they are read for.
         allowed: How many of them may fail.
 
     Raises:
         TooManyFailuresError: None of those that were drawn can be read.
+        ConfigError: The backbone runs where photos cannot be decoded, and they are to be.
     """
+    if backbone.preprocessing.decode == "gpu":
+        require_decoder(backbone.device)
     if allowed > len(images) / 2:
         return
     failures = []
     for image in random.Random(0).sample(images, min(SAMPLE, len(images))):
-        result = read(root, image, preprocessing)
+        result = read(root, image, backbone)
         if not isinstance(result, Failure):
             return
         failures.append((image.path, result.reason))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from featcache.datasets.columns import ImageRecords, belonging
+from featcache.extraction.batch_size import settled_batch_size
 from featcache.extraction.checks import require_readable, require_room
 from featcache.extraction.counting import Counting
 from featcache.extraction.finish import finish
@@ -62,6 +63,7 @@ class ExtractSummary:
         bytes: Size of the cache on the disk.
         seconds: Wall time of this run.
         images_per_second: Images newly extracted over wall time.
+        batch_size: Images per forward pass, at most.
         growth: How the data set differed from the cache, in words; empty for a first extraction.
     """
 
@@ -74,6 +76,7 @@ class ExtractSummary:
     bytes: int
     seconds: float
     images_per_second: float
+    batch_size: int
     growth: str = ""
 
 
@@ -111,6 +114,8 @@ def extract(
     labels = dataset.labels_table()
     texts = queries_of(labels) | {*config.prompts}
     backbone.check_prompts(texts | set(dataset.measured_queries.values()))
+    batch_size = settled_batch_size(config, out, backbone)
+    config = config.replace(batch_size=batch_size)
     manifest = plan = plan_manifest(dataset, backbone, config, images)
     if not out.exists():  # else what is there needs no room
         chunks = split_chunks(images, manifest.shard_size, manifest.part)
@@ -132,7 +137,7 @@ def extract(
         if work.chunks:
             manifest = replace(manifest, provenance=plan.provenance)
         if work.first:
-            require_readable(dataset.root, to_do, backbone.preprocessing, allowed=run.failures_left)
+            require_readable(dataset.root, to_do, backbone, allowed=run.failures_left)
             if work.chunks or not manifest.files:
                 manifest = manifest.unfinished(run.total)
                 manifest.write(out)
@@ -144,7 +149,7 @@ def extract(
             out=out,
             backbone=backbone,
             manifest=manifest,
-            batch_size=config.batch_size,
+            batch_size=batch_size,
             workers=config.workers,
             on_image=run.image,
             on_shard=run.shard,
@@ -176,6 +181,7 @@ def extract(
             bytes=sum(f.stat().st_size for f in out.rglob("*") if f.is_file()),
             seconds=seconds,
             images_per_second=len(to_do) / seconds,
+            batch_size=batch_size,
             growth="" if work.first else str(work.growth),
         )
         device = str(backbone.device)

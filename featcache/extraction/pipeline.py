@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import ImageRecord
-    from featcache.images.preprocess import Preprocessing
     from featcache.storage.changes import Change
     from featcache.storage.entries import FileEntry
     from featcache.storage.manifest import Manifest
@@ -78,7 +77,7 @@ def make_shards(
     settings = manifest.settings()
 
     def decode(image: ImageRecord) -> DecodedImage | Failure:
-        result = read(root, image, backbone.preprocessing)
+        result = read(root, image, backbone)
         if isinstance(result, Failure) and manifest.schema_version == 1:
             return Failure(result.reason)  # version 1 did not say more
         return result
@@ -122,14 +121,14 @@ class Failure(NamedTuple):
     file: FileDigest | None = None
 
 
-def read(root: Path, image: ImageRecord, preprocessing: Preprocessing) -> DecodedImage | Failure:
+def read(root: Path, image: ImageRecord, backbone: Backbone) -> DecodedImage | Failure:
     """Decode an image, or return the reason why that is not possible."""
     try:
         path = safe_relative(root, image.path)
     except DatasetError as error:
         return Failure(str(error))
     try:
-        return read_image(path, preprocessing)
+        return read_image(path, backbone.preprocessing, backbone.device)
     except ImageError as error:
         return Failure(str(error), digest_file(path))
 

@@ -49,7 +49,8 @@ class ExtractConfig(Configuration):
     Attributes:
         views: Which views are stored, ``original`` first.
         dtype: How tokens are stored.
-        batch_size: Images per forward pass (provenance: it may change the last bits).
+        batch_size: Images per forward pass (provenance: it may change the last bits); None for the
+            largest that the GPU holds, see ``batch_size.py``.
         workers: Decoding threads; 0 for one per processor, 32 at most.
         shard_size: Planned images per shard.
         limit: Only the first images of the data set; None for all.
@@ -65,7 +66,7 @@ class ExtractConfig(Configuration):
 
     views: tuple[View, ...] = ("original",)
     dtype: DType = "float16"
-    batch_size: int = 32
+    batch_size: int | None = 32
     workers: int = 0
     shard_size: int = DEFAULT_SHARD_SIZE
     limit: int | None = None

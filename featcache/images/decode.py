@@ -57,7 +57,8 @@ _TRANSPOSE = {  # value of the EXIF tag -> what makes the image upright (EXIF 2.
     8: Image.Transpose.ROTATE_90,
 }
 
-_TURNED = [_TRANSPOSE[value] for value in (5, 6, 7, 8)]  # width and height change places
+# Those after which width and height have changed places.
+TURNED = [_TRANSPOSE[value] for value in (5, 6, 7, 8)]
 
 # What Pillow's parsers and decoders raise on damaged files (found by altering bytes of all
 # FORMATS); anything else is a bug and must surface.
@@ -143,9 +144,30 @@ def decode(
         operation = _orientation(image) if orientation == "exif" else None
     if operation is None:
         return Decoded(rgb, width, height)
-    if operation in _TURNED:
+    if operation in TURNED:
         width, height = height, width
     return Decoded(rgb.transpose(operation), width, height)
+
+
+class JpegHeader(NamedTuple):
+    """Size as stored, and what makes the image upright."""
+
+    width: int
+    height: int
+    operation: Image.Transpose | None
+
+
+def jpeg_header(data: bytes, max_pixels: int) -> JpegHeader | None:
+    """Read the header of a JPEG file in color or gray; None for all other files.
+
+    Raises:
+        ImageError: The image has more pixels than it may have, or is none.
+    """
+    image, _ = _open(data, "refuse", max_pixels)
+    with image:
+        if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+            return None
+        return JpegHeader(*image.size, _orientation(image))
 
 
 def _open(data: bytes, truncated: str, max_pixels: int) -> tuple[ImageFile.ImageFile, Levels]:

@@ -20,11 +20,13 @@ depend on the order of summation, on threads, or on the machine.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 MEASURES = ("brightness", "contrast", "colourfulness")
@@ -54,10 +56,9 @@ def measure(rgb: NDArray[np.uint8]) -> dict[str, float]:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise ValueError(f"expected pixels uint8 [H, W, 3], found {rgb.dtype} {list(rgb.shape)}")
     pixels = rgb.reshape(-1, 3)  # [H*W, 3]
-    count = len(pixels)
     sums = [0, 0, 0]
     products = [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
-    for start in range(0, count, _BLOCK):
+    for start in range(0, len(pixels), _BLOCK):
         block = pixels[start : start + _BLOCK].T.astype(np.float64)  # [3, n]
         first = block.sum(axis=1)  # [3]
         second = block @ block.T  # [3, 3]
@@ -65,18 +66,37 @@ def measure(rgb: NDArray[np.uint8]) -> dict[str, float]:
             sums[i] += int(first[i])
             for j in range(3):
                 products[i][j] += int(second[i, j])
+    return Sums(len(pixels), sums, products).measures()
 
-    def moments(form: tuple[int, int, int], unit: int) -> tuple[float, float]:
+
+class Sums(NamedTuple):
+    """What all measures follow from.
+
+    Attributes:
+        count: Pixels.
+        sums: Of R, G and B, each in 0 ... 255, over all pixels.
+        products: Of R, G and B with each other, likewise, [3][3].
+    """
+
+    count: int
+    sums: Sequence[int]
+    products: Sequence[Sequence[int]]
+
+    def measures(self) -> dict[str, float]:
+        """Return the measures, as defined at the top of this module."""
+        luma_mean, luma_variance = self._moments(_LUMA_1000, 1000)
+        rg_mean, rg_variance = self._moments(_RG, 1)
+        yb_mean, yb_variance = self._moments(_YB_2, 2)
+        spread, mean = math.sqrt(rg_variance + yb_variance), math.hypot(rg_mean, yb_mean)
+        return {
+            "brightness": luma_mean / 255,
+            "contrast": math.sqrt(luma_variance) / 255,
+            "colourfulness": spread + 0.3 * mean,
+        }
+
+    def _moments(self, form: tuple[int, int, int], unit: int) -> tuple[float, float]:
         """Mean and variance of ``form . (R, G, B) / unit``; integers until the division."""
-        total = sum(a * s for a, s in zip(form, sums, strict=True))
-        square = sum(form[i] * form[j] * products[i][j] for i in range(3) for j in range(3))
+        count = self.count
+        total = sum(a * s for a, s in zip(form, self.sums, strict=True))
+        square = sum(form[i] * form[j] * self.products[i][j] for i in range(3) for j in range(3))
         return total / (count * unit), (count * square - total * total) / (count * unit) ** 2
-
-    luma_mean, luma_variance = moments(_LUMA_1000, 1000)
-    rg_mean, rg_variance = moments(_RG, 1)
-    yb_mean, yb_variance = moments(_YB_2, 2)
-    return {
-        "brightness": luma_mean / 255,
-        "contrast": math.sqrt(luma_variance) / 255,
-        "colourfulness": math.sqrt(rg_variance + yb_variance) + 0.3 * math.hypot(rg_mean, yb_mean),
-    }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from PIL import Image
@@ -56,6 +56,7 @@ class Preprocessing(Configuration):
         decode: ``exact``, or ``scaled``: of a JPEG that is more than twice as large as it becomes,
             the decoder makes half, a quarter or an eighth of each side, at least twice of what is
             needed. Much quicker for photos of many megapixels; pixels and measures differ a little.
+            ``gpu``: JPEG is decoded and resized on the backbone's GPU; see ``gpu.py``.
         min_side: Refuse images with a shorter side, after resizing: those that the backbone sees
             nothing in.
     """
@@ -71,7 +72,7 @@ class Preprocessing(Configuration):
     truncated: Literal["refuse", "pad"] = "refuse"
     max_pixels: int = 178_956_970
     min_side: int = newer(1)
-    decode: Literal["exact", "scaled"] = newer("exact")
+    decode: Literal["exact", "scaled", "gpu"] = newer("exact")
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -161,42 +162,77 @@ class DecodedImage:
 
 
 def read_image(
-    source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing
+    source: str | os.PathLike[str] | bytes,
+    preprocessing: Preprocessing,
+    device: torch.device | None = None,
 ) -> DecodedImage:
     """Read, decode and resize one image; safe to call from many threads.
 
     Args:
         source: A file's path, or a file's content.
         preprocessing: What to do to it.
+        device: The GPU to decode on, where that is what to do.
 
     Returns:
         The pixels uint8 [3, H, W] and the record of the file.
 
     Raises:
         ImageError: With a one-line reason, the one that samples.parquet records.
+        ConfigError: The device cannot decode, and is asked to.
     """
     data = source if isinstance(source, bytes) else read_file(Path(source))
-    scaled = preprocessing.decode == "scaled"
+    found = _on_device(data, preprocessing, device) or _on_host(data, preprocessing)
+    return DecodedImage(
+        pixels=found.pixels,
+        width=found.width,
+        height=found.height,
+        sha256=hashlib.sha256(data).hexdigest(),
+        num_bytes=len(data),
+        measures=found.measures,
+    )
+
+
+class _Read(NamedTuple):
+    pixels: NDArray[np.uint8]  # [3, H, W]
+    width: int
+    height: int
+    measures: dict[str, float]
+
+
+def _on_host(data: bytes, preprocessing: Preprocessing) -> _Read:
+    """Decode and resize with Pillow."""
     rgb, width, height = decode(
         data,
         orientation=preprocessing.orientation,
         truncated=preprocessing.truncated,
         max_pixels=preprocessing.max_pixels,
-        enough=preprocessing.enough if scaled else None,
+        enough=preprocessing.enough if preprocessing.decode == "scaled" else None,
     )
     original = np.asarray(rgb)  # [H, W, 3]
     target = preprocessing.target(width, height)
     resized = rgb.resize(target, _FILTERS[preprocessing.interpolation])
     # A copy of its own: contiguous, and writable, which torch.from_numpy asks for.
     pixels = np.array(np.asarray(resized).transpose(2, 0, 1), order="C")  # [3, H, W]
-    return DecodedImage(
-        pixels=pixels,
-        width=width,
-        height=height,
-        sha256=hashlib.sha256(data).hexdigest(),
-        num_bytes=len(data),
-        measures=measure(original),
+    return _Read(pixels, width, height, measure(original))
+
+
+def _on_device(
+    data: bytes, preprocessing: Preprocessing, device: torch.device | None
+) -> _Read | None:
+    """Decode and resize on a GPU, where that is asked for and possible."""
+    if preprocessing.decode != "gpu":
+        return None
+    from featcache.images.gpu import read_jpeg, require_decoder
+
+    found = read_jpeg(
+        data,
+        device=require_decoder(device),
+        target=preprocessing.target,
+        interpolation=preprocessing.interpolation,
+        upright=preprocessing.orientation == "exif",
+        max_pixels=preprocessing.max_pixels,
     )
+    return found and _Read(*found)
 
 
 def normalize(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:

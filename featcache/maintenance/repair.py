@@ -243,7 +243,8 @@ class _Repair:
         if not self.source.has_dataset:
             return False
         root = self.source.dataset().root
-        preprocessing = Preprocessing.from_dict(self.manifest.fingerprint.preprocessing)
+        stored = Preprocessing.from_dict(self.manifest.fingerprint.preprocessing)
+        preprocessing = stored.replace(decode="exact")  # it is read here, not extracted
         for record in records:
             if record.status == "failed":
                 try:

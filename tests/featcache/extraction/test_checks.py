@@ -55,7 +55,7 @@ def images(tmp_path):
 
 def test_nothing_readable(images, tmp_path, tiny_backbone):
     def require(images, allowed):
-        require_readable(tmp_path, images, tiny_backbone.preprocessing, allowed=allowed)
+        require_readable(tmp_path, images, tiny_backbone, allowed=allowed)
 
     with pytest.raises(
         TooManyFailuresError, match=r"none of 16 images drawn from 99.*\n  \d+\.png"
