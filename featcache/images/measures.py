@@ -73,12 +73,12 @@ class Sums(NamedTuple):
     """What all measures follow from.
 
     Attributes:
-        count: Pixels.
+        pixels: Their number.
         sums: Of R, G and B, each in 0 ... 255, over all pixels.
         products: Of R, G and B with each other, likewise, [3][3].
     """
 
-    count: int
+    pixels: int
     sums: Sequence[int]
     products: Sequence[Sequence[int]]
 
@@ -96,7 +96,7 @@ class Sums(NamedTuple):
 
     def _moments(self, form: tuple[int, int, int], unit: int) -> tuple[float, float]:
         """Mean and variance of ``form . (R, G, B) / unit``; integers until the division."""
-        count = self.count
+        count = self.pixels
         total = sum(a * s for a, s in zip(form, self.sums, strict=True))
         square = sum(form[i] * form[j] * self.products[i][j] for i in range(3) for j in range(3))
         return total / (count * unit), (count * square - total * total) / (count * unit) ** 2

@@ -85,7 +85,7 @@ def test_the_recipe_for_a_new_paper_in_the_documentation_runs(tmp_path):
     file.write_text(text.split("```python\n")[2].split("```")[0])
     write_photos(tmp_path / "photos")
     recipe = load_recipe(str(file)).to_quick()
-    spec = BackboneSpec(name="demo-seeded-vit", pretrained="seed:0")
+    spec = BackboneSpec(name="demo-seeded-vit", pretrained="seed:0", token_pool=4)
     result = reproduce([recipe], tmp_path, tmp_path / "out", spec, Options(device="cpu"))
     assert (result.failed, result.missing, result.computed) == ((), (), 3)
     doc = result.tables[0].to_dict()

@@ -106,7 +106,7 @@ def test_sums_are_those_of_the_whole_image(monkeypatch):
     image = torch.randint(0, 256, (3, 5, 9), dtype=torch.uint8)
     sums = gpu._sums(image)
     flat = image.reshape(3, -1).long()
-    assert (sums.count, list(sums.sums)) == (45, flat.sum(1).tolist())
+    assert (sums.pixels, list(sums.sums)) == (45, flat.sum(1).tolist())
     assert sums.products == (flat @ flat.T).tolist()
 
 

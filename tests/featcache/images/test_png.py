@@ -116,9 +116,9 @@ def test_a_large_text_or_profile_is_no_damage(kind: bytes, place: str, keyword: 
 
 
 def test_a_bomb_is_not_unpacked():
-    bomb = text(b"zTXt", 256 * MEGABYTE)
-    data = png(RGB, 8, [bomb, text(b"iTXt", 256 * MEGABYTE, b"XML:com.adobe.xmp")] * 3)
-    assert len(data) < 4 * MEGABYTE
+    bomb = text(b"zTXt", 64 * MEGABYTE)
+    data = png(RGB, 8, [bomb, text(b"iTXt", 64 * MEGABYTE, b"XML:com.adobe.xmp")] * 3)
+    assert len(data) < MEGABYTE
     tracemalloc.start()
     try:
         np.testing.assert_array_equal(read(data), read(png(RGB, 8)))
