@@ -22,6 +22,7 @@ from cli.backbone import (
 from cli.console import fail, say
 from cli.places import RUNS, find_data
 from cli.progress import progress
+from cli.recipes import CacheFolder, Display, how_to_run, show_drawing
 
 EXAMPLES = """Draw a figure of a paper, with photos of your data, as one page.
 
@@ -79,9 +80,7 @@ def figure(
         ),
     ] = False,
     note: Annotated[str, typer.Option(help="Said below the figure.")] = "",
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of the caches.  [default: OUT/cache]")
-    ] = None,
+    cache: CacheFolder = None,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     backbone: BackboneName = "",
@@ -93,8 +92,6 @@ def figure(
 ) -> None:
     """See EXAMPLES."""
     from adapter.recipes.figures import load_figure
-    from cli.reproduce import Display, show_drawing
-    from featcache.backbone.spec import BackboneSpec
 
     if list_:
         show_list()
@@ -109,19 +106,15 @@ def figure(
     say(f"data sets from {data}; caches, cells and the page in {folder}")
     from adapter.figures.draw import draw
     from adapter.reproduction import miniatures
-    from adapter.reproduction.reproduce import Options
 
-    named = bool(backbone or pretrained or model_config)
-    options = Options(
+    options, spec = how_to_run(
+        drawn=miniature,
         device=device,
         precision=precision,
         note=note,
         cache=cache,
         max_failures=max_failures,
-        same_model=miniature or named,
-    )
-    spec = BackboneSpec(
-        name=miniatures.BACKBONE if miniature and not named else backbone,
+        backbone=backbone,
         pretrained=pretrained,
         model_config=model_config,
         projection=projection,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,14 +22,14 @@ from cli.backbone import (
 from cli.console import fail, say, say_next
 from cli.places import RUNS, find_data
 from cli.progress import progress
+from cli.recipes import CacheFolder, Display, how_to_run, show_drawing
 from featcache.datasets.stand_in import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adapter.reproduction.recipe import Recipe, Task
-    from adapter.reproduction.reproduce import Event, Reproduction
-    from cli.progress import Progress
+    from adapter.reproduction.recipe import Recipe
+    from adapter.reproduction.reproduce import Reproduction
 
 EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache.
 
@@ -106,9 +107,7 @@ def reproduce(
     keep_runs: Annotated[
         bool, typer.Option("--keep-runs", help="Keep the trained adapters.")
     ] = False,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of the caches.  [default: OUT/cache]")
-    ] = None,
+    cache: CacheFolder = None,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     backbone: BackboneName = "",
@@ -120,7 +119,6 @@ def reproduce(
 ) -> None:
     """See EXAMPLES."""
     from adapter.recipes import load_recipe, whole_tables
-    from featcache.backbone.spec import BackboneSpec
 
     if list_:
         show_list()
@@ -134,7 +132,6 @@ def reproduce(
         raise typer.BadParameter("--miniature draws its data; leave out --data")
     real = data or find_data()
     from adapter.reproduction import miniatures
-    from adapter.reproduction.reproduce import Options
     from adapter.reproduction.reproduce import reproduce as run
 
     drawn = miniature or (or_miniature and not miniatures.data_are_there(chosen, real))
@@ -142,24 +139,21 @@ def reproduce(
     folder = folder or RUNS / (f"{name}-miniature" if drawn else name)
     data = folder / "data" if drawn else real
     say(f"data sets from {data}; caches, cells and tables in {folder}")
-    named = bool(backbone or pretrained or model_config)
-    options = Options(
+    options, spec = how_to_run(
+        drawn=drawn,
         device=device,
         precision=precision,
-        only=tuple(only or ()),
-        unaligned_text=unaligned_text,
-        keep_runs=keep_runs,
-        note=" ".join([miniatures.NOTE] * drawn + [note] * bool(note)),
+        note=note,
         cache=cache,
         max_failures=max_failures,
-        same_model=drawn or named,
-    )
-    spec = BackboneSpec(
-        name=miniatures.BACKBONE if drawn and not named else backbone,
+        backbone=backbone,
         pretrained=pretrained,
         model_config=model_config,
         projection=projection,
         token_pool=token_pool,
+    )
+    options = replace(
+        options, only=tuple(only or ()), unaligned_text=unaligned_text, keep_runs=keep_runs
     )
     with progress() as display:
         recipes: Sequence[Recipe] = [one.to_quick() for one in chosen] if quick else chosen
@@ -213,41 +207,3 @@ def summarize(result: Reproduction) -> None:
         fail("\n".join([*told, "failed:", *result.failed]), code=1)
     if result.missing:
         fail("\n".join(told), code=3)
-
-
-def show_drawing(display: Progress, task: Task) -> None:
-    """Say which data set is drawn now."""
-    display.show(f"drawing a stand-in of {task.title}")
-
-
-class Display:
-    """Shows events: a job for each extraction, one for all cells."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.finished = self.cells = self.reused = 0
-
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        if event.kind == "note":
-            say(event.text)
-        elif event.kind == "extract":
-            self.progress.show(f"extracting {event.text}", event.done, event.total, unit="images")
-        elif event.kind == "cell":
-            share = event.done / max(event.total, 1)
-            self._cells(share, f"{event.text}: {event.done:,} of {event.total:,}")
-        else:
-            self.finished, self.cells = event.done, event.total
-            self.reused += event.kind == "reused"
-            self._cells(0.0, "")
-
-    def _cells(self, share: float, step: str) -> None:
-        """Show how many cells are done; those of earlier runs say nothing of the time left."""
-        self.progress.show(
-            "cells",
-            self.finished + share,
-            self.cells or None,
-            unit="cells",
-            note=step,
-            before=self.reused,
-        )

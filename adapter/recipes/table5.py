@@ -9,22 +9,12 @@ Known results: none yet with the paper's backbone.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from adapter.methods.clip_tuned import ClipTuned, counting_clip
 from adapter.network.losses import LossConfig
-from adapter.recipes.rows import adapter_row, correlations, error
-from adapter.recipes.tasks import COCO_REM, HCI
-from adapter.reproduction.recipe import Metric, Printed, Recipe, Row
-
-TASKS = (replace(HCI, metrics=("mae",)), COCO_REM)
-KEYS = (HCI.key, COCO_REM.key)
-
-
-def printed(mae: float, plcc: float, srcc: float) -> dict[str, dict[Metric, Printed]]:
-    """Return MAE of HCI, and PLCC and SRCC of counts."""
-    return {HCI.key: error(mae), COCO_REM.key: correlations(plcc, srcc)}
-
+from adapter.recipes.ablations import KEYS, TASKS, printed
+from adapter.recipes.rows import adapter_row
+from adapter.recipes.tasks import COCO_REM
+from adapter.reproduction.recipe import Recipe, Row
 
 RECIPE = Recipe(
     name="table5",

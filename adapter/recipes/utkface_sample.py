@@ -1,11 +1,10 @@
 """UTKFace on a small computer: the recipe of table 7 with a narrow adapter and few steps.
 
     adapter reproduce utkface-sample --data DIR --out DIR --model-config CONFIG.json
-        --pretrained WEIGHTS.safetensors --token-pool 4 --precision bf16
+        --pretrained WEIGHTS.safetensors --token-pool 4
 
 An example of editing a recipe: everything is that of ``table7.py`` but the adapter's width, its
-steps, its learning rate, and bfloat16, which a processor without a GPU computes several times as
-fast.
+steps and its learning rate.
 
 Known results: docs/results.md.
 """
@@ -19,7 +18,7 @@ from adapter.network.config import AdapterConfig
 from adapter.recipes.table7 import RECIPE as FULL
 
 NARROW = AdapterConfig.released(width=256)
-TRAIN = settings(steps=500, lr=5e-4, batch_size=32, precision="bf16")
+TRAIN = settings(steps=500, lr=5e-4, batch_size=32)
 SMALLER = "500 steps at 5e-4 with batches of 32, 256 channels wide."
 
 RECIPE = replace(
