@@ -212,7 +212,8 @@ def _parse(
         try:
             image = factory(io.BytesIO(page.readable()), "")
         except _DAMAGE as error:
-            raise ImageError(f"{page} cannot be read: {_one_line(error)}") from error
+            reason = f"{page} cannot be read ({_one_line(error)}); convert to RGB of 8 bits"
+            raise ImageError(reason) from error
         page.mend_tiles(image)
         return image, page.levels
     if name == "JPEG2000":

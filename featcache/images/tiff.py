@@ -86,9 +86,10 @@ class Page:
     def __str__(self) -> str:
         """Name the form, for messages."""
         order = "little" if self._order == "<" else "big"
+        packed = "" if self._raw else f", compression {self._first(_COMPRESSION, _UNCOMPRESSED)}"
         return (
             f"TIFF of {self._first(_SAMPLES, 1)} x {self.bits} bits, photometric "
-            f"{self._photometric}, {order} endian"
+            f"{self._photometric}, {order} endian{packed}"
         )
 
     def require_meaning(self) -> None:

@@ -203,6 +203,10 @@ REFUSED = {
     "16 bits with alpha": (
         colors(16, 2), {"photometric": "minisblack", "extrasamples": ["unassalpha"]}, "2 x 16 bits",
     ),
+    "PNG inside": (
+        ramp(8), {"photometric": "minisblack", "compression": "png"},
+        "compression 34933 cannot be read .*convert to RGB",
+    ),
     "16-bit CMYK planes": (
         colors(16, 4), {"photometric": "separated", "planarconfig": "separate"}, "planes",
     ),
