@@ -18,6 +18,7 @@ from cli.backbone import (
     loader,
 )
 from cli.console import command, options, out, say, say_next, size, table
+from cli.settings import texts_of
 from featcache.datasets.stand_in import WORDS
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def prompts(
     from featcache.maintenance.relabel import add_texts
     from featcache.reading.cache import Cache
 
-    texts = [*(add or []), *(_lines(file) if file else [])]
+    texts = [*texts_of(add, "--add"), *(_lines(file) if file else [])]
     if texts:
         Cache.open(cache)
         load = loader(

@@ -117,6 +117,12 @@ def evaluate(
     (method,) = choose_names("--method", [method], METHODS) or METHODS[:1]
     long_tail = long_tail or threshold is not None
     if is_fitted(run):
+        of_runs = {
+            "--query": query, "--task": task, "--by": by, "--opponents": opponents, "--view": view,
+            "--relevance": relevance, "--predictions": predictions,
+        }  # fmt: skip
+        if given := [name for name, value in of_runs.items() if value]:
+            raise ConfigError(f"{given[0]} goes with a run; {run} is a fitted method")
         tail = {"threshold": threshold} if long_tail else None
         _evaluate_fitted(run, caches, split, fold, out or run / "eval.json", tail)
         return
@@ -184,17 +190,20 @@ def _evaluate_fitted(
     from adapter.evaluation.metrics import METRIC_NAMES
     from adapter.evaluation.titles import TITLES
     from adapter.methods.fitted import Fitted
+    from adapter.names import clean_names
     from featcache.reading.cache import Cache
-    from featcache.storage.durable import write_json
+    from featcache.storage.durable import prepare_target, write_json
 
+    prepare_target(target)
     fitted = Fitted.load(folder)
-    splits = tuple(part.strip() for part in split.split(","))
+    splits, notes = clean_names(split, commas=True), []
     found: list[dict[str, Any]] = []
     tails: list[tuple[str, LongTail]] = []
     for path in caches or [Path(fitted.record["cache"]["path"])]:
         cache = Cache.open(path)
         with working("evaluating"):
             n, metrics = fitted.evaluate(cache, split=splits, fold=fold)
+            notes += fitted.notes(cache, split=splits, fold=fold)
             found.append({"cache": str(path), "n": n, "metrics": metrics.to_dict()})
             if tail is not None:
                 measured = fitted.evaluate_long_tail(cache, split=splits, fold=fold, **tail)
@@ -210,6 +219,8 @@ def _evaluate_fitted(
         print(f"| {one['cache']} | {one['n']} | {' | '.join(shown)} |")
     if tails:
         print("\n" + long_tail_table(tails), end="")
+    for note in notes:
+        say(f"note: {note}")
     say(f"written to {target}")
     say_next("adapter", "rank", folder, "--images", "PHOTOS", "--out", "ranked.html")
 

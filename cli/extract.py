@@ -27,6 +27,7 @@ from cli.backbone import (
 from cli.console import command, duration, options, say, say_next, size
 from cli.places import CACHES, find_dataset
 from cli.progress import progress, working
+from cli.settings import texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +163,7 @@ def extract(
         shard_size=shard_size,
         limit=limit,
         max_failures=max_failures,
-        prompts=tuple(prompt or ()),
+        prompts=tuple(texts_of(prompt, "--prompt")),
         part=_part(part),
         name=name,
     )

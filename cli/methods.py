@@ -10,7 +10,7 @@ import typer
 from cli.backbone import Device
 from cli.console import say, say_next, table
 from cli.progress import progress
-from cli.settings import value_of
+from cli.settings import texts_of, value_of
 
 
 def methods() -> None:
@@ -73,6 +73,7 @@ def fit(
     """
     from adapter.errors import ConfigError
     from adapter.methods.fitted import fit_method
+    from adapter.names import clean_names
     from featcache.devices import pick_device
     from featcache.reading.cache import Cache
 
@@ -87,10 +88,10 @@ def fit(
         summary = fit_method(
             method,
             Cache.open(cache),
-            query,
+            texts_of([query], "--query")[0],
             target,
             settings=values,
-            split=tuple(part.strip() for part in split.split(",")),
+            split=clean_names(split, commas=True),
             fold=fold,
             seed=seed,
             antonyms=antonyms,

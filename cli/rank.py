@@ -20,6 +20,7 @@ from cli.console import say
 from cli.evaluate import OpponentsOption, parse_opponents
 from cli.extract import shown_on
 from cli.progress import progress
+from cli.settings import texts_of
 from cli.takeaway import TakeAway, take_away
 
 if TYPE_CHECKING:
@@ -85,7 +86,11 @@ def rank(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="With --shards: the images' folder, for pictures and files."),
+        typer.Option(
+            help="With --shards: the images' folder, for pictures and files.",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -192,6 +197,7 @@ def rank(
     from featcache.reading.cache import Cache
     from featcache.storage.durable import prepare_target, require_writable, write_text
 
+    queries = texts_of(query, "--query")
     if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
     take = TakeAway(
@@ -224,7 +230,7 @@ def rank(
     pairs = chosen_pairs(attributes or (), antonyms, antonyms_file)
     rankers: list[Ranker]
     if pairs:
-        if run is not None or query:
+        if run is not None or queries:
             raise ConfigError("opposite prompts need no run and no --query; leave those out")
         # Pooled embeddings are enough.
         spec = BackboneSpec.build(
@@ -242,7 +248,7 @@ def rank(
                 "a run sees images as in its training: --resize and --positions go with "
                 "--antonyms or --attribute"
             )
-        rankers = _rankers(run, query or [], by, opponents, precision)
+        rankers = _rankers(run, queries, by, opponents, precision)
     weights = weight or [1.0] * len(rankers)
     require_weights(weights, len(rankers))
     with tempfile.TemporaryDirectory(prefix="featcache-") as temporary:

@@ -24,6 +24,8 @@ def report(
         typer.Option(
             "--root",
             help="The images' folder, for the pictures; one for each cache.",
+            exists=True,
+            file_okay=False,
         ),
     ] = None,
     split: Annotated[

@@ -1,9 +1,10 @@
-"""`--set section.field=value`: any field of a configuration, from the command line."""
+"""`--set section.field=value`: any field of a configuration; and texts as the labels have them."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from adapter.errors import ConfigError
@@ -42,13 +43,13 @@ def build(cls: Any, section: str, values: dict[str, Any], **defaults: Any) -> An
     Raises:
         ConfigError: A field is unknown, or a value is of a wrong type or impossible.
     """
-    known = set(cls.__dataclass_fields__)
-    if unknown := sorted(values.keys() - known):
+    known = {field.name: field for field in fields(cls)}
+    if unknown := sorted(values.keys() - known.keys()):
         raise ConfigError(
             f"{section}.{unknown[0]}: no such setting; there are {', '.join(sorted(known))}"
         )
     for name, value in values.items():  # one name needs no brackets
-        if isinstance(value, str) and str(cls.__dataclass_fields__[name].type).startswith("tuple"):
+        if isinstance(value, str) and str(known[name].type).startswith("tuple"):
             values = {**values, name: (value,)}
     return cls(**{**defaults, **values})
 
@@ -60,3 +61,15 @@ def value_of(text: str) -> Any:
     except ValueError:
         return text
     return tuple(value) if isinstance(value, list) else value
+
+
+def texts_of(given: Sequence[str] | None, flag: str) -> list[str]:
+    """Return texts such as prompts without the blanks around them, as labels have them.
+
+    Raises:
+        ConfigError: One has nothing else.
+    """
+    texts = [text.strip() for text in given or ()]
+    if not all(texts):
+        raise ConfigError(f"{flag}: expected a text, found only blanks")
+    return texts

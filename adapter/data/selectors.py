@@ -38,6 +38,16 @@ def choose_patterns(
     return _choose(column, asked, there, patterns=True)
 
 
+def choose_query(caches: Sequence[FeatureCache], asked: str) -> str:
+    """Clean a query that was asked for.
+
+    Raises:
+        LabelsError: No cache has labels of it.
+    """
+    (query,) = _choose("query", [asked], known(caches, "query")) or (asked,)
+    return query
+
+
 def choose_fold(caches: Sequence[FeatureCache], fold: int | None) -> int | None:
     """Check a fold that was asked for.
 

@@ -1,4 +1,4 @@
-"""Labels that nothing can be learned, or measured, from: found before a run, and said."""
+"""Labels that nothing can be learned, or measured, from, or that were seen before: what is said."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from adapter.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from adapter.data.labels import FeatureCache, LabelSelection, QueryLabels
 
@@ -62,6 +64,36 @@ def undefined_validation(
         f"{len(queries)} queries, which do not count there: {shown}"
     )
     return [note]
+
+
+def seen_before(
+    title: str, evaluated: NDArray[np.int64], trained: NDArray[np.int64], splits: Sequence[str]
+) -> list[str]:
+    """Say how many of the evaluated images were learned from.
+
+    Args:
+        title: The cache.
+        evaluated: Rows of the images.
+        trained: Rows of the training images.
+        splits: Where these are from.
+    """
+    images = np.unique(evaluated)
+    count = int(np.isin(images, trained).sum())
+    if not count:
+        return []
+    note = (
+        f"{title}: {count:,} of {len(images):,} evaluated images are training images of this run "
+        f"(split {', '.join(splits)})"
+    )
+    return [note]
+
+
+def other_fold(fold: int | None, trained: int | None) -> list[str]:
+    """Say that an evaluation is of another fold than the training."""
+    if fold == trained:
+        return []
+    which = "without a fold" if trained is None else f"on fold {trained}"
+    return [f"evaluated on fold {fold}; the run was trained {which}"]
 
 
 def _defined(labels: QueryLabels, metric: str) -> bool:

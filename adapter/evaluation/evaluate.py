@@ -20,6 +20,7 @@ from adapter.data.labels import select_labels
 from adapter.data.pools import counting
 from adapter.data.sampling import relevant_labels
 from adapter.data.selectors import choose_fold, choose_patterns, choose_splits
+from adapter.data.usable import other_fold, seen_before
 from adapter.errors import LabelsError
 from adapter.evaluation.metrics import CORRELATIONS, measure
 from adapter.evaluation.predict import choose_rankings, choose_view, predict_rankings, predict_run
@@ -174,10 +175,7 @@ def evaluate(
 
 def _about_run(run: StoredRun, fold: int | None, precision: Precision) -> list[str]:
     """Say where an evaluation is not as the training was."""
-    notes, trained = [], run.record["settings"]["train"]["fold"]
-    if fold != trained:
-        which = "without a fold" if trained is None else f"on fold {trained}"
-        notes.append(f"evaluated on fold {fold}; the run was trained {which}")
+    notes = other_fold(fold, run.record["settings"]["train"]["fold"])
     if precision != run.record.get("precision", precision):
         notes.append(
             f"computed in {precision}; the run was trained in {run.record['precision']}, which "
@@ -211,16 +209,8 @@ def _about_training(
         )
     except LabelsError:  # the cache has other labels now: none of the training's is left
         return []
-    images = np.unique(np.concatenate([q.rows for q in chosen.queries]))
-    seen = np.unique(np.concatenate([q.rows for q in trained.queries]))
-    count = int(np.isin(images, seen).sum())
-    if not count:
-        return []
-    note = (
-        f"{title}: {count:,} of {len(images):,} evaluated images are training images of this run "
-        f"(split {', '.join(train['split'])})"
-    )
-    return [note]
+    evaluated, seen = (np.concatenate([q.rows for q in one.queries]) for one in (chosen, trained))
+    return seen_before(title, evaluated, seen, train["split"])
 
 
 def validation_value(

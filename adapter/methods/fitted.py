@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adapter.data.distributions import distributions_of
-from adapter.data.identity import cache_path, describe
+from adapter.data.identity import cache_path, describe, same_cache
 from adapter.data.labels import select_labels
-from adapter.errors import CheckpointError, ConfigError
+from adapter.data.selectors import choose_fold, choose_splits
+from adapter.data.usable import other_fold, seen_before
+from adapter.errors import CheckpointError, ConfigError, LabelsError
 from adapter.evaluation.long_tail import LongTail, measure_long_tail, training_labels
 from adapter.evaluation.metrics import Metrics, measure
 from adapter.evaluation.ranking import Ranking, order_by
@@ -32,6 +34,7 @@ from adapter.methods.fold import fold_of
 from adapter.methods.method import ImageVectors
 from adapter.methods.predictor import METHOD_FILE, load_predictor, read_method, save_predictor
 from adapter.methods.registry import get, info
+from adapter.names import clean_names
 from adapter.record import PACKAGES
 from featcache.storage.durable import make_folders, write_json
 from featcache.storage.fingerprint import Fingerprint, require_same
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 
     from adapter.data.labels import QueryLabels
     from adapter.methods.antonyms import Pair
-    from adapter.methods.method import Prediction, Predictor
+    from adapter.methods.method import Predictor
     from featcache.reading.cache import Cache
 
 PLAN_FILE = "plan.json"  # what is being fitted, until it is
@@ -128,7 +131,7 @@ def fit_method(
         "method": name,
         "title": info(name).title,
         "settings": dataclasses.asdict(method),  # type: ignore[call-overload]
-        "query": query,
+        "query": data.query,
         "task": data.task,
         "split": split if isinstance(split, str) else list(split),
         "fold": fold,
@@ -261,7 +264,8 @@ class Fitted:
         Raises:
             LabelsError: The cache has no labels of this query in the split.
         """
-        chosen, found = self._predicted(cache, split, fold)
+        chosen = self._chosen(cache, split, fold)
+        found = self.predictor.predict(ImageVectors(cache), chosen.rows)
         low, high = self.record["scale"]
         return len(chosen.rows), measure(chosen.values, found.values, label_range=(low, high))
 
@@ -279,7 +283,8 @@ class Fitted:
             LabelsError: The cache has no labels of this query in the split, or in that of the
                 training.
         """
-        chosen, found = self._predicted(cache, split, fold)
+        chosen = self._chosen(cache, split, fold)
+        found = self.predictor.predict(ImageVectors(cache), chosen.rows)
         return measure_long_tail(
             chosen.values,
             found.values,
@@ -295,14 +300,33 @@ class Fitted:
             target=distributions_of(cache, chosen.task, self.query, chosen.rows),
         )
 
-    def _predicted(
-        self, cache: Cache, split: str | Sequence[str], fold: int | None
-    ) -> tuple[QueryLabels, Prediction]:
-        """Return the labels of a split, and what is predicted for their images."""
+    def notes(
+        self, cache: Cache, *, split: str | Sequence[str] = "test", fold: int | None = None
+    ) -> list[str]:
+        """Say where an evaluation is not of what the fit has never seen.
+
+        Raises:
+            LabelsError: The cache has no labels of this query in the split.
+        """
+        evaluated, record = self._chosen(cache, split, fold), self.record
+        notes = other_fold(record["fold"] if fold is None else fold, record["fold"])
+        if not same_cache(record["cache"], describe(cache)):
+            return notes
+        splits = clean_names(record["split"], commas=True)
+        try:
+            trained = select_labels(
+                cache, split=splits, fold=record["fold"], queries=(self.query,)
+            ).queries[0]
+        except LabelsError:  # the cache has other labels now: none of the training's is left
+            return notes
+        return notes + seen_before(cache.name, evaluated.rows, trained.rows, splits)
+
+    def _chosen(self, cache: Cache, split: str | Sequence[str], fold: int | None) -> QueryLabels:
+        """Return the labels of a split."""
         self.require_features(cache)
-        fold = self.record["fold"] if fold is None else fold
-        chosen = select_labels(cache, split=split, fold=fold, queries=(self.query,)).queries[0]
-        return chosen, self.predictor.predict(ImageVectors(cache), chosen.rows)
+        splits = choose_splits([cache], split)
+        fold = self.record["fold"] if fold is None else choose_fold([cache], fold)
+        return select_labels(cache, split=splits, fold=fold, queries=(self.query,)).queries[0]
 
 
 def is_fitted(folder: Path) -> bool:

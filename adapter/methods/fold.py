@@ -11,6 +11,7 @@ import numpy as np
 
 from adapter.data.distributions import distributions_of
 from adapter.data.labels import select_labels
+from adapter.data.selectors import choose_fold, choose_query, choose_splits
 from adapter.errors import LabelsError
 from adapter.methods.method import FoldData, ImageVectors, Part
 from adapter.methods.words import derive_words
@@ -59,6 +60,8 @@ def fold_of(
     Raises:
         LabelsError: The query has no such labels, they are all equal, or outside of the scale.
     """
+    query = choose_query([cache], query)
+    split, fold = choose_splits([cache], split), choose_fold([cache], fold)
     labels = _only(select_labels(cache, split=split, fold=fold, queries=(query,)), query)
     train = part_of(cache, labels)
     words = derive_words(query, train.values)

@@ -80,7 +80,7 @@ def load_model(spec: BackboneSpec) -> tuple[torch.nn.Module, dict[str, Any]]:
     name = spec.name if spec.has_schema else spec.name.replace("/", "-")
     with _quiet_root_logger(), warnings.catch_warnings():
         # Features through the wrong activation are plausible and wrong: OpenCLIP only warns.
-        warnings.filterwarnings("error", message="QuickGELU mismatch")
+        warnings.filterwarnings("error", message=".*QuickGELU")
         if spec.seed is not None:
             model = _create_seeded(name, spec.seed)
         else:
@@ -141,10 +141,16 @@ def _register_config(path: Path, name: str) -> None:
             "give the file another name, or another --backbone NAME"
         )
     # OpenCLIP names a config after its file and keeps what it has read, so the file may be brief.
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"{name}.json"
-        copy.write_text(json.dumps(config), encoding="utf-8")
-        open_clip.add_model_config(copy)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / f"{name}.json"
+            copy.write_text(json.dumps(config), encoding="utf-8")
+            open_clip.add_model_config(copy)
+    except OSError as error:
+        raise BackboneError(
+            f"model config {path}: no copy can be made in the system's folder of temporary files: "
+            f"{error.strerror or error}; free some space there, or name another one in TMPDIR"
+        ) from error
 
 
 def _check_pretrained(spec: BackboneSpec, name: str) -> None:

@@ -286,6 +286,8 @@ def _write_error(path: Path, error: OSError) -> FeatcacheError:
         advice = "free some space, then run the same command again"
     elif error.errno in _ELSEWHERE:
         advice = "see to the folder, or choose another one"
+    elif error.errno == errno.EFBIG:
+        advice = "raise the limit of file sizes (ulimit -f), then run the same command again"
     else:
         advice = "see to the disk, then run the same command again"
     raised = (DiskSpaceError if full else WriteError)(

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from featcache.errors import CacheLockedError, CacheNotFoundError, WriteError
+from featcache.storage.durable import explained
 from featcache.storage.layout import HELD, LOCK
 
 fcntl: ModuleType | None
@@ -66,9 +67,10 @@ def writing(cache: Path) -> Iterator[None]:
         _refuse_held(cache)
         if not locked:
             _hold(cache, owner)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, owner, 0)
         try:
+            with explained(cache / LOCK):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, owner, 0)
             yield
         finally:
             os.ftruncate(descriptor, 0)
@@ -130,7 +132,11 @@ def _hold(cache: Path, owner: bytes) -> None:
         _refuse_held(cache)
         raise
     try:
-        os.write(descriptor, owner)
+        with explained(cache / HELD):
+            os.write(descriptor, owner)
+    except OSError:
+        (cache / HELD).unlink()
+        raise
     finally:
         os.close(descriptor)
 

@@ -6,7 +6,7 @@ import pytest
 
 from adapter.errors import ConfigError
 from adapter.settings import OptimConfig, SamplingConfig
-from cli.settings import build, parse
+from cli.settings import build, parse, texts_of
 
 
 @pytest.mark.parametrize("text", ['sampling.views=["hflip"]', "sampling.views=hflip"])
@@ -32,5 +32,13 @@ def test_values_are_json_where_they_are_json() -> None:
     ],
 )
 def test_the_fault_is_named(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         build(OptimConfig, "optim", parse([text])["optim"])
+    assert " _" not in str(caught.value)  # what a class keeps about itself is no setting
+
+
+def test_texts_have_no_blanks_around_them() -> None:
+    assert texts_of([" by age. "], "--query") == ["by age."]
+    assert texts_of(None, "--query") == []
+    with pytest.raises(ConfigError, match="--query: expected a text"):
+        texts_of(["by age.", "  "], "--query")

@@ -35,14 +35,27 @@ def test_a_fold_names_classes_by_the_labels(cache):
 
 
 def test_queries_and_splits_that_are_not_there(cache):
-    with pytest.raises(LabelsError, match=r"query 'sort images by the number of objects.'"):
+    with pytest.raises(LabelsError, match=r"no query .* there are sort images by the number"):
         fold_of(cache, "sort images by beauty.")  # says what there is
     for scale in ((0, 1), (5, 5), (9, 3)):
         with pytest.raises(LabelsError, match="does not hold the training labels"):
             fold_of(cache, COUNT, scale=scale)
     assert fold_of(cache, COUNT, scale=(-5, 50)).value_range == (-5, 50)
-    with pytest.raises(LabelsError):
+    with pytest.raises(LabelsError, match="no split 'validation'; there are"):
         fold_of(cache, COUNT, split="validation")
+    with pytest.raises(LabelsError, match="no fold 7"):
+        fold_of(cache, COUNT, fold=7)
+    assert fold_of(cache, f" {COUNT} ").query == COUNT
+
+
+def test_what_a_fit_has_seen_before_is_said(cache, tmp_path):
+    fit_method("ridge", cache, COUNT, tmp_path / "fit")
+    fitted = Fitted.load(tmp_path / "fit")
+    assert fitted.notes(cache) == []
+    (note,) = fitted.notes(cache, split=" test , train ")
+    assert "11 of 14 evaluated images are training images" in note
+    with pytest.raises(LabelsError, match="no fold 7"):
+        fitted.evaluate(cache, fold=7)
 
 
 @pytest.mark.parametrize("name", ["ridge", "zero-shot", "clip-iqa", "numclip", "tmcr-frozen"])

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from featcache.errors import CacheLockedError, CacheNotFoundError, WriteError
+from featcache.errors import CacheLockedError, CacheNotFoundError, DiskSpaceError, WriteError
 from featcache.storage import lock
 from featcache.storage.lock import reading, writing
 
@@ -53,6 +53,21 @@ def test_readers_share_and_keep_writers_out(tmp_path):
     with reading(tmp_path), reading(tmp_path), refused, writing(tmp_path):
         pass
     with writing(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch, kernel):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if not kernel:
+        monkeypatch.setattr(lock, "fcntl", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite" if kernel else "write", full)
+        with pytest.raises(DiskSpaceError, match=r"lock.* No space left"), writing(tmp_path):
+            pass
+    with writing(tmp_path):  # nothing is left behind that would stand for a lock
         pass
 
 
