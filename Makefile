@@ -11,10 +11,12 @@ DEMO   ?= demo
 DATA   ?=
 OUT    ?=
 TABLE  ?=
+PART   ?=
+RELEASED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev test test-slow test-oldest lint format docs dist demo bench-read \
-  bench-head bench-step bench-tables bench-opponents bench-compare serve model-card reproduce \
+  bench-head bench-step bench-extract bench-tables bench-opponents bench-gpu bench-compare serve model-card reproduce \
   reproduce-table1 clean
 
 help:  ## list the targets
@@ -106,6 +108,13 @@ model-card: setup  ## what the embedded CLIP knows, measured on unseen scenes
 
 bench-step: setup  ## a training step from the cache beside one from memory
 	$(BIN)/python benchmarks/train_step.py
+
+bench-extract: setup  ## extraction beside its halves, and decoding of large photos
+	$(BIN)/python benchmarks/extract.py --json docs/benchmarks/extract.json decode
+	$(BIN)/python benchmarks/extract.py --json docs/benchmarks/extract.json rate
+
+bench-gpu: setup  ## what is open on a GPU, in parts: make bench-gpu PART=extract [RELEASED=DIR]
+	$(BIN)/python benchmarks/gpu.py $(PART) $(if $(RELEASED),--released "$(RELEASED)")
 
 bench-tables: setup  ## a million and ten million rows to a plan, five million labels: fails over its limits
 	$(BIN)/python benchmarks/tables.py --json docs/benchmarks/tables.json

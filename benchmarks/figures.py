@@ -10,7 +10,7 @@ A file says where, when and of which commit its figures are, and how they are sh
                  "rows": [{"case": "a million rows", "seconds": 2.31}, ...]}, ...]}
 
 The first column, ``case``, names a row. On a page, ``<!-- FILE.json -->`` and ``<!-- end -->``
-enclose what is written here.
+enclose what is written here; where there is no such file, that nothing was measured yet.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from featcache.storage.durable import write_json, write_text
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs/benchmarks"
+NOT_MEASURED = "Not measured yet.\n"
 BLOCK = re.compile(r"(<!-- ([\w-]+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -69,10 +70,23 @@ def write(path: Path, tables: list[dict[str, Any]], *packages: str) -> None:
 
 def add(path: Path, table: dict[str, Any], *packages: str) -> None:
     """Put a table into a file that may hold others; it takes the place of one with its cases."""
-    tables = read(path)["tables"] if path.exists() else []
+    before = read(path) if path.exists() else {"tables": []}
     cases = {row["case"] for row in table["rows"]}
-    others = [one for one in tables if cases.isdisjoint(row["case"] for row in one["rows"])]
-    write(path, [*others, table], *packages)
+    others = [one for one in before["tables"] if cases.isdisjoint(r["case"] for r in one["rows"])]
+    write_json(path, {**before, "about": about(*packages), "tables": [*others, table]})
+
+
+def show(table: dict[str, Any], path: Path | None, *packages: str) -> None:
+    """Print a table; put it into a file where one is given."""
+    print(markdown({"about": about(*packages), "tables": [table]}))
+    if path:
+        add(path, table, *packages)
+
+
+def remember(path: Path, command: str) -> None:
+    """Note in a file which command its tables come from."""
+    found = read(path)
+    write_json(path, {**found, "done": sorted({*found.get("done", []), command})})
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -100,7 +114,8 @@ def page(text: str, folder: Path) -> str:
     """Return a page with its tables made again from the files that it names."""
 
     def fill(block: re.Match[str]) -> str:
-        return block[1] + markdown(read(folder / block[2])) + block[3]
+        file = folder / block[2]
+        return block[1] + (markdown(read(file)) if file.exists() else NOT_MEASURED) + block[3]
 
     return BLOCK.sub(fill, text)
 

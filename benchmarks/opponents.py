@@ -40,20 +40,21 @@ def random_summaries(adapter: RankingAdapter, images: int) -> PairSummary:
     """Summarize images of random tokens [P, C], a thousand at a time."""
     generator = torch.Generator().manual_seed(0)
     config = adapter.config
-    text = torch.randn(16, config.text_dim, generator=generator)  # [T, D]
+    device = adapter.reg_tokens.device
+    text = torch.randn(16, config.text_dim, generator=generator).to(device)  # [T, D]
     parts = []
     with torch.no_grad():
         for start in range(0, images, 1000):
             count = min(1000, images - start)
             tokens = torch.randn(count, 4, config.image_dim, generator=generator)  # [n, P, C]
-            parts.append(adapter.summarize(tokens, text))
+            parts.append(adapter.summarize(tokens.to(device), text))
     return PairSummary.cat(parts)
 
 
-def measure_time(images: int, width: int) -> dict[str, Any]:
+def measure_time(images: int, width: int, device: torch.device) -> dict[str, Any]:
     """Time the ranking of random summaries, by an adapter with random weights."""
     config = AdapterConfig.released(image_dim=32, text_dim=32, width=width)
-    adapter = RankingAdapter(config, seed=0).eval()
+    adapter = RankingAdapter(config, seed=0).eval().to(device)
     summary = random_summaries(adapter, images)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rows = []
@@ -63,7 +64,7 @@ def measure_time(images: int, width: int) -> dict[str, Any]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         rows.append(
             {
-                "case": f"{images:,} images, K = {count}",
+                "case": f"{images:,} images, K = {count}, {device}",
                 "processor_s": time.process_time() - processor,
                 "wall_s": time.perf_counter() - wall,
                 "more_bytes": (peak - before) * 1024 / 1e6,
@@ -141,17 +142,17 @@ def main() -> None:
     timed = commands.add_parser("time")
     timed.add_argument("--images", type=int, default=20_000)
     timed.add_argument("--width", type=int, default=768)
+    timed.add_argument("--device", default="cpu")
     agreement = commands.add_parser("agreement")
     agreement.add_argument("run", type=Path)
     agreement.add_argument("caches", type=Path, nargs="+")
     agreement.add_argument("--split", default="test")
     arguments = parser.parse_args()
     if arguments.command == "time":
-        table = measure_time(arguments.images, arguments.width)
+        table = measure_time(arguments.images, arguments.width, torch.device(arguments.device))
     else:
         table = measure_agreement(arguments.run, arguments.caches, arguments.split)
-    if arguments.json:
-        figures.add(arguments.json, table, *PACKAGES)
+    figures.show(table, arguments.json, *PACKAGES)
 
 
 if __name__ == "__main__":

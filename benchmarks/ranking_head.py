@@ -22,8 +22,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import figures
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -126,31 +128,44 @@ def main() -> None:
 
     check(adapter, relation, tokens)
     chunks = -(-pairs // args.pairs_per_chunk)
-    print(
-        f"ranking head, B={args.batch} P={args.patches} D={args.width} M=16, {args.device}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}; concatenated form in "
-        f"{chunks} chunk(s)"
+    about = (
+        f"B={args.batch} P={args.patches} D={args.width}, {args.device}, "
+        f"{torch.get_num_threads()} threads, concatenated in {chunks} chunk(s)"
     )
     baselines = {}
     for head in (False, True):
         baselines[head] = measure(concatenated(head=head), adapter, tokens, args.naive_repeats)
-    print("| form | time, ms | peak, MiB | time ratio | peak ratio | all pairs at once, ratio |")
-    print("|---|---|---|---|---|---|")
-    rows = [
+    forms = [
         ("attention, linear", linear_attention, False),
-        ("attention + pair MLP, linear", linear_head, True),
-        ("attention + pair MLP, ordered pairs", linear_ordered, True),
+        ("attention + pair MLP, linear (bce)", linear_head, True),
+        ("attention + pair MLP, ordered pairs (hinge)", linear_ordered, True),
     ]
+    rows = []
     for head, name in ((False, "attention, concatenated"), (True, "attention + pair MLP, conc.")):
         seconds, peak = baselines[head]
-        print(f"| {name} | {seconds * 1e3:.1f} | {peak / 2**20:.0f} | 1 | 1 | |")
-    for name, step, head in rows:
+        rows.append({"case": f"{name}, {about}", "ms": seconds * 1e3, "mib": peak / 2**20})
+    for name, step, head in forms:
         seconds, peak = measure(step, adapter, tokens, args.repeats)
         base_seconds, base_peak = baselines[head]
-        print(
-            f"| {name} | {seconds * 1e3:.1f} | {peak / 2**20:.0f} | {base_seconds / seconds:.1f} "
-            f"| {base_peak / peak:.1f} | {base_peak * chunks / peak:.0f} |"
+        rows.append(
+            {
+                "case": f"{name}, {about}",
+                "ms": seconds * 1e3,
+                "mib": peak / 2**20,
+                "faster": base_seconds / seconds,
+                "smaller": base_peak / peak,
+                "smaller_at_once": base_peak * chunks / peak,
+            }
         )
+    columns = [
+        ("case", "ranking head", ""),
+        ("ms", "time, ms", ".1f"),
+        ("mib", "peak, MiB", ".0f"),
+        ("faster", "time ratio", ".1f"),
+        ("smaller", "peak ratio", ".1f"),
+        ("smaller_at_once", "peak ratio, all pairs at once", ".0f"),
+    ]
+    figures.show({"columns": columns, "rows": rows}, args.json, "torch")
 
 
 def check(adapter: RankingAdapter, relation: RelationalAttention, tokens: Tensor) -> None:
@@ -213,6 +228,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--naive-repeats", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 

@@ -39,7 +39,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import figures
 import torch
+from train_step import STEPS
 
 from adapter.training.environment import peak_memory
 
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROMPT = "Rank the numbers of horse."
-STEPS = 144_000  # of the paper, for all tasks but counting
 
 
 def main() -> None:
@@ -60,7 +61,10 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             results = {side: in_new_process(side, Path(folder)) for side in ("released", "ours")}
-        print((report_check if args.check else report_times)(args, **results))
+        if args.check:
+            print(report_check(args, **results))
+        else:
+            figures.show(report_times(args, **results), args.json, "torch")
 
 
 def in_new_process(side: str, folder: Path) -> dict[str, Any]:
@@ -199,28 +203,37 @@ def time_ours(args: argparse.Namespace) -> None:
     )
 
 
-def report_times(args: argparse.Namespace, released: dict[str, Any], ours: dict[str, Any]) -> str:
-    lines = [
-        (
-            f"one training step, {args.model}, batch {args.batch}, {released['size']} px, tokens "
-            f"{released['tokens'][0]} x {released['tokens'][1]}, {ours['device']}, "
-            f"{ours['threads']} threads, torch {torch.__version__}"
-        ),
-        "| | s a step | processor s | images/s | peak, GiB | trained, M | 144,000 steps |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, side in (("released code", released), ("from a cache", ours)):
-        rate, hours = args.batch / side["seconds"], side["seconds"] * STEPS / 3600
-        lines.append(
-            f"| {name} | {side['seconds']:.4g} | {side['processor']:.4g} | {rate:.4g} | "
-            f"{side['peak'] / 2**30:.1f} | {side['trained'] / 1e6:.1f} | {hours:.3g} h |"
-        )
-    lines.append(
-        f"| ratio | {released['seconds'] / ours['seconds']:.1f} | "
-        f"{released['processor'] / ours['processor']:.1f} | | "
-        f"{released['peak'] / ours['peak']:.1f} | | |"
+def report_times(
+    args: argparse.Namespace, released: dict[str, Any], ours: dict[str, Any]
+) -> dict[str, Any]:
+    about = (
+        f"{args.model}, batch {args.batch}, {released['size']} px, {ours['device']}, "
+        f"{ours['threads']} threads"
     )
-    return "\n".join(lines)
+    rows: list[dict[str, Any]] = [
+        {
+            "case": f"{name}, {about}",
+            "seconds": side["seconds"],
+            "processor": side["processor"],
+            "rate": args.batch / side["seconds"],
+            "gib": side["peak"] / 2**30,
+            "trained": side["trained"] / 1e6,
+            "hours": side["seconds"] * STEPS / 3600,
+        }
+        for name, side in (("released code", released), ("from a cache", ours))
+    ]
+    faster = {name: rows[0][name] / rows[1][name] for name in ("seconds", "processor", "gib")}
+    rows.append({"case": f"ratio, {about}", **faster})
+    columns = [
+        ("case", "one training step", ""),
+        ("seconds", "s a step", ".4g"),
+        ("processor", "processor s", ".4g"),
+        ("rate", "images/s", ".4g"),
+        ("gib", "peak, GiB", ".1f"),
+        ("trained", "trained, M", ".1f"),
+        ("hours", f"{STEPS:,} steps at this rate, h", ".3g"),
+    ]
+    return {"columns": columns, "rows": rows}
 
 
 @torch.no_grad()
@@ -319,6 +332,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warm", type=int, default=1, help="steps (ours: rounds) before")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="compile our step")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true", help="compare numbers, not times")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="of --check, relative")
     parser.add_argument("--side", choices=("released", "ours"), help=argparse.SUPPRESS)

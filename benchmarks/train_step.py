@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import figures
 import numpy as np
 import torch
 
@@ -49,6 +50,7 @@ from featcache.storage.shard import ShardContent, write_shard
 from featcache.storage.tables import samples_table, write_table
 
 QUERY = "sort images by the person's age."
+STEPS = 144_000  # of the paper, for all tasks but counting
 
 
 def write_cache(folder: Path, images: int, shapes: Shapes, shard_size: int = 256) -> None:
@@ -161,6 +163,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     shapes = Shapes(
         num_tokens=args.patches,
@@ -177,21 +180,38 @@ def main() -> None:
         for source in sources:  # warm up
             timer.seconds(source)
         rounds = [{s: timer.seconds(s) for s in sources} for _ in range(args.rounds)]
-        print(
+        about = (
             f"{timer.device}, {torch.get_num_threads()} threads, {args.precision}, batch "
-            f"{args.batch}, tokens {args.patches} x {args.channels}, width {args.width}, "
-            f"peak memory {peak_memory(timer.device) / 2**30:.1f} GiB"
+            f"{args.batch}, {args.patches} x {args.channels}, width {args.width}"
+            + (", compiled" if args.compile else "")
         )
-        print("| source | ms a step | to memory | lowest to highest | ms to gather |")
-        print("|---|---:|---:|---|---:|")
+        rows = []
         for source in sources:
             ratios = [r[source] / r["memory"] for r in rounds]
-            median = 1000 * statistics.median(r[source] for r in rounds)
-            gather = 0.0 if source == "memory" else 1000 * timer.gather_seconds(source)
-            print(
-                f"| {source} | {median:.1f} | {statistics.median(ratios):.3f} | "
-                f"{min(ratios):.3f} to {max(ratios):.3f} | {gather:.2f} |"
+            seconds = statistics.median(r[source] for r in rounds)
+            rows.append(
+                {
+                    "case": f"{source}, {about}",
+                    "ms": 1000 * seconds,
+                    "ratio": statistics.median(ratios),
+                    "least": min(ratios),
+                    "most": max(ratios),
+                    "gather": None if source == "memory" else 1000 * timer.gather_seconds(source),
+                    "minutes": seconds * STEPS / 60,
+                    "gib": peak_memory(timer.device) / 2**30,
+                }
             )
+    columns = [
+        ("case", "tokens from", ""),
+        ("ms", "ms a step", ".2f"),
+        ("ratio", "to a batch in memory", ".3f"),
+        ("least", "lowest", ".3f"),
+        ("most", "highest", ".3f"),
+        ("gather", "ms to gather", ".2f"),
+        ("minutes", f"{STEPS:,} steps at this rate, min", ".0f"),
+        ("gib", "peak memory, GiB", ".1f"),
+    ]
+    figures.show({"columns": columns, "rows": rows}, args.json, "torch")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 import ast
 import importlib
+import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,20 @@ def test_the_picture_of_the_demo_shows_every_image_of_the_first_screen(tmp_path)
     picture = script["draw"]({"first_screen": [row, row]}, tmp_path)
     red = sum(count for count, color in picture.getcolors(1 << 20) if color == (255, 0, 0))
     assert red == 12 * script["SIDE"] ** 2
+
+
+@pytest.mark.slow
+def test_every_part_for_a_gpu_runs(tmp_path):
+    """On the CPU, with small sizes; what needs the released code is left out."""
+    command = [sys.executable, SCRIPTS[0].parent / "gpu.py"]
+    small = ["--device", "cpu", "--small", "--json", tmp_path / "gpu.json"]
+    done = subprocess.run([*command, "all", *small], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("left out") == 1
+    tables = json.loads((tmp_path / "gpu.json").read_text("utf-8"))["tables"]
+    assert len(tables) == 5
+    again = subprocess.run([*command, "all", *small], capture_output=True, text=True, check=False)
+    assert again.stdout.count("measured before") == 5
+    listed = subprocess.run([*command, *small], capture_output=True, text=True, check=False)
+    assert "extract: 2 of 2 measured" in listed.stdout
+    assert "released: 0 of 1 measured" in listed.stdout
