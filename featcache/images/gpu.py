@@ -168,8 +168,4 @@ def _sums(image: torch.Tensor) -> Sums:
         block = flat[:, start : start + _BLOCK].double()  # [3, b]
         first += block.sum(dim=1)
         second += block @ block.T
-    return Sums(
-        flat.shape[1],
-        [int(value) for value in first.tolist()],
-        [[int(value) for value in row] for row in second.tolist()],
-    )
+    return Sums.of(flat.shape[1], first.tolist(), second.tolist())
