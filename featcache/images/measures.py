@@ -36,9 +36,9 @@ _LUMA_1000 = (299, 587, 114)
 _RG = (1, -1, 0)
 _YB_2 = (1, 1, -2)
 
-# Pixels per block: 0.8 MB as float64, which stays in cache. The largest sum of an image of 179
+# Pixels per block: 0.4 MB as float64, which stays in cache. The largest sum of an image of 179
 # megapixels, 179e6 x 255^2 = 1.2e13, is far below 2^53, so float64 holds it exactly.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 14
 
 
 def measure(rgb: NDArray[np.uint8]) -> dict[str, float]:
@@ -58,9 +58,11 @@ def measure(rgb: NDArray[np.uint8]) -> dict[str, float]:
     pixels = rgb.reshape(-1, 3)  # [H*W, 3]
     sums, products = np.zeros(3), np.zeros((3, 3))  # float64 holds such integers exactly
     for start in range(0, len(pixels), _BLOCK):
-        block = pixels[start : start + _BLOCK].astype(np.float64)  # [n, 3]
-        sums += np.ones(len(block)) @ block
-        products += block.T @ block
+        block = pixels[start : start + _BLOCK]  # [n, 3]
+        channels = [block[:, c].astype(np.float64) for c in range(3)]  # of [n] each
+        sums += [channel.sum() for channel in channels]
+        # Nine dot products are twice as quick as one product of matrices as narrow as these.
+        products += [[one @ other for one in channels] for other in channels]
     return Sums.of(len(pixels), sums.tolist(), products.tolist()).measures()
 
 
