@@ -98,16 +98,17 @@ bench-read: setup  ## reading and writing the cache beside its peers
 	  "$$(.venv-bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/tested.pth"
 	.venv-bench/bin/python -m pip install --quiet litdata mosaicml-streaming webdataset 'zarr>=3'
 	OMP_NUM_THREADS=1 PYTHONPATH=. .venv-bench/bin/python benchmarks/read.py \
-	  --folder "$${TMPDIR:-/tmp}/featcache-bench" --rounds 9 --cold-rounds 2
+	  --folder "$${TMPDIR:-/tmp}/featcache-bench" --rounds 9 --cold-rounds 2 \
+	  --json docs/benchmarks/read.json
 
 bench-head: setup  ## the ranking head at linear cost beside the concatenated form
-	$(BIN)/python benchmarks/ranking_head.py
+	$(BIN)/python benchmarks/ranking_head.py --json docs/benchmarks/ranking-head.json
 
 model-card: setup  ## what the embedded CLIP knows, measured on unseen scenes
 	$(BIN)/python -m featcache.backbone.embedded.card
 
 bench-step: setup  ## a training step from the cache beside one from memory
-	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/train_step.py --json docs/benchmarks/train-step.json
 
 bench-extract: setup  ## extraction beside its halves, and decoding of large photos
 	$(BIN)/python benchmarks/extract.py --json docs/benchmarks/extract.json decode

@@ -10,11 +10,11 @@ in the right order, and Spearman's correlation.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
+import figures
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -27,6 +27,12 @@ from adapter.teaching.linear import fit_linear, image_features, ridge_on_strengt
 from featcache import Cache
 
 MISTAKES = 0.1
+COLUMNS = [
+    ("case", "learned from", ""),
+    ("pairs", "pairs in the right order", ".3f"),
+    ("srcc", "SRCC", ".3f"),
+    ("seconds", "seconds", ".1f"),
+]
 REFIT = 10  # answers between two fits of the model that chooses
 
 
@@ -118,10 +124,7 @@ def main() -> None:
         seconds = time.perf_counter() - t
         results.append(
             {
-                "method": method,
-                "drawn": drawn,
-                "answers": count,
-                "seed": seed,
+                "case": f"{method}, {count} {drawn} answers, seed {seed}",
                 "pairs": right,
                 "srcc": rho,
                 "seconds": seconds,
@@ -133,7 +136,7 @@ def main() -> None:
             flush=True,
         )
         if options.json:
-            options.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+            figures.write(options.json, [{"columns": COLUMNS, "rows": results}], "torch", "numpy")
 
     counts = [int(c) for c in options.counts.split(",")]
     heads = [int(c) for c in options.head_counts.split(",") if c]

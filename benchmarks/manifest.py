@@ -1,6 +1,6 @@
 """How large cache.json is with many shards, and what reading and writing it costs.
 
-    python benchmarks/manifest.py --shards 100000
+    python benchmarks/manifest.py --json docs/benchmarks/manifest.json
 
 Processor time is told, which does not depend on what else the machine does. 100,000 shards of 512
 images are 51 million images.
@@ -12,6 +12,9 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+import figures
 
 from featcache.storage.entries import FileEntry
 from featcache.storage.fingerprint import Fingerprint
@@ -39,11 +42,9 @@ def made_up(shards: int) -> Manifest:
     return manifest.with_files(dict.fromkeys(names, entry))
 
 
-def main() -> None:
-    """Write and read one, three times; tell the best."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=int, default=100_000)
-    manifest = made_up(parser.parse_args().shards)
+def measure(shards: int) -> dict[str, Any]:
+    """Write and read one, three times; return the best."""
+    manifest = made_up(shards)
     written, read = [], []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(3):
@@ -54,7 +55,28 @@ def main() -> None:
             Manifest.read(Path(folder))
             read.append(time.process_time() - start)
         size = (Path(folder) / MANIFEST).stat().st_size
-    print(f"{size / 1e6:.1f} MB, written in {min(written):.2f} s, read in {min(read):.2f} s")
+    return {
+        "case": f"{shards:,} shards, {512 * shards / 1e6:.0f} million images",
+        "megabytes": size / 1e6,
+        "write": min(written),
+        "read": min(read),
+    }
+
+
+def main() -> None:
+    """Measure some sizes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--shards", type=int, nargs="+", default=[20_000, 100_000])
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    columns = [
+        ("case", "cache.json", ""),
+        ("megabytes", "MB", ".1f"),
+        ("write", "processor s to write", ".2f"),
+        ("read", "to read and check", ".2f"),
+    ]
+    table = {"columns": columns, "rows": [measure(shards) for shards in given.shards]}
+    figures.show(table, given.json, "featcache")
 
 
 if __name__ == "__main__":

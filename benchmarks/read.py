@@ -20,18 +20,16 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.util
-import io
-import json
 import os
-import platform
 import random
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import h5py
+import figures
 import numpy as np
 import xxhash
 from formats import (
@@ -52,6 +50,7 @@ from featcache.maintenance.integrity import check_files
 from featcache.storage.manifest import Manifest
 from featcache.storage.shard import write_shard
 
+PACKAGES = ("numpy", "h5py")
 SECONDS = 0.1  # that a round reads at least: 200 batches at the speed of memory
 
 
@@ -184,21 +183,40 @@ def hash_speed(data: Array) -> float:
     return 1024 * ROW_BYTES / min(seconds) / 1e9
 
 
-def table(used: list[Reader], cold: bool) -> str:
-    """Format the table: GB/s, and the ratio of featcache to each."""
+def table(used: list[Reader], images: int) -> dict[str, Any]:
+    """Return GB/s, and the ratio of featcache to each."""
     ours = used[0]
-    lines = io.StringIO()
-    lines.write("| reader | warm GB/s | featcache is | cold GB/s | featcache is |\n")
-    lines.write("|---|---:|---:|---:|---:|\n")
+    rows: list[dict[str, Any]] = []
     for reader in used:
         warm = max(reader.warm)
-        line = f"| {reader.name} | {warm:.2f} | {max(ours.warm) / warm:.2f}x "
-        if cold and reader.cold:
-            line += f"| {max(reader.cold):.2f} | {max(ours.cold) / max(reader.cold):.2f}x |"
-        else:
-            line += "| | |"
-        lines.write(line + "\n")
-    return lines.getvalue()
+        row = {"case": reader.name, "warm": warm, "times": max(ours.warm) / warm}
+        if reader.cold:
+            row["cold"] = max(reader.cold)
+            row["cold_times"] = max(ours.cold) / max(reader.cold)
+        rows.append(row)
+    columns = [
+        ("case", f"reader, {images:,} images, {images * ROW_BYTES / 1e9:.2f} GB", ""),
+        ("warm", "warm, GB/s", ".2f"),
+        ("times", "featcache is, times as fast", ".2f"),
+        ("cold", "cold, GB/s", ".2f"),
+        ("cold_times", "featcache is, times as fast", ".2f"),
+    ]
+    return {"columns": columns, "rows": rows}
+
+
+def others(pairs: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """Return what is not random reading, each beside its measure."""
+    rows = [
+        {"case": name, "ours": ours, "plain": plain, "ratio": ours / plain}
+        for name, (ours, plain) in pairs.items()
+    ]
+    columns = [
+        ("case", "beside", ""),
+        ("ours", "featcache, GB/s", ".2f"),
+        ("plain", "the other, GB/s", ".2f"),
+        ("ratio", "ratio", ".2f"),
+    ]
+    return {"columns": columns, "rows": rows}
 
 
 def main() -> None:
@@ -257,35 +275,17 @@ def main() -> None:
     finally:
         shutil.rmtree(options.folder, ignore_errors=True)
 
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, "
-        f"Python {platform.python_version()}, numpy {np.__version__}, h5py {h5py.__version__}; "
-        f"{options.images} images, {options.images * ROW_BYTES / 1e9:.2f} GB per format"
-    )
-    print(table(used, cold=True))
-    print(
-        f"writing shards: {written:.2f} GB/s, plain write and fsync {plain:.2f}, "
-        f"ratio {written / plain:.2f}"
-    )
-    print(
-        f"featcache verify, from the disk: {checked:.2f} GB/s, plain reading {read:.2f}, "
-        f"ratio {checked / read:.2f}"
-    )
-    print(
-        f"--verify-rows, one pass over every row: {verify[1]:.2f} GB/s at first touch, "
-        f"{verify[2]:.2f} after, {verify[0]:.2f} without; XXH3-128 {hash_speed(data):.1f}"
-    )
     for reader in missing:
         print(f"not installed, left out: {reader.name} ({reader.package})")
-    if options.json:
-        document = {
-            "warm": {r.name: r.warm for r in used},
-            "cold": {r.name: r.cold for r in used},
-            "write": {"featcache": written, "plain": plain},
-            "verify": {"featcache": checked, "plain": read},
-            "verify-rows": verify,
-        }
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    figures.show(table(used, options.images), options.json, *PACKAGES)
+    pairs = {
+        "writing shards, beside plain writing; fsync included": (written, plain),
+        "featcache verify from the disk, beside plain reading": (checked, read),
+        "--verify-rows at first touch, beside a pass without": (verify[1], verify[0]),
+        "--verify-rows after, beside a pass without": (verify[2], verify[0]),
+        "--verify-rows at first touch, beside XXH3-128 in memory": (verify[1], hash_speed(data)),
+    }
+    figures.show(others(pairs), options.json, *PACKAGES)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import figures
 import numpy as np
 import pyarrow as pa
 from starlette.testclient import TestClient
@@ -64,14 +65,25 @@ class MadeCache:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, action="append")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    rows = []
     for count in options.photos or [10_000]:
         with tempfile.TemporaryDirectory() as folder:
-            measure(count, Path(folder))
+            rows.append(measure(count, Path(folder)))
+    columns = [
+        ("case", "requests", ""),
+        ("order", "order by percentiles, ms", ".0f"),
+        ("product", "by product of scores, ms", ".0f"),
+        ("folded", "near-duplicates folded, ms", ".0f"),
+        ("details", "what stands under 60 photos, ms", ".0f"),
+        ("groups", "finding near-duplicates, once, s", ".1f"),
+    ]
+    figures.show({"columns": columns, "rows": rows}, options.json, "numpy", "fastapi")
 
 
-def measure(count: int, folder: Path) -> None:
-    """Print the times for a number of photos."""
+def measure(count: int, folder: Path) -> dict[str, Any]:
+    """Return the times for a number of photos."""
     cache = cast("Any", MadeCache(count))
     library = Library(cache=cache, root=None, thumbnails=folder)
     engine = Engine(library, {})
@@ -107,14 +119,15 @@ def measure(count: int, folder: Path) -> None:
     start = time.perf_counter()
     client.post("/api/order", json=order(fold=0.95))
     first = time.perf_counter() - start
-    print(
-        f"{count:,} photos, 3 wishes: order {timed('/api/order', order):.0f} ms, "
-        f"product {timed('/api/order', lambda: order(form='product')):.0f} ms, details of 60 "
-        f"photos {timed('/api/details', lambda: {'rows': list(range(60)), 'order': order()}):.0f} "
-        f"ms, folded {timed('/api/order', lambda: order(fold=0.95)):.0f} ms (groups found once "
-        f"in {first:.1f} s)",
-        flush=True,
-    )
+    details = {"rows": list(range(60)), "order": order()}
+    return {
+        "case": f"{count:,} photos, 3 wishes",
+        "order": timed("/api/order", order),
+        "product": timed("/api/order", lambda: order(form="product")),
+        "folded": timed("/api/order", lambda: order(fold=0.95)),
+        "details": timed("/api/details", lambda: details),
+        "groups": first,
+    }
 
 
 if __name__ == "__main__":
