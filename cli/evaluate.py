@@ -202,21 +202,27 @@ def _evaluate_fitted(
     for path in caches or [Path(fitted.record["cache"]["path"])]:
         cache = Cache.open(path)
         with working("evaluating"):
-            n, metrics = fitted.evaluate(cache, split=splits, fold=fold)
+            measured = fitted.evaluate(cache, split=splits, fold=fold)
             notes += fitted.notes(cache, split=splits, fold=fold)
-            found.append({"cache": str(path), "n": n, "metrics": metrics.to_dict()})
+            one = {"cache": str(path), "n": measured.images, "metrics": measured.metrics.to_dict()}
+            if measured.likeliest is not None:
+                one["likeliest"] = measured.likeliest.to_dict()
+            found.append(one)
             if tail is not None:
-                measured = fitted.evaluate_long_tail(cache, split=splits, fold=fold, **tail)
-                found[-1]["long_tail"] = measured.to_dict()
-                tails.append((str(path), measured))
+                regions = fitted.evaluate_long_tail(cache, split=splits, fold=fold, **tail)
+                one["long_tail"] = regions.to_dict()
+                tails.append((str(path), regions))
     record = {"method": fitted.record["method"], "query": fitted.query, "split": list(splits)}
     write_json(target, {**record, "caches": found})
     print(f"| cache | n | {' | '.join(TITLES[name] for name in METRIC_NAMES)} |")
     print("|---|---:|" + "---:|" * len(METRIC_NAMES))
     for one in found:
-        values = [one["metrics"][name] for name in METRIC_NAMES]
-        shown = ["–" if value is None else f"{value:.3f}" for value in values]
-        print(f"| {one['cache']} | {one['n']} | {' | '.join(shown)} |")
+        for key, note in {"metrics": "", "likeliest": ", most likely class"}.items():
+            if key not in one:
+                continue
+            values = [one[key][name] for name in METRIC_NAMES]
+            shown = ["–" if value is None else f"{value:.3f}" for value in values]
+            print(f"| {one['cache']}{note} | {one['n']} | {' | '.join(shown)} |")
     if tails:
         print("\n" + long_tail_table(tails), end="")
     for note in notes:

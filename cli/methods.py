@@ -48,7 +48,8 @@ def fit(
     scale: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            help="Lowest and highest possible label.  [default: those of the training]",
+            help="Lowest and highest possible label.  [default: what the data set declares, else "
+            "those of the training]",
             metavar="LOW HIGH",
         ),
     ] = None,
@@ -59,6 +60,12 @@ def fit(
         bool, typer.Option("--quick", help="Few steps, for a check in a minute.")
     ] = False,
     device: Device = "auto",
+    pretrained: Annotated[
+        str | None, typer.Option(help="Where the backbone's weights are now.")
+    ] = None,
+    model_config: Annotated[
+        str | None, typer.Option(help="Where the backbone's model config is now.")
+    ] = None,
 ) -> None:
     """Fit a method to one query of a cache, then rank or evaluate with it.
 
@@ -98,6 +105,8 @@ def fit(
             scale=scale,
             quick=quick,
             device=str(pick_device(device)),
+            pretrained=pretrained,
+            model_config=model_config,
             on_progress=lambda done, steps: display.show(
                 f"fitting {method}", done, steps, unit="steps"
             ),

@@ -188,6 +188,7 @@ def rank(
     from adapter.evaluation.rank import extract_folder
     from adapter.evaluation.ranking import require_images
     from adapter.evaluation.wishes import FORMS, combine_rankings, require_weights
+    from adapter.methods.fitted import is_fitted
     from adapter.methods.ranker import AntonymRanker, chosen_pairs
     from adapter.names import choose_names
     from adapter.takeaway.table import SUFFIXES
@@ -228,25 +229,37 @@ def rank(
     if keep is not None:
         require_writable(keep)
     pairs = chosen_pairs(attributes or (), antonyms, antonyms_file)
+    if caches is not None and (backbone or (resize, positions) != ("squash", "default")):
+        raise ConfigError(
+            "--backbone, --resize and --positions go with --images; the features of a cache are "
+            "made"
+        )
+    if (pairs or (run is not None and is_fitted(run))) and (by != "score" or opponents):
+        raise ConfigError(
+            "--by comparison and --opponents need a run of `adapter train`; others give scores"
+        )
     rankers: list[Ranker]
     if pairs:
         if run is not None or queries:
             raise ConfigError("opposite prompts need no run and no --query; leave those out")
-        # Pooled embeddings are enough.
-        spec = BackboneSpec.build(
-            name=backbone,
-            pretrained=pretrained or "",
-            model_config=model_config,
-            resize=resize,
-            positions=positions,
-            tokens="none",
-        )
-        rankers = [AntonymRanker(pairs=pairs, spec=spec)]
+        if caches is not None:
+            moved = {"pretrained": pretrained, "model_config": model_config}
+            rankers = [AntonymRanker(pairs=pairs, moved=moved)]
+        else:
+            spec = BackboneSpec.build(
+                name=backbone,
+                pretrained=pretrained or "",
+                model_config=model_config,
+                resize=resize,
+                positions=positions,
+                tokens="none",  # pooled embeddings are enough
+            )
+            rankers = [AntonymRanker(pairs=pairs, spec=spec)]
     else:
-        if (resize, positions) != ("squash", "default"):
+        if backbone or (resize, positions) != ("squash", "default"):
             raise ConfigError(
-                "a run sees images as in its training: --resize and --positions go with "
-                "--antonyms or --attribute"
+                "a run sees images as in its training: --backbone, --resize and --positions go "
+                "with --antonyms or --attribute"
             )
         rankers = _rankers(run, queries, by, opponents, precision)
     weights = weight or [1.0] * len(rankers)

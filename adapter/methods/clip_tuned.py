@@ -102,8 +102,8 @@ class ClipTuned:
             draw = np.random.default_rng([first.seed, step])
             query = queries[int(draw.integers(len(queries)))]
             positions = query.draw(draw, self.batch_size)  # [b]
-            images = _mapped(query.images.batch(positions, step), image_map)  # [b, E]
-            captions = _mapped(query.captions, text_map)  # [K, E]
+            images = mapped(query.images.batch(positions, step), image_map)  # [b, E]
+            captions = mapped(query.captions, text_map)  # [K, E]
             numbers = query.classes[torch.from_numpy(positions).to(text.device)]  # [b]
             others = draw.integers(len(captions) - 1, size=len(positions))
             return caption_loss(
@@ -135,7 +135,7 @@ class ClipTuned:
             return [
                 CaptionPredictor(
                     image_map=matrix.astype(np.float64),
-                    captions=_mapped(query.captions, text_map).cpu().numpy().astype(np.float64),
+                    captions=mapped(query.captions, text_map).cpu().numpy().astype(np.float64),
                     values=query.values,
                     logit_scale=scale,
                     by_class=bool(np.array_equal(query.values, data.class_values)),
@@ -182,7 +182,7 @@ class _Query:
         return places.clip(max=len(self._cumulated) - 1)
 
 
-def _mapped(vectors: Tensor, change: Tensor) -> Tensor:
+def mapped(vectors: Tensor, change: Tensor) -> Tensor:
     """Return norm(x (I + D)) of unit rows [n, E]."""
     import torch
 
@@ -246,4 +246,4 @@ class CaptionPredictor:
         found = from_probabilities(
             softmax(self.logit_scale * images @ self.captions.T), self.values
         )
-        return found if self.by_class else Prediction(values=found.values)
+        return found if self.by_class else replace(found, probabilities=None)

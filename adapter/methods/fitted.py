@@ -30,7 +30,7 @@ from adapter.errors import CheckpointError, ConfigError, LabelsError
 from adapter.evaluation.long_tail import LongTail, measure_long_tail, training_labels
 from adapter.evaluation.metrics import Metrics, measure
 from adapter.evaluation.ranking import Ranking, order_by
-from adapter.methods.fold import fold_of
+from adapter.methods.fold import fold_of, load_text
 from adapter.methods.method import ImageVectors
 from adapter.methods.predictor import METHOD_FILE, load_predictor, read_method, save_predictor
 from adapter.methods.registry import get, info
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from adapter.data.labels import QueryLabels
     from adapter.methods.antonyms import Pair
-    from adapter.methods.method import Predictor
+    from adapter.methods.method import Array, Predictor
     from featcache.reading.cache import Cache
 
 PLAN_FILE = "plan.json"  # what is being fitted, until it is
@@ -84,6 +84,8 @@ def fit_method(
     scale: tuple[float, float] | None = None,
     quick: bool = False,
     device: str = "cpu",
+    pretrained: str | None = None,
+    model_config: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, steps: None,
 ) -> FitSummary:
     """Fit one method to one query, and keep it.
@@ -103,6 +105,8 @@ def fit_method(
         scale: Lowest and highest possible label.
         quick: Few steps, to see in a minute whether it runs.
         device: Where to compute.
+        pretrained: Where the backbone's weights are now, for the text tower.
+        model_config: Where the backbone's model config is now.
         on_progress: Told (steps done, steps in all).
 
     Raises:
@@ -125,6 +129,7 @@ def fit_method(
         scale=scale,
         device=device,
         folder=folder / "state",
+        text=lambda: load_text(cache, device, pretrained=pretrained, model_config=model_config),
         on_progress=on_progress,
     )
     record = {
@@ -182,6 +187,21 @@ def _begin(state: Path, record: Mapping[str, Any]) -> None:
             f"{state.parent} holds a stopped fit with another {', '.join(changed)}; give the same "
             "command, or choose another folder"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitMetrics:
+    """How well a fitted method agrees with labels.
+
+    Attributes:
+        images: How many.
+        metrics: Of the predicted values; of a classifier, of the expected value.
+        likeliest: Of the value of the most likely class; None from a method that regresses.
+    """
+
+    images: int
+    metrics: Metrics
+    likeliest: Metrics | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,8 +278,8 @@ class Fitted:
 
     def evaluate(
         self, cache: Cache, *, split: str | Sequence[str] = "test", fold: int | None = None
-    ) -> tuple[int, Metrics]:
-        """Measure agreement with labels; returns the number of images, and all metrics.
+    ) -> FitMetrics:
+        """Measure agreement with labels.
 
         Raises:
             LabelsError: The cache has no labels of this query in the split.
@@ -267,7 +287,15 @@ class Fitted:
         chosen = self._chosen(cache, split, fold)
         found = self.predictor.predict(ImageVectors(cache), chosen.rows)
         low, high = self.record["scale"]
-        return len(chosen.rows), measure(chosen.values, found.values, label_range=(low, high))
+
+        def measured(values: Array) -> Metrics:
+            return measure(chosen.values, values, label_range=(low, high))
+
+        return FitMetrics(
+            images=len(chosen.rows),
+            metrics=measured(found.values),
+            likeliest=None if found.likeliest is None else measured(found.likeliest),
+        )
 
     def evaluate_long_tail(
         self,

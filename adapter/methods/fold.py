@@ -13,8 +13,8 @@ from adapter.data.distributions import distributions_of
 from adapter.data.labels import select_labels
 from adapter.data.selectors import choose_fold, choose_query, choose_splits
 from adapter.errors import LabelsError
+from adapter.methods.known import words_of
 from adapter.methods.method import FoldData, ImageVectors, Part
-from adapter.methods.words import derive_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +51,8 @@ def fold_of(
         fold: Which fold, for data sets that have several.
         seed: Of everything random.
         antonyms: Opposite prompts, the high end first; derived when left out.
-        scale: Lowest and highest possible label; those of the training part when left out.
+        scale: Lowest and highest possible label; when left out, what the data set declares
+            (:mod:`adapter.methods.known`), else those of the training part.
         device: Where to compute.
         folder: For the state of a fit; a new one among temporary files when left out.
         text: Loads the text tower; the cache's own backbone when left out.
@@ -64,7 +65,7 @@ def fold_of(
     split, fold = choose_splits([cache], split), choose_fold([cache], fold)
     labels = _only(select_labels(cache, split=split, fold=fold, queries=(query,)), query)
     train = part_of(cache, labels)
-    words = derive_words(query, train.values)
+    words, declared = words_of(cache.dataset, query, train.values)
     if scale is not None:
         _require_inside(scale, train.values)
     return FoldData(
@@ -82,7 +83,7 @@ def fold_of(
         class_names=words.names,
         class_prompts=words.prompts,
         antonyms=antonyms or words.antonyms,
-        scale=scale or (float(train.values.min()), float(train.values.max())),
+        scale=scale or declared or (float(train.values.min()), float(train.values.max())),
         binned=words.binned,
         device=device,
         folder=folder or Path(mkdtemp(prefix="featcache-fit-")),
@@ -90,12 +91,21 @@ def fold_of(
     )
 
 
-def load_text(cache: Cache, device: str) -> SoftText:
-    """Load the text tower of the backbone that made a cache."""
+def load_text(cache: Cache, device: str, **changes: str | None) -> SoftText:
+    """Load the text tower of the backbone that made a cache.
+
+    Args:
+        cache: The features.
+        device: Where to run it.
+        **changes: Where ``pretrained`` and ``model_config`` are now, if they have been moved.
+
+    Raises:
+        FingerprintMismatchError: What was loaded is not what made the cache.
+    """
     from adapter.methods.text import SoftText
     from featcache.extraction.backbone import load_backbone_of
 
-    return SoftText(load_backbone_of(cache.manifest, device=device))
+    return SoftText(load_backbone_of(cache.manifest, device=device, **changes))
 
 
 def _part(cache: Cache, query: str, split: str | Sequence[str], fold: int | None) -> Part:

@@ -58,11 +58,15 @@ class Prediction:
 
     Attributes:
         values: float64 [n], in the labels' unit; of a classifier, the expected value.
-        probabilities: float64 [n, K] over the classes; None from a method that regresses.
+        likeliest: float64 [n], the value of the most likely class; None from a method that
+            regresses.
+        probabilities: float64 [n, K] over the fold's classes; None where a method has none, or
+            others.
         distributions: float64 [n, L], how raters would spread, from methods that predict it.
     """
 
     values: Array
+    likeliest: Array | None = None
     probabilities: Array | None = None
     distributions: Array | None = None
 
@@ -216,11 +220,15 @@ class FoldData:
 
 
 def from_probabilities(probabilities: Array, class_values: Array) -> Prediction:
-    """Return class probabilities [n, K] with the expected value sum_k p_k v_k [n] (DEX, eq. 1).
+    """Return class probabilities [n, K], the likeliest class and the expected value sum_k p_k v_k.
 
-    Source: Rothe et al., "Deep expectation of real and apparent age", IJCV 2018.
+    Source: Rothe et al., "Deep expectation of real and apparent age", IJCV 2018, equation 1.
     """
-    return Prediction(values=probabilities @ class_values, probabilities=probabilities)
+    return Prediction(
+        values=probabilities @ class_values,
+        likeliest=class_values[probabilities.argmax(axis=1)],
+        probabilities=probabilities,
+    )
 
 
 def unit_rows(vectors: Any) -> Array:

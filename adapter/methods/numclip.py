@@ -234,7 +234,11 @@ class NumClipPredictor:
         moved = (self.starts - low) / np.maximum(1 + delta, LEAST)  # [n, K]
         values = low + (shares * moved).sum(axis=1)
         same = np.array_equal(self.starts, self.class_values)
-        return Prediction(values=values, probabilities=shares if same else None)
+        return Prediction(
+            values=values,
+            likeliest=self.starts[shares.argmax(axis=1)],
+            probabilities=shares if same else None,
+        )
 
 
 def common_words(prompts: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ Each kind says which features it needs, and ranks a cache of them.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -126,10 +126,12 @@ class AntonymRanker:
     Attributes:
         pairs: One or more, the high end first.
         spec: The backbone for folders; a cache brings its own.
+        moved: Where a cache's ``pretrained`` and ``model_config`` are now.
     """
 
     pairs: tuple[Pair, ...]
     spec: BackboneSpec | None = None
+    moved: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse to rank by nothing."""
@@ -158,7 +160,7 @@ class AntonymRanker:
         del on_images  # one product of matrices
         from adapter.methods.fold import load_text
 
-        text = load_text(cache, device)
+        text = load_text(cache, device, **self.moved)
         prompts = text.encode([prompt for pair in self.pairs for prompt in pair]).cpu().numpy()
         scale = AntonymScale.of(prompts, text.logit_scale, (0.0, 1.0))
         pooled = cache.pooled(np.arange(len(cache))).astype(np.float64)  # [n, E]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from adapter.methods import known
+from adapter.methods.known import QUALITY_PAIR, SCALES
 from adapter.reproduction.recipe import Metric, Task
 from featcache.datasets.adience import FOLDS
 from featcache.datasets.clevr import ATTRIBUTES
@@ -14,7 +16,6 @@ from featcache.datasets.queries import AGE, AGE_GROUP, DATE, PHOTOMETRIC, count_
 
 CORRELATIONS: tuple[Metric, ...] = ("plcc", "srcc")
 COUNTS: tuple[Metric, ...] = ("plcc", "srcc", "plcc_zeros", "srcc_zeros")
-QUALITY_PAIR = ("Good photo.", "Bad photo.")
 
 ADIENCE = Task(
     key="adience",
@@ -24,19 +25,10 @@ ADIENCE = Task(
     folds=tuple(range(FOLDS)),
     task="age-group",
     query=AGE_GROUP,
-    class_values=tuple(float(group) for group in range(8)),
-    class_names=(
-        "0 to 2 years old",
-        "4 to 6 years old",
-        "8 to 13 years old",
-        "15 to 20 years old",
-        "25 to 32 years old",
-        "38 to 43 years old",
-        "48 to 53 years old",
-        "60 to 100 years old",
-    ),
-    class_prompt="a photo of a person {}.",
-    antonyms=("a photo of an old person.", "a photo of a young child."),
+    class_values=known.ADIENCE.values,
+    class_names=known.ADIENCE.names,
+    class_prompt=known.ADIENCE.prompt,
+    antonyms=known.ADIENCE.antonyms,
     split="five folds of persons, the benchmark's own",
 )
 
@@ -49,14 +41,12 @@ HCI = Task(
     quick_options={"train": 15, "val": 1, "test": 4},  # per decade; enough to see a signal
     task="decade",
     query=DATE,
-    class_values=tuple(float(decade) for decade in range(5)),
-    class_names=("1930s", "1940s", "1950s", "1960s", "1970s"),
-    class_prompt="a photo taken in the {}.",
-    antonyms=("a photo taken in the 1970s.", "a photo taken in the 1930s."),
+    class_values=known.HCI.values,
+    class_names=known.HCI.names,
+    class_prompt=known.HCI.prompt,
+    antonyms=known.HCI.antonyms,
     split="ten seeded splits of 210, 5 and 50 photographs per decade",
 )
-
-YEARS = range(21, 61)
 
 UTKFACE = Task(
     key="utkface",
@@ -65,10 +55,10 @@ UTKFACE = Task(
     folders=("utkface", "UTKFace", "."),
     task="age",
     query=AGE,
-    class_values=tuple(float(year) for year in YEARS),
-    class_names=tuple(f"{year} years old" for year in YEARS),
-    class_prompt="a photo of a person {}.",
-    antonyms=("a photo of an old person.", "a photo of a young person."),
+    class_values=known.UTKFACE.values,
+    class_names=known.UTKFACE.names,
+    class_prompt=known.UTKFACE.prompt,
+    antonyms=known.UTKFACE.antonyms,
     metrics=("mae", "srcc"),
     classifier_value="expected",
     split="ages 21 to 60; one split",
@@ -82,7 +72,7 @@ KONIQ = Task(
     task="quality",
     query=quality(),
     antonyms=QUALITY_PAIR,
-    scale=(0.0, 100.0),
+    scale=SCALES["koniq10k"],
     metrics=CORRELATIONS,
     validation="train",
     split="the official test part of 2,015; training and validation parts are both learnt from, "
@@ -107,7 +97,7 @@ AVA = Task(
     task="aesthetics",
     query=quality(),
     antonyms=QUALITY_PAIR,
-    scale=(1.0, 10.0),
+    scale=SCALES["ava"],
     threshold=5.0,
     metrics=CORRELATIONS,
     split="the official test list of 20,000; all others are learnt from",
@@ -198,7 +188,7 @@ LIVE_ITW = Task(
     task="quality",
     query=quality(),
     antonyms=QUALITY_PAIR,
-    scale=(0.0, 100.0),
+    scale=SCALES["live-itw"],
     metrics=("srcc", "plcc"),
     tested="all",
     split="all 1,162 photographs are tested",
@@ -221,7 +211,7 @@ TID2013 = replace(
     title="TID2013",
     dataset="tid2013",
     folders=("tid2013", "TID2013"),
-    scale=(0.0, 9.0),
+    scale=SCALES["tid2013"],
     split="all 3,000 images are tested",
     choices=("whether the paper tests all of them is not said.",),
 )
@@ -234,7 +224,7 @@ AADB = Task(
     task="aesthetics",
     query=quality(),
     antonyms=QUALITY_PAIR,
-    scale=(0.0, 1.0),
+    scale=SCALES["aadb"],
     metrics=CORRELATIONS,
     split="the official parts",
 )
@@ -247,7 +237,7 @@ PARA = Task(
     task="aesthetics",
     query=quality("aesthetics"),
     antonyms=QUALITY_PAIR,
-    scale=(1.0, 5.0),
+    scale=SCALES["para"],
     metrics=CORRELATIONS,
     split="the official parts",
 )
@@ -261,7 +251,7 @@ AGIQA = Task(
     task="quality",
     query=quality(),
     antonyms=QUALITY_PAIR,
-    scale=(0.0, 5.0),
+    scale=SCALES["agiqa-3k"],
     metrics=CORRELATIONS,
     tested="all",
     split="all 2,982 generated images are tested",

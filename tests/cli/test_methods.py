@@ -36,6 +36,39 @@ def test_fit_eval_and_rank(adapter, tmp_path):
     assert len(ranked.splitlines()) == 15
 
 
+def test_classifiers_are_measured_by_expectation_and_by_class(adapter, tmp_path):
+    out = tmp_path / "fit"
+    code, _, err = adapter(
+        *("fit", "zero-shot", "--shards", SMALL / "cache", "--query", COUNT, "--out", out),
+        *("--device", "cpu", "--pretrained", "seed:0"),
+    )
+    assert code == 0, err
+    code, table, err = adapter("eval", out, "--shards", SMALL / "cache")
+    assert code == 0, err
+    lines = table.splitlines()
+    assert lines[3].startswith(lines[2].split(" | ")[0] + ", most likely class | 3 |")
+    found = json.loads((out / "eval.json").read_text())["caches"][0]
+    assert found["likeliest"]["accuracy"] is not None
+    for option in (["--predictions", "p.csv"], ["--by", "comparison"], ["--query", COUNT]):
+        code, _, err = adapter("eval", out, "--shards", SMALL / "cache", *option)
+        assert code == 1
+        assert f"{option[0]} goes with a run" in " ".join(err.split())
+    code, _, err = adapter("rank", out, "--shards", SMALL / "cache", "--by", "comparison")
+    assert code == 1
+    assert "need a run of `adapter train`" in " ".join(err.split())
+
+
+def test_weights_that_moved(adapter, tmp_path):
+    for command in (
+        ["fit", "zero-shot", "--query", COUNT, "--out", tmp_path / "fit"],
+        ["rank", "--attribute", "quality"],
+    ):
+        more = ["--shards", SMALL / "cache", "--pretrained", "seed:1", "--device", "cpu"]
+        code, _, err = adapter(*command, *more)
+        assert code == 1
+        assert "not the one that made the features" in " ".join(err.split())
+
+
 def test_the_long_tail_of_a_fit_and_of_a_run(adapter, tmp_path):
     fit = tmp_path / "fit"
     code, _, err = adapter(
@@ -81,6 +114,11 @@ def test_opposite_prompts_rank_a_folder(adapter, tmp_path):
         (["rank", "--shards", "x"], "give the folder of a run, or opposite prompts"),
         (["rank", "--shards", "x", "--attribute", "light"], "no attribute 'light'"),
         (["rank", "r", "--shards", "x", "--attribute", "quality"], "need no run"),
+        (
+            ["rank", "--shards", "x", "--attribute", "quality", "--resize", "native"],
+            "go with --images; the features of a cache are made",
+        ),
+        (["rank", "--shards", "x", "--attribute", "quality", "--by", "comparison"], "need a run"),
         (["fit", "svm", "--shards", SMALL / "cache", "--query", COUNT], "no method 'svm'"),
         (
             ["fit", "ridge", "--shards", SMALL / "cache", "--query", COUNT, "--set", "depth=3"],

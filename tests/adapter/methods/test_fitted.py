@@ -73,9 +73,13 @@ def test_fit_keep_rank_and_evaluate(cache, tmp_path, name):
     assert len(ranking.paths) == len(cache) == 14
     assert (np.diff(ranking.scores) <= 0).all()
     assert list(ranking.failed) == ["img/broken.png"]
-    n, metrics = fitted.evaluate(cache)
-    assert n == 3
-    assert np.isfinite(metrics.mae)
+    found = fitted.evaluate(cache)
+    assert found.images == 3
+    assert np.isfinite(found.metrics.mae)
+    classifies = name in ("zero-shot", "numclip")
+    assert (found.likeliest is not None) == classifies
+    if found.likeliest is not None:
+        assert found.likeliest.mae * 3 == round(found.likeliest.mae * 3)  # whole counts
 
 
 def test_the_adapter_is_a_method_like_others(cache, tmp_path):
