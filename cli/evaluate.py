@@ -204,7 +204,11 @@ def _evaluate_fitted(
         with working("evaluating"):
             measured = fitted.evaluate(cache, split=splits, fold=fold)
             notes += fitted.notes(cache, split=splits, fold=fold)
-            one = {"cache": str(path), "n": measured.images, "metrics": measured.metrics.to_dict()}
+            one: dict[str, Any] = {
+                "cache": str(path),
+                "n": measured.images,
+                "metrics": measured.metrics.to_dict(),
+            }
             if measured.likeliest is not None:
                 one["likeliest"] = measured.likeliest.to_dict()
             found.append(one)
@@ -216,13 +220,13 @@ def _evaluate_fitted(
     write_json(target, {**record, "caches": found})
     print(f"| cache | n | {' | '.join(TITLES[name] for name in METRIC_NAMES)} |")
     print("|---|---:|" + "---:|" * len(METRIC_NAMES))
-    for one in found:
+    for row in found:
         for key, note in {"metrics": "", "likeliest": ", most likely class"}.items():
-            if key not in one:
+            if key not in row:
                 continue
-            values = [one[key][name] for name in METRIC_NAMES]
+            values = [row[key][name] for name in METRIC_NAMES]
             shown = ["–" if value is None else f"{value:.3f}" for value in values]
-            print(f"| {one['cache']}{note} | {one['n']} | {' | '.join(shown)} |")
+            print(f"| {row['cache']}{note} | {row['n']} | {' | '.join(shown)} |")
     if tails:
         print("\n" + long_tail_table(tails), end="")
     for note in notes:

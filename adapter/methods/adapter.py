@@ -7,7 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapter.methods.method import FoldData, ImageVectors, Prediction, Rows
+from adapter.methods.method import (
+    FoldData,
+    Hyperparameters,
+    ImageVectors,
+    Prediction,
+    Rows,
+)
 from adapter.network.config import AdapterConfig
 from adapter.network.losses import LossConfig
 from adapter.record import RUN_FILE
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adapter:
+class Adapter(Hyperparameters):
     """The ranking-aware adapter (arXiv 2412.06760, equations 1 to 6).
 
     ``LossConfig(ranking="none")`` switches the ranking head off, which leaves the regression head

@@ -56,13 +56,17 @@ METRIC_ENSEMBLE: tuple[Pair, ...] = (
 )
 
 
-def pairs_of(chosen: Sequence[Pair | str]) -> tuple[Pair, ...]:
+def pairs_of(chosen: Sequence[Pair | str] | str) -> tuple[Pair, ...]:
     """Return pairs for pairs and for names of attributes; ``ensemble`` stands for five pairs.
+
+    One name needs no sequence around it.
 
     Raises:
         ConfigError: There is no attribute of a name, or a pair is not two different texts.
     """
     found: list[Pair] = []
+    if not isinstance(chosen, list | tuple):
+        chosen = (chosen,)  # type: ignore[assignment]  # whatever it is, the loop tells
     for item in chosen:
         if item == ENSEMBLE:
             found += METRIC_ENSEMBLE
@@ -75,9 +79,16 @@ def pairs_of(chosen: Sequence[Pair | str]) -> tuple[Pair, ...]:
                 )
             found.append(ATTRIBUTES[item])
             continue
-        if len(item) != 2 or not all(text.strip() for text in item) or item[0] == item[1]:
+        if not _is_pair(item):
             raise ConfigError(
-                f"antonyms are two different texts, the high end first; found {list(item)!r}"
+                f"antonyms are two different texts, the high end first; found {item!r}"
             )
         found.append((item[0], item[1]))
     return tuple(found)
+
+
+def _is_pair(item: object) -> bool:
+    """Tell whether an item is two different texts."""
+    if not isinstance(item, list | tuple) or len(item) != 2 or item[0] == item[1]:
+        return False
+    return all(isinstance(text, str) and text.strip() for text in item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from adapter.methods.antonyms import METRIC_ENSEMBLE, pairs_of
 from adapter.methods.method import (
     Array,
     FoldData,
+    Hyperparameters,
     ImageVectors,
     Prediction,
     Rows,
@@ -94,6 +95,7 @@ class ClipIqa:
     def __post_init__(self) -> None:
         """Refuse unknown attributes, and two choices at once."""
         pairs_of(self.pairs)
+        require(isinstance(self.ensemble, bool), f"ensemble is true or false, not {self.ensemble}")
         require(not (self.pairs and self.ensemble), "give either pairs or the ensemble, not both")
 
     def fit(self, data: FoldData) -> AntonymScale:
@@ -111,7 +113,7 @@ class ClipIqa:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipIqaPlus:
+class ClipIqaPlus(Hyperparameters):
     """CLIP-IQA+, the tuned form (same paper, section 3.3; released code, ``clipiqa_coop``).
 
     M learnt vectors, shared by both prompts, half before and half after the words of the pair,
@@ -140,15 +142,13 @@ class ClipIqaPlus:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
+        super().__post_init__()
         require(
             self.context > 0 and self.context % 2 == 0,
             f"context must be even and at least 2, not {self.context}",
         )
-        require(self.steps > 0, f"steps must be at least 1, not {self.steps}")
-        require(
-            self.recipe in get_args(Recipe),
-            f"recipe must be one of {', '.join(get_args(Recipe))}, not {self.recipe!r}",
-        )
+        self._require_at_least(1, "steps", "batch_size")
+        self._require_positive("lr")
 
     def fit(self, data: FoldData) -> AntonymScale:
         """Learn the vectors around the pair."""

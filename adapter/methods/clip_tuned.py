@@ -11,11 +11,11 @@ from adapter.methods.captions import captions_for
 from adapter.methods.method import (
     Array,
     FoldData,
+    Hyperparameters,
     ImageVectors,
     Prediction,
     Rows,
     from_probabilities,
-    require,
     softmax,
     unit_rows,
 )
@@ -30,7 +30,7 @@ ZEROS = 0.2  # share of a counting query's batch whose true count is zero
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipTuned:
+class ClipTuned(Hyperparameters):
     """The rows "CLIP" that the papers fine-tune, on a frozen tower.
 
     The papers do not say how they tune it, so this is a definition of this project's:
@@ -63,12 +63,10 @@ class ClipTuned:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        require(self.steps > 0, f"steps must be at least 1, not {self.steps}")
-        require(self.batch_size > 0, f"batch_size must be at least 1, not {self.batch_size}")
-        require(
-            self.counterfactual >= 0,
-            f"counterfactual must not be negative, not {self.counterfactual}",
-        )
+        super().__post_init__()
+        self._require_at_least(1, "steps", "batch_size")
+        self._require_at_least(0, "counterfactual", "weight_decay")
+        self._require_positive("lr")
 
     def fit(self, data: FoldData) -> CaptionPredictor:
         """Learn the two maps from one query."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from adapter.methods.method import FoldData, require
+from adapter.methods.method import FoldData, Hyperparameters, require
 from adapter.methods.zero_shot import CosineClassifier
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ WARMUP_RATE = 1e-5  # CoOp's code, configs/trainers/CoOp/rn50.yaml: one epoch at
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoOp:
+class CoOp(Hyperparameters):
     """Zhou et al., "Learning to prompt for vision-language models", IJCV 2022, equations 2 and 3.
 
     The prompt of class k is [V]_1 ... [V]_M [name of k]., with context vectors shared by all
@@ -43,7 +43,10 @@ class CoOp:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        _check(self)
+        super().__post_init__()
+        self._require_at_least(1, "context", "epochs", "batch_size")
+        self._require_at_least(0, "steps")
+        self._require_positive("lr")
 
     def fit(self, data: FoldData) -> CosineClassifier:
         """Learn the context."""
@@ -91,7 +94,7 @@ class CoOp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoOpPrinted:
+class CoOpPrinted(Hyperparameters):
     """The row "CoOp" of the ordinal papers, which is not CoOp's own training.
 
     OrdinalCLIP's code (``configs/meta_cfgs/morph_compare.yaml``,
@@ -125,8 +128,11 @@ class CoOpPrinted:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
+        super().__post_init__()
         require(bool(self.init_words.strip()), "init_words must not be empty")
-        _check(self)
+        self._require_at_least(1, "epochs", "batch_size")
+        self._require_at_least(0, "steps", "weight_decay", "kl_weight")
+        self._require_positive("lr")
 
     def fit(self, data: FoldData) -> CosineClassifier:
         """Learn context and class names."""
@@ -157,11 +163,3 @@ class CoOpPrinted:
     def quick(self) -> CoOpPrinted:
         """Return the same with few steps."""
         return replace(self, steps=100, batch_size=64, lr=10 * self.lr)
-
-
-def _check(method: CoOp | CoOpPrinted) -> None:
-    if isinstance(method, CoOp):
-        require(method.context > 0, f"context must be at least 1, not {method.context}")
-    require(method.epochs > 0, f"epochs must be at least 1, not {method.epochs}")
-    require(method.steps >= 0, f"steps must not be negative, not {method.steps}")
-    require(method.batch_size > 0, f"batch_size must be at least 1, not {method.batch_size}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
-from adapter.methods.method import FoldData, require
+from adapter.methods.method import FoldData, Hyperparameters
 from adapter.methods.zero_shot import CosineClassifier
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ OrdinalLoss = Literal["stage1", "pairwise"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class L2RClip:
+class L2RClip(Hyperparameters):
     """Wang et al., "Learning-to-rank meets language", NeurIPS 2023; released losses (MIT).
 
     The prompt of rank k is a learnt context and the words of its class. RankFormer
@@ -61,14 +61,10 @@ class L2RClip:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        require(self.axis in get_args(Axis), f"axis must be token or rank, not {self.axis!r}")
-        require(
-            self.ordinal in get_args(OrdinalLoss),
-            f"ordinal must be stage1 or pairwise, not {self.ordinal!r}",
-        )
-        for name in ("context", "heads", "hidden", "epochs", "batch_size"):
-            require(getattr(self, name) > 0, f"{name} must be at least 1")
-        require(self.steps >= 0, f"steps must not be negative, not {self.steps}")
+        super().__post_init__()
+        self._require_at_least(1, "context", "heads", "hidden", "epochs", "batch_size")
+        self._require_at_least(0, "steps", "ordinal_weight")
+        self._require_positive("lr")
 
     def fit(self, data: FoldData) -> CosineClassifier:
         """Learn the context and RankFormer."""

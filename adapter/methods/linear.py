@@ -13,11 +13,11 @@ from adapter.methods.method import (
     Array,
     Features,
     FoldData,
+    Hyperparameters,
     ImageVectors,
     Prediction,
     Rows,
     from_probabilities,
-    require,
     softmax,
 )
 from adapter.stacking.ridge import standardizer
@@ -65,7 +65,7 @@ def fit_softmax(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearProbe:
+class LinearProbe(Hyperparameters):
     """Multinomial logistic regression, as CLIP's linear probe (Radford et al., ICML 2021, A.3).
 
     p(k | x) = softmax_k(w_k . x + b_k) on standardized features. The L2 penalty is the one with
@@ -83,11 +83,8 @@ class LinearProbe:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        require(
-            self.features in ("pooled", "tokens", "both"),
-            f"features must be pooled, tokens or both, not {self.features!r}",
-        )
-        require(self.iterations > 0, f"iterations must be at least 1, not {self.iterations}")
+        super().__post_init__()
+        self._require_at_least(1, "iterations")
 
     def fit(self, data: FoldData) -> LinearPredictor:
         """Choose the penalty, then fit."""

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapter.errors import ConfigError, LabelsError
+from featcache.configuration import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,22 @@ class Prediction:
     likeliest: Array | None = None
     probabilities: Array | None = None
     distributions: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters(Configuration):
+    """Base of methods: every field is checked against its annotation, and has a range.
+
+    A class says in ``__post_init__`` which bounds its fields have.
+    """
+
+    _title: ClassVar[str] = "settings of a method"
+    _error: ClassVar[type[Exception]] = ConfigError
+
+    def _require_positive(self, *names: str) -> None:
+        """Refuse numbers that are not above zero."""
+        for name in names:
+            require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
 
 
 class Method(Protocol):

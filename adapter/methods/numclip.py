@@ -10,6 +10,7 @@ import numpy as np
 from adapter.methods.method import (
     Array,
     FoldData,
+    Hyperparameters,
     ImageVectors,
     Prediction,
     Rows,
@@ -34,7 +35,7 @@ MOST_CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumClip:
+class NumClip(Hyperparameters):
     """Du et al., "Teach CLIP to develop a number sense for ordinal regression", ECCV 2024.
 
     Three steps (no license is given for the code, so this is written from its equations): a small
@@ -82,6 +83,7 @@ class NumClip:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
+        super().__post_init__()
         require(
             len(self.words) == len(self.starts),
             f"{len(self.words)} words and {len(self.starts)} starts; give equally many",
@@ -90,9 +92,9 @@ class NumClip:
             len(self.words) != 1 and list(self.starts) == sorted(set(self.starts)),
             f"starts of two or more classes, ascending; found {list(self.starts)}",
         )
-        for name in ("epochs", "batch_size"):
-            require(getattr(self, name) > 0, f"{name} must be at least 1")
-        require(self.steps >= 0, f"steps must not be negative, not {self.steps}")
+        self._require_at_least(1, "epochs", "batch_size")
+        self._require_at_least(0, "steps", "kl_weight")
+        self._require_positive("lr")
 
     def coarse_classes(self, data: FoldData) -> tuple[tuple[str, ...], Array]:
         """Return words and starts float64 [K] of the coarse classes of a fold."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from adapter.methods.method import Array, FoldData, require
+from adapter.methods.method import Array, FoldData, Hyperparameters
 from adapter.methods.zero_shot import CosineClassifier
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def interpolation_weights(ranks: int, base_ranks: int, kind: Interpolation = "li
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrdinalClip:
+class OrdinalClip(Hyperparameters):
     """Li et al., "OrdinalCLIP: learning rank prompts for language-guided ordinal regression".
 
     NeurIPS 2022; released code (MIT). The prompt of rank k is [V]_1 ... [V]_M [R_k]., where R_k is
@@ -79,15 +79,10 @@ class OrdinalClip:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        require(self.context > 0, f"context must be at least 1, not {self.context}")
-        require(self.base_ranks > 0, f"base_ranks must be at least 1, not {self.base_ranks}")
-        require(
-            self.interpolation in get_args(Interpolation),
-            f"interpolation must be one of {', '.join(get_args(Interpolation))}, "
-            f"not {self.interpolation!r}",
-        )
-        require(self.epochs > 0, f"epochs must be at least 1, not {self.epochs}")
-        require(self.steps >= 0, f"steps must not be negative, not {self.steps}")
+        super().__post_init__()
+        self._require_at_least(1, "context", "base_ranks", "epochs", "batch_size")
+        self._require_at_least(0, "steps", "weight_decay", "kl_weight")
+        self._require_positive("lr")
 
     def fit(self, data: FoldData) -> CosineClassifier:
         """Learn context and base ranks."""

@@ -10,17 +10,17 @@ from adapter.methods.method import (
     Array,
     Features,
     FoldData,
+    Hyperparameters,
     ImageVectors,
     Part,
     Prediction,
     Rows,
-    require,
 )
 from adapter.stacking.ridge import Decomposed, standardizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class RidgeProbe:
+class RidgeProbe(Hyperparameters):
     """Hoerl and Kennard, "Ridge regression", Technometrics 1970, equation 2.1.
 
     w = (X^T X + a I)^-1 X^T y on standardized features, a chosen by leave-one-out error on the
@@ -35,10 +35,6 @@ class RidgeProbe:
     features: Features = "both"
     views: tuple[str, ...] = ()
     needs_text: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse impossible values."""
-        _check(self.features)
 
     def fit(self, data: FoldData) -> RidgePredictor:
         """Solve for the weights."""
@@ -111,10 +107,3 @@ def fit_probe(
 ) -> RidgePredictor:
     """Fit a probe to one training part; see :class:`ProbeFeatures` for the other arguments."""
     return ProbeFeatures(vectors, features, train.rows, views).fit(train.values)
-
-
-def _check(features: str) -> None:
-    require(
-        features in ("pooled", "tokens", "both"),
-        f"features must be pooled, tokens or both, not {features!r}",
-    )

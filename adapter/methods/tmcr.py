@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from adapter.errors import LabelsError
 from adapter.methods.method import (
     Array,
     FoldData,
+    Hyperparameters,
     ImageVectors,
     Prediction,
     Rows,
@@ -36,7 +37,7 @@ CHUNK = 256  # images per pass of a prediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tmcr:
+class Tmcr(Hyperparameters):
     """TMCR on a frozen tower.
 
     "Semantics-aware image aesthetics assessment using tag matching and contrastive ranking", ACM
@@ -90,13 +91,10 @@ class Tmcr:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        for name, choices in {"parts": Parts, "pooling": Pooling, "traversal": Traversal}.items():
-            value, allowed = getattr(self, name), get_args(choices)
-            require(value in allowed, f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-        for name in ("clusters", "per_level", "width", "encoder_steps", "epochs"):
-            require(getattr(self, name) > 0, f"{name} must be at least 1")
+        super().__post_init__()
+        self._require_at_least(1, "clusters", "per_level", "width", "encoder_steps", "epochs")
         require(self.batch_size > 1, "batch_size must be at least 2: the head has batch norms")
-        require(self.temperature > 0, "temperature must be positive")
+        self._require_positive("temperature", "encoder_lr", "lr")
 
     def fit(self, data: FoldData) -> TmcrPredictor:
         """Match tags, contrast levels, then learn the head."""

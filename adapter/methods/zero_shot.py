@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from adapter.methods.method import (
     Array,
     FoldData,
+    Hyperparameters,
     ImageVectors,
     Prediction,
     Rows,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZeroShot:
+class ZeroShot(Hyperparameters):
     """Radford et al., "Learning transferable visual models", ICML 2021, section 3.1.
 
     p(k | x) = softmax_k(exp(t) cos(f(x), g(prompt_k))), with CLIP's own logit scale t. The class

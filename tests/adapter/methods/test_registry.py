@@ -41,6 +41,29 @@ def test_unknown_names_and_settings_are_refused():
         get("coop", depth=3)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("coop", {"lr": -1.0}, "lr must be positive, not -1"),
+        ("l2rclip", {"lr": float("nan")}, "lr must be a finite number"),
+        ("numclip", {"steps": "abc"}, "steps must be an integer, not 'abc'"),
+        ("clip-tuned", {"steps": 1.5}, "steps must be an integer"),
+        ("ordinal-clip", {"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ("ordinal-clip", {"interpolation": "cubic"}, "one of linear, inverse, normal"),
+        ("clip-iqa-plus", {"flips": "yes"}, "flips must be true or false"),
+        ("clip-iqa-plus", {"recipe": "new"}, "one of released, improved"),
+        ("countingclip", {"counterfactual": -1}, "counterfactual must be at least 0"),
+        ("tmcr-frozen", {"parts": "all"}, "one of both, tags, contrast"),
+        ("ridge", {"features": "all"}, "one of pooled, tokens, both"),
+        ("clip-iqa", {"pairs": 3}, "two different texts"),
+        ("adapter", {"train": 5}, "train must be a TrainConfig"),
+    ],
+)
+def test_settings_of_a_wrong_kind_or_range_are_refused(name, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        get(name, **settings)
+
+
 def test_listing_methods_does_not_import_torch():
     code = (
         "import sys; from adapter import methods; [methods.get(n) for n in methods.names()];"
@@ -56,6 +79,7 @@ def test_attributes_and_pairs():
         ("Bright photo.", "Dark photo."),
         ("a cat", "a dog"),
     )
+    assert pairs_of("quality") == (("Good photo.", "Bad photo."),)
     assert pairs_of(["ensemble", "quality"]) == (*METRIC_ENSEMBLE, ("Good photo.", "Bad photo."))
     with pytest.raises(ConfigError, match="no attribute 'light'"):
         pairs_of(["light"])
