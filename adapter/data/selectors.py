@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
+from adapter.data.identity import cache_titles
 from adapter.errors import LabelsError
 from adapter.names import choose_names
 
@@ -19,9 +20,15 @@ def choose_splits(caches: Sequence[FeatureCache], asked: str | Sequence[str]) ->
     """Clean splits; each must be in the labels of some cache.
 
     Raises:
-        LabelsError: One is in none.
+        LabelsError: One is in none, or there are no labels.
     """
-    return _choose("split", asked, known(caches, "split"), commas=True)
+    there = known(caches, "split")
+    if not there:
+        raise LabelsError(
+            f"{', '.join(cache_titles(caches))}: no labels; add some: "
+            "featcache labels CACHE --dataset table --root DIR --option table=FILE"
+        )
+    return _choose("split", asked, there, commas=True)
 
 
 def choose_patterns(

@@ -23,16 +23,19 @@ def equal_labels(caches: Sequence[FeatureCache], selections: Sequence[LabelSelec
     """Say which queries have one value for all their training images: no order to learn."""
     notes = []
     for title, selection in zip(cache_titles(caches), selections, strict=True):
-        equal = [q for q in selection.queries if len(q.values) > 1 and np.ptp(q.values) == 0]
+        equal = [q for q in selection.queries if len(q.values) and np.ptp(q.values) == 0]
         if equal:
-            shown = "; ".join(
-                f"{q.query!r}: all {len(q.values):,} are {q.values[0]:g}" for q in equal[:SHOWN]
-            )
+            shown = "; ".join(f"{q.query!r}: {_equal(q)}" for q in equal[:SHOWN])
             more = f"; and {len(equal) - SHOWN} more" if len(equal) > SHOWN else ""
             notes.append(
                 f"{title}: training labels are equal, so they have no order: {shown}{more}"
             )
     return notes
+
+
+def _equal(labels: QueryLabels) -> str:
+    count, value = len(labels.values), f"{labels.values[0]:g}"
+    return f"all {count:,} are {value}" if count > 1 else f"the only one is {value}"
 
 
 def undefined_validation(

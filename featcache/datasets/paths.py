@@ -168,11 +168,14 @@ def is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _no_file(entry: os.DirEntry[str]) -> str:
+    """Say what an entry is that is neither a file nor a folder."""
     try:
-        return entry.is_dir()
+        if entry.is_dir():
+            return "links to folders"
+        return "broken links" if entry.is_symlink() else "pipes and devices"
     except OSError:
-        return False
+        return "broken links"
 
 
 @dataclass(kw_only=True)
@@ -244,7 +247,7 @@ def walk_images(root: Path, skipped: Skipped | None = None) -> Iterator[str]:
                 else:
                     pending.append(path)
             elif not is_file(entry):
-                skipped.kinds["links to folders" if _is_folder(entry) else "broken links"] += 1
+                skipped.kinds[_no_file(entry)] += 1
             elif not is_image(entry.name):
                 skipped.file(entry.name)
             elif re.search("[\ud800-\udfff]", path):

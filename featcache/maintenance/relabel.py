@@ -52,8 +52,8 @@ def relabel(
         Number of label rows that there are now, and of labels left out.
 
     Raises:
-        DatasetError: No label belongs to an image of the cache, or a new label contradicts one
-            that is there.
+        DatasetError: There is no label, none belongs to an image of the cache, or a new label
+            contradicts one that is there.
     """
     labels, images = dataset.labels_table(), dataset.images_table()
     with writing(folder):
@@ -66,6 +66,10 @@ def relabel(
             raise DatasetError(
                 f"none of the {labels.num_rows:,} labels of {dataset.root} belongs to an image of "
                 f"{folder}: paths there look like {images['path'][0].as_py()!r}, here like {here!r}"
+            )
+        if not known.num_rows and not dataset.measured_queries:
+            raise DatasetError(
+                f"{dataset.root} has no labels (of a table: no value), so those of {folder} stay"
             )
         if append:
             known = pa.concat_tables([read_table(folder / LABELS, LABELS_SCHEMA), known])

@@ -71,15 +71,6 @@ def seed_of(name: str) -> int:
     return MINIATURES[1 + _MODULES.index(_GENERATORS[name])]
 
 
-def default_images(name: str) -> int:
-    """Return how many images a miniature has when nobody says.
-
-    Raises:
-        DatasetError: There is no miniature of this name.
-    """
-    return _generator(name).IMAGES
-
-
 def write(name: str, folder: Path, images: int | None = None) -> Path:
     """Draw a miniature into a folder: whole, or not at all.
 

@@ -24,7 +24,7 @@ def selection(**queries):
 def test_equal_training_labels_are_said():
     (note,) = equal_labels([CACHE], [selection(age=[30, 30, 30], art=[1, 2], alone=[5])])
     assert "photos" in note
-    assert "'age': all 3 are 30" in note
+    assert "'age': all 3 are 30; 'alone': the only one is 5" in note
     assert "art" not in note
     assert equal_labels([CACHE], [selection(art=[1, 2])]) == []
 

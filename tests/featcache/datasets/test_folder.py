@@ -83,6 +83,7 @@ def test_what_is_skipped_is_told_by_kind(tmp_path):
     (tmp_path / "itself.jpg").symlink_to("itself.jpg")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "sub").symlink_to(tmp_path, target_is_directory=True)
     folder = open_dataset("folder", tmp_path)
     assert [image.path for image in folder.images()] == ["a.JPE", "b.jfif"]
@@ -93,6 +94,7 @@ def test_what_is_skipped_is_told_by_kind(tmp_path):
     for part in ("3 broken links", "2 hidden folders", "1 .txt", "1 without a suffix", "1 hidden,"):
         assert part in f"{others},"
     assert "1 links to folders" in others
+    assert "1 pipes and devices" in others
 
 
 def test_only_pictures_of_another_kind(tmp_path):

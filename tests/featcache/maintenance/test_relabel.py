@@ -47,3 +47,11 @@ def test_images_are_found_by_path_where_the_ids_are_others(change):
     ]
     with pytest.raises(DatasetError, match=r"none of the 1 labels.*there look like 'gone.png'"):
         change(["y,gone.png,2"], header=header)
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_table_without_labels_takes_none_away(change, cache_copy, contents, append):
+    before = contents(cache_copy)
+    with pytest.raises(DatasetError, match="has no labels"):
+        change(["image_03.png"], header="path", append=append)
+    assert contents(cache_copy) == before
