@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,18 +25,29 @@ from cli.backbone import (
     TokensOption,
     load,
 )
+from cli.cluster import (
+    Actors,
+    Address,
+    CpusPerActor,
+    EngineName,
+    GpusPerActor,
+    Patience,
+    connection,
+    on_ray,
+)
 from cli.console import command, duration, options, say, say_next, size
 from cli.places import CACHES, find_dataset
 from cli.progress import progress, working
 from cli.settings import texts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cli.progress import Progress
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
     from featcache.datasets.records import DefaultBackbone
+    from featcache.distributed.settings import ClusterConfig
     from featcache.extraction.counting import ExtractEvent
     from featcache.extraction.extract import ExtractSummary
     from featcache.extraction.plan import ExtractConfig
@@ -61,6 +73,11 @@ EXAMPLES = """Run the frozen backbone over a data set once, and keep the feature
 `featcache extract --dataset ava --root /data/ava
 --projection checkpoint:released/token_projection.safetensors
 --text-weights released/text_tower.safetensors`
+
+`featcache extract --dataset ava --engine ray`, on all GPUs of this machine
+
+`featcache extract --dataset ava --root /shared/ava --out /shared/cache/ava --engine ray
+--address auto`, on a cluster; see docs/scaling.md
 
 A stopped run goes on where it was when the same command is given again. When the data set has
 changed, the same command makes the cache follow it: `--dry-run` says how.
@@ -144,6 +161,12 @@ def extract(
         str,
         typer.Option(help="I/N: make only part I of N, on one of N machines; merge them later."),
     ] = "",
+    engine: EngineName = "local",
+    address: Address = None,
+    actors: Actors = None,
+    gpus_per_actor: GpusPerActor = None,
+    cpus_per_actor: CpusPerActor = None,
+    patience: Patience = None,
 ) -> None:
     """See EXAMPLES."""
     from featcache.backbone import BackboneSpec
@@ -151,6 +174,14 @@ def extract(
     from featcache.extraction.plan import ExtractConfig
     from featcache.storage.durable import require_writable
 
+    cluster = on_ray(
+        engine,
+        address=address,
+        actors=actors,
+        gpus_per_actor=gpus_per_actor,
+        cpus_per_actor=cpus_per_actor,
+        patience=patience,
+    )
     out = out or CACHES / dataset
     reader = find_dataset(dataset, root, options(option or [], "--option"))
     named = bool(backbone or pretrained or model_config)
@@ -186,12 +217,16 @@ def extract(
         notes = reader.notes()
     for note in notes:
         say(f"{reader.info.title}: {note}")
-    model = load(spec, device, precision)
-    if dry_run:
-        say(f"{out}: {plan(reader, out, model, config)}")
-        return
-    announce(reader, model, config, out, total)
-    summarize(with_progress(reader, out, model, config), reader, model, config)
+    with ExitStack() as stack:
+        if cluster and not dry_run:
+            precision = stack.enter_context(connection(cluster, precision))
+        model = load(spec, device, precision)
+        if dry_run:
+            say(f"{out}: {plan(reader, out, model, config)}")
+            return
+        announce(reader, model, config, out, total)
+        summary = with_progress(reader, out, model, config, cluster)
+    summarize(summary, reader, model, config)
 
 
 def announce(
@@ -232,13 +267,20 @@ def plan(dataset: Dataset, out: Path, backbone: Backbone, config: ExtractConfig)
 
 
 def with_progress(
-    dataset: Dataset, out: Path, backbone: Backbone, config: ExtractConfig
+    dataset: Dataset,
+    out: Path,
+    backbone: Backbone,
+    config: ExtractConfig,
+    cluster: ClusterConfig | None = None,
 ) -> ExtractSummary:
-    """Extract, and show how far it is."""
+    """Extract, here or on a cluster, and show how far it is."""
+    from featcache.distributed.engine import RayEngine
+    from featcache.extraction.engine import in_this_process
     from featcache.extraction.extract import extract as run
 
+    engine = RayEngine(cluster=cluster) if cluster else in_this_process
     with progress() as display:
-        return run(dataset, out, backbone, config, shown_on(display))
+        return run(dataset, out, backbone, config, shown_on(display), engine)
 
 
 LONG = 600  # seconds from which on it is worth saying how long an extraction takes
@@ -266,6 +308,9 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
         if event.kind == "compare":
             display.show("comparing", event.done, event.total, unit="files")
             return
+        if event.kind == "note":
+            say(event.text)
+            return
         if event.kind == "start":
             started = time.monotonic()
         elif event.kind == "shard":
@@ -282,11 +327,21 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
             event.done,
             event.total,
             unit="images",
-            note=f"{event.failed:,} failed" if event.failed else "",
+            note=", ".join(_facts(event)),
             before=event.resumed,
         )
 
     return show
+
+
+def _facts(event: ExtractEvent) -> Iterator[str]:
+    """Say what is worth telling beside the numbers of images."""
+    if event.workers:
+        yield f"{event.workers:,} workers"
+    if event.retried:
+        yield f"{event.retried:,} shards retried"
+    if event.failed:
+        yield f"{event.failed:,} failed"
 
 
 def summarize(
@@ -299,6 +354,8 @@ def summarize(
         f"{summary.out}, {duration(summary.seconds)}, {summary.images_per_second:.1f} images/s"
         + ("" if config.batch_size else f", {summary.batch_size} images at once")
     )
+    for device, rate in sorted(summary.rates.items()):
+        say(f"{device}: {rate:.1f} images/s")
     if summary.failed:
         listing = command("featcache", "info", summary.out, "--failures")
         say(f"{summary.failed:,} images could not be read; listed with the reasons by: {listing}")

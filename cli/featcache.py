@@ -1,6 +1,6 @@
 """The `featcache` command."""
 
-from cli import caches, datasets, extract, maintenance
+from cli import caches, datasets, extract, maintenance, transfer
 from cli.console import make_app, run
 
 app = make_app(
@@ -17,6 +17,7 @@ app.command()(maintenance.repair)
 app.command()(maintenance.merge)
 app.command()(maintenance.compact)
 app.command()(maintenance.export)
+app.command()(transfer.copy)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`featcache verify`, `repair`, `merge` and `export`."""
+"""`featcache verify`, `repair`, `merge`, `compact` and `export`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ NewFolder = Annotated[Path, typer.Option(help="The folder to make.")]
 
 
 def verify(
-    cache: CacheFolder,
+    cache: Annotated[
+        str, typer.Argument(help="The cache's folder, or an address.", metavar="CACHE")
+    ],
     quick: Annotated[
         bool, typer.Option("--quick", help="Read sizes, fingerprints and tables only.")
     ] = False,
@@ -52,15 +54,22 @@ def verify(
     `featcache verify cache/ava --quick`
 
     `featcache verify cache/ava --root /data/ava`
+
+    `featcache verify s3://bucket/ava`, a copy: it is streamed, and nothing is kept of it
     """
     from featcache.maintenance.verify import verify_cache
+    from featcache.storage.layout import is_address
+    from featcache.transfer.check import verify_remote
 
     with progress() as display:
 
         def show(event: VerifyProgress) -> None:
             display.show("verifying", event.done, event.total, unit="bytes")
 
-        report = verify_cache(cache, quick, root, show)
+        if is_address(cache):
+            report = verify_remote(cache, quick, show)
+        else:
+            report = verify_cache(cache, quick, root, show)
     if as_json:
         print(json.dumps({**asdict(report), "ok": report.ok}, indent=2, ensure_ascii=False))
     else:
@@ -71,7 +80,9 @@ def verify(
             f"{'intact' if report.ok else 'not intact'}: {report.files:,} files, "
             f"{size(report.bytes)} read in {duration(report.seconds)}{speed}"
         )
-        if report.damages:
+        if report.damages and is_address(cache):
+            say(f"next: featcache copy CACHE {command(cache)}, from a copy that is intact")
+        elif report.damages:
             again = command("featcache", "repair", cache, "--root")
             say(f"next: {again} {command(root) if root else 'DIR'}")
     if not report.ok:

@@ -72,3 +72,11 @@ class DatasetNotFoundError(DatasetError, FileNotFoundError):
 
 class TooManyFailuresError(FeatcacheError, RuntimeError):
     """More images failed than the run was told to accept."""
+
+
+class WorkersError(FeatcacheError, RuntimeError):
+    """The workers of an extraction cannot make what they should."""
+
+
+class TransferError(FeatcacheError, OSError):
+    """A file could not be copied to or from another place, or did not arrive as it was."""

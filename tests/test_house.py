@@ -25,6 +25,7 @@ FLOORS = (
     "featcache.versions",
     "featcache.configuration",
     "featcache.devices",
+    "featcache.stopping",
     "featcache.images",
     "featcache.backbone",
     "featcache.storage.durable",  # whole files; all that write stand on it
@@ -34,7 +35,9 @@ FLOORS = (
     "featcache.backbone.embedded.",  # how the embedded weights were made; nothing imports it
     "featcache.reading",
     "featcache.extraction",
+    "featcache.distributed",
     "featcache.maintenance",
+    "featcache.transfer",
     "featcache.torch",
     "featcache",
     "adapter.errors",

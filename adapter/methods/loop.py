@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from adapter.errors import TrainingError
-from adapter.training.environment import StopRequest
+from featcache.stopping import StopRequest
 from featcache.storage.durable import make_folders, write_bytes
 
 if TYPE_CHECKING:

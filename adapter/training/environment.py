@@ -1,47 +1,18 @@
-"""What a run needs from the process it lives in: signals, determinism, memory readings."""
+"""What a run needs from the process it lives in: determinism, memory readings."""
 
 from __future__ import annotations
 
 import os
 import resource
-import signal
 import sys
-import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class StopRequest:
-    """Turns SIGTERM and SIGINT into a flag while the context is open.
-
-    The second signal of a kind acts as it would have without us, so an impatient second Ctrl-C
-    still interrupts. Outside the main thread, where Python allows no handlers, it stays unset.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        self.requested = True
-        signal.signal(number, self._before[number])
 
 
 @contextmanager

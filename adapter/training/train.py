@@ -24,7 +24,7 @@ from adapter.record import PACKAGES, RUN_FILE, read_record, write_record
 from adapter.settings import Preset, TrainConfig, TrainEvent, TrainSummary
 from adapter.training.checkpoint import require_same_settings
 from adapter.training.distributed import World, barrier, broadcast_object, processes
-from adapter.training.environment import StopRequest, reproducible
+from adapter.training.environment import reproducible
 from adapter.training.log import RunLog
 from adapter.training.parts import FOLDER, fit_stack, train_parts
 from adapter.training.prepare import Preparation, prepare
@@ -32,6 +32,7 @@ from adapter.training.rescue import rescue
 from adapter.training.resume import require_same_data
 from adapter.training.trainer import End, Trainer
 from featcache.devices import machine
+from featcache.stopping import StopRequest
 from featcache.storage.durable import prepare_target
 from featcache.versions import versions
 

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from adapter.data.sampling import Batch
     from adapter.network.losses import Losses
     from adapter.training.distributed import World
-    from adapter.training.environment import StopRequest
     from adapter.training.log import RunLog
     from adapter.training.prepare import Preparation
+    from featcache.stopping import StopRequest
 
 End = Literal["complete", "stopped early", "interrupted"]
 LARGE = 1_000_000  # parameters from which on a run on a CPU takes hours

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featcache.errors import BackboneError
-from featcache.extraction.pipeline import encode_views
+from featcache.extraction.rows import encode_views
 from featcache.storage.layout import folder_exists
 from featcache.storage.manifest import Manifest
 

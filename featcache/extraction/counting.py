@@ -12,7 +12,7 @@ from featcache.extraction.checks import named
 from featcache.storage.tables import changed, without_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from featcache.extraction.growth import Growth
@@ -29,20 +29,27 @@ class ExtractEvent:
     Attributes:
         kind: ``compare`` (one more file of the data set is compared with the cache; ``done`` and
             ``total`` count files), ``start``, ``image`` (one more has features or has failed),
-            ``shard`` (one more committed), ``finish`` (tables and prompts are being written).
+            ``shard`` (one more committed), ``note`` (``text`` is to be told), ``finish`` (tables
+            and prompts are being written).
         done: Images done, those of finished shards included.
         failed: Images failed so far.
         total: Images planned.
         resumed: Images in shards of an earlier run.
         growth: At the start, how the data set differs from the cache; None for a first extraction.
+        workers: Workers alive, where there are several processes.
+        retried: Shards that were given out again.
+        text: Of a note.
     """
 
-    kind: Literal["compare", "start", "image", "shard", "finish"]
+    kind: Literal["compare", "start", "image", "shard", "note", "finish"]
     done: int
     failed: int
     total: int
     resumed: int
     growth: Growth | None = None
+    workers: int = 0
+    retried: int = 0
+    text: str = ""
 
 
 class Counting:
@@ -60,6 +67,8 @@ class Counting:
         self.total = self.done = self.resumed = 0
         self.failures: list[tuple[str, str]] = []  # path and reason
         self.entries: dict[int, FileEntry] = {}
+        self.under_way = self.workers = self.retried = 0
+        self.rates: dict[str, float] = {}
 
     @property
     def failures_left(self) -> float:
@@ -72,18 +81,24 @@ class Counting:
             self.on_event(ExtractEvent(kind="compare", done=done, failed=0, total=total, resumed=0))
 
     def report(
-        self, kind: Literal["start", "image", "shard", "finish"], growth: Growth | None = None
+        self,
+        kind: Literal["start", "image", "shard", "note", "finish"],
+        growth: Growth | None = None,
+        text: str = "",
     ) -> None:
         """Tell the caller where the run is."""
         if self.on_event:
             self.on_event(
                 ExtractEvent(
                     kind=kind,
-                    done=self.done,
+                    done=self.done + self.under_way,
                     failed=len(self.failures),
                     total=self.total,
                     resumed=self.resumed,
                     growth=growth,
+                    workers=self.workers,
+                    retried=self.retried,
+                    text=text,
                 )
             )
 
@@ -106,6 +121,22 @@ class Counting:
         """Remember a shard that is on the disk."""
         self.entries[number] = entry
         self.report("shard")
+
+    def receipt(
+        self, number: int, entry: FileEntry, images: int, failures: Sequence[tuple[str, str]]
+    ) -> None:
+        """Count a shard that another process has made, with all its images.
+
+        Args:
+            number: The shard's.
+            entry: Of the shard, which is on the disk.
+            images: How many were planned for it.
+            failures: Path and reason of those that failed.
+        """
+        self.done += images
+        self.failures += failures
+        self.shard(number, entry)
+        self._check()
 
     def _count(self, record: SampleRecord) -> None:
         """Count an image; stop the run where too many have failed."""

@@ -8,11 +8,8 @@ On a finished cache the same call makes it follow its data set. What there is to
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +19,9 @@ from featcache.datasets.columns import ImageRecords, belonging
 from featcache.extraction.batch_size import settled_batch_size
 from featcache.extraction.checks import require_readable, require_room
 from featcache.extraction.counting import Counting
+from featcache.extraction.engine import Job, in_this_process
 from featcache.extraction.finish import finish
 from featcache.extraction.parts import write_planned
-from featcache.extraction.pipeline import make_shards
 from featcache.extraction.plan import (
     ExtractConfig,
     checked_images,
@@ -33,6 +30,7 @@ from featcache.extraction.plan import (
     split_chunks,
 )
 from featcache.extraction.work import remaining_work
+from featcache.stopping import stopped_by_sigterm
 from featcache.storage.durable import make_folders, remove_temporaries
 from featcache.storage.history import append_history
 from featcache.storage.layout import SHARDS, folder_exists, shard_name
@@ -40,11 +38,12 @@ from featcache.storage.lock import reading, writing
 from featcache.storage.tables import queries_of, without_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import Dataset
     from featcache.extraction.counting import ExtractEvent
+    from featcache.extraction.engine import Engine
     from featcache.extraction.growth import Growth
     from featcache.extraction.work import Work
 
@@ -65,6 +64,7 @@ class ExtractSummary:
         images_per_second: Images newly extracted over wall time.
         batch_size: Images per forward pass, at most.
         growth: How the data set differed from the cache, in words; empty for a first extraction.
+        rates: Images per second of each device, where several have worked.
     """
 
     out: Path
@@ -78,6 +78,7 @@ class ExtractSummary:
     images_per_second: float
     batch_size: int
     growth: str = ""
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def extract(
@@ -86,6 +87,7 @@ def extract(
     backbone: Backbone,
     config: ExtractConfig | None = None,
     on_event: Callable[[ExtractEvent], None] | None = None,
+    engine: Engine = in_this_process,
 ) -> ExtractSummary:
     """Make a cache, finish it, or let it follow its data set.
 
@@ -96,6 +98,7 @@ def extract(
         backbone: The frozen model.
         config: How features are made and stored.
         on_event: Called after every image; must be quick.
+        engine: Who makes the shards: this process, or others (`featcache.distributed`).
 
     Raises:
         FingerprintMismatchError: ``out`` holds features of other settings.
@@ -142,17 +145,18 @@ def extract(
                 manifest = manifest.unfinished(run.total)
                 manifest.write(out)
         run.report("start", None if work.first else work.growth)
-        make_shards(
-            work.chunks,
-            changes=work.changes,
-            root=dataset.root,
-            out=out,
-            backbone=backbone,
-            manifest=manifest,
-            batch_size=batch_size,
-            workers=config.workers,
-            on_image=run.image,
-            on_shard=run.shard,
+        made_by = engine(
+            Job(
+                chunks=work.chunks,
+                changes=work.changes,
+                root=dataset.root,
+                out=out,
+                backbone=backbone,
+                manifest=manifest,
+                batch_size=batch_size,
+                workers=config.workers,
+            ),
+            run,
         )
         run.report("finish")
         if work.chunks and not work.first:
@@ -183,9 +187,9 @@ def extract(
             images_per_second=len(to_do) / seconds,
             batch_size=batch_size,
             growth="" if work.first else str(work.growth),
+            rates=run.rates,
         )
-        device = str(backbone.device)
-        append_history(out, manifest, "extract", summary, device, {device: tuple(work.chunks)})
+        append_history(out, manifest, "extract", summary, str(backbone.device), made_by)
     return summary
 
 
@@ -225,27 +229,3 @@ def _labels_of(
         return labels
     known = [table.select(["sample_id"]) for table in (images.table, without_gone(work.samples))]
     return belonging(labels, pa.concat_tables(known))
-
-
-@contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a run like Ctrl-C does: threads are joined, temporary files removed.
-
-    A handler that the program has set itself stays; so do those of other threads than the main.
-    """
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    )
-    if not ours:
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

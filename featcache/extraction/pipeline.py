@@ -11,27 +11,24 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from featcache.datasets.base import safe_relative
-from featcache.errors import BackboneError, DatasetError, ImageError
+from featcache.errors import DatasetError, ImageError
 from featcache.extraction.batches import Batches, Placed
+from featcache.extraction.rows import Rows
 from featcache.images.digest import FileDigest, digest_file
-from featcache.images.preprocess import DecodedImage, normalize, read_image
+from featcache.images.preprocess import DecodedImage, read_image
 from featcache.storage.layout import shard_name
-from featcache.storage.quantize import quantize
 from featcache.storage.records import SampleRecord
 from featcache.storage.shard import ShardContent, write_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    import torch
 
     from featcache.backbone import Backbone
     from featcache.datasets.base import ImageRecord
@@ -71,39 +68,21 @@ def make_shards(
     Raises:
         DiskSpaceError, WriteError: A shard could not be written; those before it are kept.
     """
-    workers = workers or min(os.cpu_count() or 1, 32)
-    # Squares are small; of photos as they are, at most two for each thread are in memory.
-    ahead = workers + (2 * batch_size if backbone.preprocessing.one_size else workers)
-    settings = manifest.settings()
-
-    def decode(image: ImageRecord) -> DecodedImage | Failure:
-        result = read(root, image, backbone)
-        if isinstance(result, Failure) and manifest.schema_version == 1:
-            return Failure(result.reason)  # version 1 did not say more
-        return result
+    maker = ShardMaker(
+        root=root, backbone=backbone, manifest=manifest, batch_size=batch_size, workers=workers
+    )
 
     def write(number: int, content: ShardContent) -> tuple[int, FileEntry]:
-        digest = manifest.fingerprint.digest
-        path = out / shard_name(number)
-        return number, write_shard(
-            path,
-            replace(content, changes=changes.get(number, ())),
-            index=number,
-            fingerprint=digest,
-            settings=settings,
-            schema_version=manifest.schema_version,
-        )
+        content = replace(content, changes=changes.get(number, ()))
+        return number, maker.write(out / shard_name(number), number, content)
 
     images = (image for chunk in chunks.values() for image in chunk)
-    with (
-        ThreadPoolExecutor(workers, "decode") as pool,
-        ThreadPoolExecutor(1, "write") as writer,
-    ):
-        decoded = _ahead(pool, decode, images, ahead)
+    with maker.decoding() as pool, ThreadPoolExecutor(1, "write") as writer:
         written: Future[tuple[int, FileEntry]] | None = None
         try:
+            decoded = maker.decoded(pool, images)
             for number, chunk in chunks.items():
-                content = _shard(chunk, decoded, manifest, backbone, batch_size, on_image)
+                content = maker.encode(chunk, decoded, on_image)
                 if written:
                     on_shard(*written.result())  # at most two shards are in memory
                 written = writer.submit(write, number, content)
@@ -133,146 +112,99 @@ def read(root: Path, image: ImageRecord, backbone: Backbone) -> DecodedImage | F
         return Failure(str(error), digest_file(path))
 
 
-def _shard(
-    chunk: Sequence[ImageRecord],
-    decoded: Iterator[DecodedImage | Failure],
-    manifest: Manifest,
-    backbone: Backbone,
-    batch_size: int,
-    on_image: Callable[[SampleRecord], None],
-) -> ShardContent:
-    """Take the images of one shard through the backbone."""
-    records: list[SampleRecord] = []
-    rows = _Rows(manifest, backbone, len(chunk))
+@dataclass(frozen=True, kw_only=True)
+class ShardMaker:
+    """What makes shards of images; one serves a whole run, in this process or a distant one.
 
-    def settle(known: Mapping[int, str | None]) -> None:
-        for position, reason in known.items():
-            if reason is not None:
-                before = records[position]
-                file = FileDigest(before.sha256 or "", before.bytes or 0)
-                records[position] = _failure(chunk[position], Failure(reason, file))
-            on_image(records[position])
-
-    batches = Batches(batch_size, backbone.preprocessing.size)
-    for position, image in enumerate(chunk):
-        result = next(decoded)
-        if isinstance(result, Failure):
-            records.append(_failure(image, result))
-            on_image(records[-1])
-        else:
-            records.append(_record(image, result))
-            for batch in batches.add(Placed(position, result)):
-                settle(rows.add(batch))
-    for batch in batches.rest():
-        settle(rows.add(batch))
-    settle(rows.flush())
-    return rows.content(records)
-
-
-class _Rows:
-    """The features of one shard while they come in, one batch behind the forward pass."""
-
-    def __init__(self, manifest: Manifest, backbone: Backbone, size: int) -> None:
-        shapes, self.views = manifest.shapes, manifest.fingerprint.views
-        self.dtype = manifest.fingerprint.dtype
-        self.backbone = backbone
-        shape = (size, len(self.views), shapes.num_tokens, shapes.token_dim)
-        self.tokens = np.empty(shape, self.dtype) if shapes.num_tokens else None
-        quantized = self.tokens is not None and self.dtype == "int8"
-        self.scales = np.empty(shape[:3], np.float32) if quantized else None
-        self.pooled = np.empty((size, len(self.views), shapes.pooled_dim), np.float32)
-        self.filled = 0
-        self.positions: list[int] = []
-        self.pending: tuple[list[int], list[torch.Tensor], list[torch.Tensor]] | None = None
-
-    def add(self, batch: Sequence[Placed]) -> dict[int, str | None]:
-        """Start the forward passes of a batch, then `flush` the one before."""
-        import torch
-
-        pixels = np.stack([image.pixels for _, image in batch])  # [B, 3, H, W]
-        try:
-            tokens, pooled = encode_views(self.backbone, pixels, self.views)
-        except torch.OutOfMemoryError as error:
-            known = self.flush()
-            if len(batch) > 1 or self.backbone.preprocessing.one_size:
-                raise BackboneError(
-                    f"{len(batch)} images at once need more memory than {self.backbone.device} "
-                    "has: give a smaller --batch-size"
-                ) from error
-            _, _, height, width = pixels.shape
-            reason = f"{width} x {height} pixels need more memory than {self.backbone.device} has"
-            return known | {batch[0].position: reason}
-        known = self.flush()
-        self.pending = ([position for position, _ in batch], tokens, pooled)
-        return known
-
-    def flush(self) -> dict[int, str | None]:
-        """Fetch the results that are still on the device.
-
-        Returns:
-            For each image, by its position in the shard: None, or why its features are no use.
-        """
-        if self.pending is None:
-            return {}
-        positions, tokens, pooled = self.pending
-        self.pending = None
-        values = np.stack([t.float().cpu().numpy() for t in tokens], axis=1)  # [B, V, P, C]
-        vectors = np.stack([p.cpu().numpy() for p in pooled], axis=1)  # [B, V, E]
-        limit = np.finfo("float16" if self.dtype == "int8" else self.dtype).max
-        largest = np.abs(values).max(axis=(1, 2, 3), initial=0)  # [B]; NaN where any value is
-        finite = np.isfinite(vectors).all(axis=(1, 2))  # [B]
-        good = (largest <= limit) & finite
-        known: dict[int, str | None] = dict.fromkeys(positions)
-        for n in np.flatnonzero(~good).tolist():
-            known[positions[n]] = (
-                f"features are not finite in {self.dtype}: the largest is {largest[n]:g}"
-                if finite[n]
-                else f"the pooled embedding is not finite in {self.backbone.precision}"
-            )
-        values, vectors = values[good], vectors[good]
-        rows = slice(self.filled, self.filled + len(values))
-        if self.tokens is not None:
-            if self.scales is not None:
-                self.tokens[rows], self.scales[rows] = quantize(values)
-            else:
-                self.tokens[rows] = values
-        self.pooled[rows] = vectors
-        self.filled += len(values)
-        self.positions += [position for position, reason in known.items() if reason is None]
-        return known
-
-    def content(self, records: list[SampleRecord]) -> ShardContent:
-        """Return the shard's content, in the order of the images."""
-        order = np.argsort(self.positions)  # images of different sizes were done by size
-        rows = slice(self.filled) if (np.diff(order) > 0).all() else order
-        return ShardContent(
-            records=records,
-            tokens=None if self.tokens is None else self.tokens[rows],
-            pooled=self.pooled[rows],
-            scales=None if self.scales is None else self.scales[rows],
-        )
-
-
-def encode_views(
-    backbone: Backbone, pixels: np.ndarray[Any, np.dtype[np.uint8]], views: Sequence[str]
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Encode uint8 pixels [B, 3, H, W] in each view.
-
-    Returns:
-        For each view tokens [B, P, C] and pooled [B, E], float32 on the backbone's device. On a
-        GPU the work is queued, not waited for.
+    Attributes:
+        root: The data set's folder.
+        backbone: The frozen model.
+        manifest: What the cache is.
+        batch_size: Images per forward pass, at most.
+        workers: Decoding threads; 0 for one per processor, 32 at most.
     """
-    import torch
 
-    images = normalize(
-        torch.from_numpy(pixels).to(backbone.device, non_blocking=True), backbone.preprocessing
-    )
-    tokens, pooled = [], []
-    for view in views:
-        features = backbone.encode_images(images.flip(-1) if view == "hflip" else images)
-        tokens.append(features.tokens)
-        pooled.append(features.pooled)
-    return tokens, pooled
+    root: Path
+    backbone: Backbone
+    manifest: Manifest
+    batch_size: int
+    workers: int = 0
+
+    @property
+    def _threads(self) -> int:
+        return self.workers or min(os.cpu_count() or 1, 32)
+
+    def decoding(self) -> ThreadPoolExecutor:
+        """Return the threads that decode."""
+        return ThreadPoolExecutor(self._threads, "decode")
+
+    def decoded(
+        self, pool: ThreadPoolExecutor, images: Iterable[ImageRecord]
+    ) -> Iterator[DecodedImage | Failure]:
+        """Begin to decode images at once, a fixed number ahead of who takes them."""
+        # Squares are small; of photos as they are, at most two for each thread are in memory.
+        more = 2 * self.batch_size if self.backbone.preprocessing.one_size else self._threads
+        return _ahead(pool, self._decode, iter(images), self._threads + more)
+
+    def _decode(self, image: ImageRecord) -> DecodedImage | Failure:
+        result = read(self.root, image, self.backbone)
+        if isinstance(result, Failure) and self.manifest.schema_version == 1:
+            return Failure(result.reason)  # version 1 did not say more
+        return result
+
+    def encode(
+        self,
+        chunk: Sequence[ImageRecord],
+        decoded: Iterator[DecodedImage | Failure],
+        on_image: Callable[[SampleRecord], None] = lambda _: None,
+    ) -> ShardContent:
+        """Take the images of one shard through the backbone.
+
+        Args:
+            chunk: The images.
+            decoded: What `decoded` gives for them; of more, only these are taken.
+            on_image: Called when an image's features are known, or it has failed.
+        """
+        records: list[SampleRecord] = []
+        rows = Rows(self.manifest, self.backbone, len(chunk))
+
+        def settle(known: Mapping[int, str | None]) -> None:
+            for position, reason in known.items():
+                if reason is not None:
+                    before = records[position]
+                    file = FileDigest(before.sha256 or "", before.bytes or 0)
+                    records[position] = _failure(chunk[position], Failure(reason, file))
+                on_image(records[position])
+
+        batches = Batches(self.batch_size, self.backbone.preprocessing.size)
+        for position, image in enumerate(chunk):
+            result = next(decoded)
+            if isinstance(result, Failure):
+                records.append(_failure(image, result))
+                on_image(records[-1])
+            else:
+                records.append(_record(image, result))
+                for batch in batches.add(Placed(position, result)):
+                    settle(rows.add(batch))
+        for batch in batches.rest():
+            settle(rows.add(batch))
+        settle(rows.flush())
+        return rows.content(records)
+
+    def write(self, path: Path, number: int, content: ShardContent) -> FileEntry:
+        """Write a shard, durably; returns its entry.
+
+        Raises:
+            DiskSpaceError, WriteError: It could not be written.
+        """
+        return write_shard(
+            path,
+            content,
+            index=number,
+            fingerprint=self.manifest.fingerprint.digest,
+            settings=self.manifest.settings(),
+            schema_version=self.manifest.schema_version,
+        )
 
 
 def _failure(image: ImageRecord, failure: Failure) -> SampleRecord:
@@ -304,11 +236,13 @@ def _record(image: ImageRecord, result: DecodedImage) -> SampleRecord:
 def _ahead(
     pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterator[Any], number: int
 ) -> Iterator[Any]:
-    """Map in order, with at most ``number`` results computed or waiting."""
-    futures: deque[Future[Any]] = deque()
-    for item in items:
-        futures.append(pool.submit(function, item))
-        if len(futures) >= number:
-            yield futures.popleft().result()
-    while futures:
-        yield futures.popleft().result()
+    """Map in order; ``number`` results are computed or waiting, from now on."""
+    futures = deque(pool.submit(function, item) for item in islice(items, number))
+
+    def results() -> Iterator[Any]:
+        while futures:
+            first = futures.popleft().result()
+            futures.extend(pool.submit(function, item) for item in islice(items, 1))
+            yield first
+
+    return results()

@@ -13,6 +13,8 @@ import math
 import os
 import re
 import shutil
+import socket
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".tmp"  # the ending of every file that is not committed yet
 _TEMPORARY_NAME = re.compile(r".+\.[0-9]+\.tmp")  # name, pid, ending: ours and nobody else's
+# Name, host, pid, attempt, ending, and perhaps the temporary ending of that: see `staged`.
+_STAGED_NAME = re.compile(r".+\.([A-Za-z0-9-]+)\.([0-9]+)\.[0-9]+\.tmp(\.[0-9]+\.tmp)?")
+_FORGOTTEN = 3600.0  # seconds since a distant writer has touched a file that it wrote in seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What is not the disk's fault: permissions, and files where folders should be.
 _ELSEWHERE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
@@ -240,15 +245,50 @@ def is_temporary(path: Path) -> bool:
     return bool(_TEMPORARY_NAME.fullmatch(path.name)) and path.is_file()
 
 
+def staged(path: Path, attempt: int) -> Path:
+    """Return the name under which this process writes a file that another one commits.
+
+    It carries host, process and attempt, so that no two writers share one. To readers it is a
+    file that is not finished.
+    """
+    return path.with_name(f"{path.name}.{_host()}.{os.getpid()}.{attempt}{TEMPORARY}")
+
+
+def _host() -> str:
+    """Return this machine's name, as it stands in names of files."""
+    return re.sub("[^A-Za-z0-9]+", "-", socket.gethostname())
+
+
 def remove_temporaries(folder: Path) -> list[str]:
-    """Remove what a killed writer left behind; returns the names. Call it under the lock."""
+    """Remove what killed writers left behind; returns the names. Call it under the lock.
+
+    A file that a writer has staged for another process stays as long as that writer may live:
+    its process is there, or it is on another machine and has written within the hour.
+    """
     removed = []
     for path in sorted(folder.iterdir()):
-        if is_temporary(path):
+        if is_temporary(path) and not _in_use(path):
             with explained(path):
-                path.unlink()
+                path.unlink(missing_ok=True)
             removed.append(path.name)
     return removed
+
+
+def _in_use(path: Path) -> bool:
+    """Tell whether the writer that has staged a file may still live."""
+    found = _STAGED_NAME.fullmatch(path.name)
+    if found is None:
+        return False
+    host, pid = found[1], int(found[2])
+    try:
+        if host != _host():
+            return time.time() - path.stat().st_mtime < _FORGOTTEN
+        os.kill(pid, 0)
+    except (ProcessLookupError, FileNotFoundError, OverflowError):
+        return False
+    except PermissionError:  # it lives, and is somebody else's
+        return True
+    return True
 
 
 def file_digest(

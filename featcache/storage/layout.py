@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from featcache.errors import CacheNotFoundError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -122,3 +124,22 @@ def bytes_per_image(shapes: Shapes, *, views: int, dtype: str) -> int:
 def folder_exists(path: Path) -> bool:
     """Tell whether a folder holds a cache, complete or not."""
     return (path / MANIFEST).is_file()
+
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+")  # two letters at least: C:/ is a drive
+
+
+def is_address(place: str | Path) -> bool:
+    """Tell whether a place is an address such as ``s3://bucket/cache``, and not a folder."""
+    return bool(_ADDRESS.match(str(place))) and not str(place).startswith("file:")
+
+
+def require_folder(place: str | Path) -> None:
+    """Raise CacheNotFoundError for an address: features are mapped, so they must be on a disk."""
+    if is_address(place):
+        address = _ADDRESS.sub(r"\1://", str(place), count=1)  # a Path keeps one slash only
+        name = address.rstrip("/").rsplit("/", 1)[-1]
+        raise CacheNotFoundError(
+            f"{address} is not on a disk of this machine: copy it first, with "
+            f"`featcache copy {address} cache/{name}`"
+        )

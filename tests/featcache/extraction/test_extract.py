@@ -22,7 +22,7 @@ from featcache.errors import (
     WriteError,
 )
 from featcache.extraction import pipeline
-from featcache.extraction.extract import extract, stopped_by_sigterm
+from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
 from featcache.images.preprocess import normalize, read_image
 from featcache.maintenance.verify import verify_cache
@@ -160,22 +160,6 @@ def test_signals_end_a_run_cleanly(
     assert (tmp_path / "c/shards/00000.h5").exists()
     extract(image_dataset, tmp_path / "c", tiny_backbone, ExtractConfig(**CONFIG))
     assert contents(tmp_path / "c") == contents(small_cache)
-
-
-def test_signal_handlers_of_the_program_stay():
-    def mine(*_):
-        pass
-
-    signal.signal(signal.SIGTERM, mine)
-    try:
-        with stopped_by_sigterm():
-            assert signal.getsignal(signal.SIGTERM) == mine
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    thread = threading.Thread(target=lambda: stopped_by_sigterm().__enter__())
-    thread.start()
-    thread.join()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_two_runs_at_once(tmp_path, make_small_cache):

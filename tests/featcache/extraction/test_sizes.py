@@ -14,7 +14,7 @@ from PIL import Image
 from featcache import Cache
 from featcache.backbone import Backbone, BackboneSpec, load_backbone
 from featcache.datasets import open_dataset
-from featcache.extraction import pipeline
+from featcache.extraction import rows
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
 from featcache.images.preprocess import normalize, read_image
@@ -100,14 +100,14 @@ def test_resizing_and_positions_are_other_features(photos: Path, tmp_path: Path,
 def test_an_image_that_the_device_has_no_memory_for_fails_alone(
     photos: Path, tmp_path: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    encode = pipeline.encode_views
+    encode = rows.encode_views
 
     def scarce(backbone: Backbone, pixels: np.ndarray, views: tuple[str, ...]) -> object:
         if pixels[0, 0].size > 3000:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return encode(backbone, pixels, views)
 
-    monkeypatch.setattr(pipeline, "encode_views", scarce)
+    monkeypatch.setattr(rows, "encode_views", scarce)
     cache = run(photos, tmp_path / "cache", backbone_of(tiny_config, "native"))
     errors = [row["error"] for row in cache.samples.to_pylist()]
     assert "50 x 64 pixels need more memory than cpu has" in errors[5]
@@ -117,7 +117,7 @@ def test_an_image_that_the_device_has_no_memory_for_fails_alone(
 def test_an_embedding_that_is_not_finite_is_a_failure(
     photos: Path, tmp_path: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    encode = pipeline.encode_views
+    encode = rows.encode_views
 
     def overflowing(backbone: Backbone, pixels: np.ndarray, views: tuple[str, ...]) -> object:
         tokens, pooled = encode(backbone, pixels, views)
@@ -125,7 +125,7 @@ def test_an_embedding_that_is_not_finite_is_a_failure(
             pooled = [vectors * torch.nan for vectors in pooled]
         return tokens, pooled
 
-    monkeypatch.setattr(pipeline, "encode_views", overflowing)
+    monkeypatch.setattr(rows, "encode_views", overflowing)
     backbone = backbone_of(tiny_config, "native")
     cache = run(photos, tmp_path / "cache", backbone)
     assert cache.samples.to_pylist()[3]["error"] == "the pooled embedding is not finite in fp32"

@@ -138,6 +138,21 @@ def test_only_our_temporaries_are_removed(tmp_path):
     assert names(tmp_path) == [".7.tmp", "1.tmp.bak", "folder.1.tmp", "mine.tmp"]
 
 
+def test_what_a_live_writer_has_staged_stays(tmp_path):
+    mine = durable.staged(tmp_path / "00001.h5", 2)
+    host = mine.name.removeprefix("00001.h5.").split(".")[0]
+    distant = tmp_path / "00001.h5.elsewhere.17.1.tmp"
+    forgotten = tmp_path / "00002.h5.elsewhere.17.1.tmp"
+    dead = tmp_path / f"00003.h5.{host}.{2**22 + 1}.1.tmp"  # above the largest pid of Linux
+    inside = tmp_path / f"{dead.name}.{2**22 + 1}.tmp"  # what `committed` makes of it
+    for file in (mine, distant, forgotten, dead, inside):
+        file.touch()
+    os.utime(forgotten, (0, 0))
+    assert all(map(durable.is_temporary, (mine, distant, forgotten, dead, inside)))
+    assert durable.remove_temporaries(tmp_path) == sorted([forgotten.name, dead.name, inside.name])
+    assert names(tmp_path) == sorted([mine.name, distant.name])
+
+
 def test_a_link_in_the_place_of_the_temporary_is_not_followed(tmp_path):
     (tmp_path / "victim").write_bytes(b"precious")
     (tmp_path / f"file.{os.getpid()}.tmp").symlink_to(tmp_path / "victim")

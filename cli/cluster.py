@@ -1,0 +1,102 @@
+"""The options that choose who works: this process, or workers of Ray."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.console import say
+from cli.progress import working
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from featcache.distributed.settings import ClusterConfig
+
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="local: this process, with one GPU; ray: workers on all GPUs of this machine or of a "
+        "cluster.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="With --engine ray: local, to start Ray on this machine; auto, for the cluster that "
+        "it belongs to; or HOST:PORT of its head.  [default: local]",
+        show_default=False,
+    ),
+]
+Actors = Annotated[
+    int | None,
+    typer.Option(
+        help="With --engine ray: how many workers.  [default: one per GPU, or one per machine "
+        "without]",
+        show_default=False,
+    ),
+]
+GpusPerActor = Annotated[
+    float | None,
+    typer.Option(
+        help="With --engine ray: GPUs of a worker, such as 1 or 0.5.  [default: 1 where there "
+        "are GPUs]",
+        show_default=False,
+    ),
+]
+CpusPerActor = Annotated[
+    int | None,
+    typer.Option(
+        help="With --engine ray: processors of a worker, which decode.  [default: an equal share "
+        "of its machine]",
+        show_default=False,
+    ),
+]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        help="With --engine ray: seconds after which a worker that makes nothing is stopped and "
+        "its shard given to another.  [default: 300]",
+        show_default=False,
+    ),
+]
+
+
+def on_ray(engine: str, **options: Any) -> ClusterConfig | None:
+    """Return the settings of Ray's workers; None for this process.
+
+    Args:
+        engine: ``local`` or ``ray``.
+        **options: Fields of ``ClusterConfig``, None where nobody has given them.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if engine == "ray":
+        from featcache.distributed.settings import ClusterConfig
+
+        return ClusterConfig.build(**given)
+    if engine != "local":
+        raise typer.BadParameter(f"--engine {engine}: expected local or ray")
+    if given:
+        flag = next(iter(given)).replace("_", "-")
+        raise typer.BadParameter(f"--{flag} is for workers of Ray: give --engine ray as well")
+    return None
+
+
+@contextmanager
+def connection(cluster: ClusterConfig, precision: str) -> Iterator[str]:
+    """Be connected to Ray; gives the precision of its workers, ``auto`` resolved for them."""
+    from featcache.distributed.ray_fleet import connected, room
+    from featcache.distributed.settings import LOCAL
+
+    with ExitStack() as stack:
+        with working("starting Ray" if cluster.address == LOCAL else "connecting to Ray"):
+            stack.enter_context(connected(cluster.address))
+        place = room(cluster)
+        gpus = f"{place.gpus:g} GPU(s) and " if place.gpus else ""
+        later = f"; {place.fit:,} have room now" if place.fit < place.actors else ""
+        say(f"Ray: {place.actors:,} worker(s) of {gpus}{place.cpus} processor(s) each{later}")
+        # This machine may have no GPU: it cannot ask one of them what it can do.
+        yield ("bf16" if place.gpus else "fp32") if precision == "auto" else precision

@@ -1,0 +1,71 @@
+"""The Ray engine of an extraction: workers on all GPUs of a machine, or of a cluster.
+
+extract(dataset, out, backbone, config, engine=RayEngine(ClusterConfig(address="auto")))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featcache.distributed.driver import Driver
+from featcache.distributed.proof import challenge
+from featcache.distributed.settings import ClusterConfig
+from featcache.distributed.worker import Tools
+from featcache.stopping import StopRequest
+from featcache.storage.durable import remove_temporaries
+from featcache.storage.layout import SHARDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from featcache.extraction.counting import Counting
+    from featcache.extraction.engine import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayEngine:
+    """Makes the shards of a job with Ray's actors.
+
+    Attributes:
+        cluster: How many workers, and where.
+    """
+
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+    def __call__(self, job: Job, run: Counting) -> Mapping[str, Sequence[int]]:
+        """Make all shards.
+
+        Raises:
+            ConfigError: Ray is not installed, or there is no such cluster, or no worker fits.
+            WorkersError: A worker does not see what this process sees; or a shard has killed
+                several workers.
+        """
+        if not job.chunks:
+            return {}
+        from featcache.distributed.ray_fleet import RayFleet, connected, room
+
+        with connected(self.cluster.address), StopRequest() as stop:
+            place = room(self.cluster)
+            tools = Tools(
+                root=job.root.absolute(),
+                out=job.out.absolute(),
+                folder=Path.cwd(),
+                manifest=job.manifest,
+                backbone=job.backbone.spec,
+                device="cuda" if place.gpus else "cpu",
+                precision=job.backbone.precision,
+                batch_size=job.config.batch_size,
+                workers=job.config.workers or place.cpus,
+                threads=place.cpus,
+            )
+            with challenge(job) as asked:
+                fleet = RayFleet(tools, place, asked)
+                try:
+                    return Driver(
+                        fleet, job, run, asked, patience=self.cluster.patience, stop=stop
+                    ).loop()
+                finally:
+                    fleet.close()
+                    remove_temporaries(job.out / SHARDS)  # of workers that were killed

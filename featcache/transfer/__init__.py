@@ -1,0 +1,1 @@
+"""Caches and runs to and from object stores, hubs and other folders; every byte is checked."""
