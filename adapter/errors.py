@@ -29,3 +29,7 @@ class LabelsError(AdapterError, ValueError):
 
 class TrainingError(AdapterError, RuntimeError):
     """Training cannot go on: the loss is not finite, a topology changed, and the like."""
+
+
+class ProcessError(AdapterError, RuntimeError):
+    """One of several processes that work together has died."""

@@ -147,7 +147,8 @@ def again(**changes: str | Path | bool) -> str:
     name = program.stem if program.stem != "__main__" else program.parent.name
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     words = ["torchrun", "--nproc-per-node", str(processes), "-m", f"cli.{name}"]
-    words = [*(words if processes > 1 else [name]), *sys.argv[1:]]
+    by_torchrun = processes > 1 and "--processes" not in sys.argv
+    words = [*(words if by_torchrun else [name]), *sys.argv[1:]]
     for option, value in changes.items():
         flag = f"--{option.replace('_', '-')}"
         if value is True:

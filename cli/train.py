@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -54,7 +55,10 @@ left, right, answer and question, in place of labels or beside them
 `adapter train --config mine.toml --shards cache/ava`; or with the settings of another run:
 `adapter train --config runs/ava --shards cache/hci`
 
-`torchrun --nproc-per-node 2 -m cli.adapter train --shards cache/ava --out runs/ava`
+`adapter train --shards cache/ava --processes 4`, on four GPUs of this machine
+
+`torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400
+-m cli.adapter train --shards cache/ava --out runs/ava`, on two machines: the same on each
 
 A run that was stopped goes on with `--resume`; the result is the same, bit for bit on one device.
 """
@@ -125,6 +129,13 @@ def train(
             "docs/training.md.",
         ),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that share each batch, one per GPU; results are those of one.",
+        ),
+    ] = 1,
     config_file: Annotated[
         Path | None,
         typer.Option(
@@ -195,10 +206,14 @@ def train(
         from adapter.data.comparisons import read_comparisons
 
         table = read_comparisons(comparisons)
+    from adapter.training.launch import launched
+
     folder = out or _choose_folder(caches, resume=resume)
     members = _numbers(folds, "--folds")
     try:
-        if members or seeds:
+        if processes > 1 and not launched():
+            _launch(folder, processes, [] if out else ["--out", str(folder)])
+        elif members or seeds:
             _sweep(caches, folder, model, loss, config, table, members, seeds, resume=resume)
         else:
             _one(caches, folder, model, loss, config, table, resume=resume)
@@ -217,6 +232,17 @@ def _choose_folder(caches: list[Path], *, resume: bool) -> Path:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise typer.BadParameter("--out is needed with torchrun: its processes share one folder")
     return unfinished_run(caches) if resume else new_run(caches)
+
+
+def _launch(folder: Path, processes: int, more: list[str]) -> None:
+    """Start this command again, several times, with more options."""
+    from adapter.errors import ProcessError
+    from adapter.training.launch import launch
+
+    try:
+        launch([sys.executable, "-m", "cli.adapter", *sys.argv[1:], *more], processes)
+    except ProcessError as error:
+        fail(f"{error}. Go on with: {again(out=folder, resume=True)}")
 
 
 def _stopped(folder: Path) -> None:
