@@ -85,6 +85,10 @@ def info(
             ),
             ("views", ", ".join(facts["fingerprint"]["views"])),
             ("on disk", f"{size(facts['bytes'])} in {facts['shards']:,} shards"),
+            *(
+                ("shards made by", f"{device}: {numbers}")
+                for device, numbers in facts["made_by"].items()
+            ),
             ("backbone", backbone["architecture"]),
             ("asked for as", _as_options(facts["backbone"])),
             ("weights", backbone["weights"]),
@@ -180,7 +184,9 @@ def describe_unfinished(
 
 
 def _settings(path: Path, manifest: Manifest) -> dict[str, Any]:
-    """Return what was decided before the first image."""
+    """Return what was decided before the first image, and who has worked."""
+    from featcache.storage.history import makers
+
     return {
         "path": str(path),
         "name": manifest.name,
@@ -192,6 +198,7 @@ def _settings(path: Path, manifest: Manifest) -> dict[str, Any]:
         "fingerprint": manifest.fingerprint.to_dict(),
         "backbone": dict(manifest.backbone),
         "provenance": dict(manifest.provenance),
+        "made_by": makers(path),
     }
 
 

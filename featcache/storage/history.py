@@ -78,6 +78,16 @@ def read_history(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
     return entries, damaged
 
 
+def makers(folder: Path) -> dict[str, str]:
+    """Return which device has made which shards, such as ``{"cuda:0": "0-99,120"}``."""
+    made: dict[str, list[str]] = {}
+    for line in read_history(folder)[0]:
+        for device, numbers in line.get("shards", {}).items():
+            if numbers:
+                made.setdefault(device, []).append(numbers)
+    return {device: ",".join(numbers) for device, numbers in made.items()}
+
+
 def rewrite_history(folder: Path) -> None:
     """Keep the intact lines of history.jsonl alone."""
     write_bytes(folder / HISTORY, b"".join(map(_serialize, read_history(folder)[0])))

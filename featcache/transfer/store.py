@@ -100,13 +100,16 @@ class Store:
             make_folders(path.parent)
             write_pieces(path, pieces)
             return
+        from fsspec.spec import AbstractBufferedFile
+
         file = self.files.open(self.path(name), "wb", block_size=2 * CHUNK)
         try:
             for piece in pieces:
                 file.write(piece)
         except BaseException:
             file.discard()
-            file.closed = True  # closing it, also when it is collected, would commit it
+            if isinstance(file, AbstractBufferedFile):
+                file.closed = True  # closing it, also when it is collected, would commit it
             raise
         file.close()
 

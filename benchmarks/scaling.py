@@ -1,0 +1,285 @@
+"""What Ray costs, and where the driver's limit lies.
+
+    python benchmarks/scaling.py --json FILE driver   # virtual workers that sleep
+    python benchmarks/scaling.py --json FILE actors   # real actors that sleep
+    python benchmarks/scaling.py --json FILE cost     # beside this process
+
+The first runs the driver as it is, with its files, renames and fsyncs, on virtual workers behind
+the interface that Ray's actors are behind: each takes a fixed time for a shard. The second does the
+same with actors of Ray, a process each. The third extracts drawn scenes with a real backbone, by
+one actor and by this process in turn. Start-up is left out everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import os
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import figures
+
+from featcache.backbone import BackboneSpec, load_backbone
+from featcache.datasets import open_dataset
+from featcache.datasets.base import ImageRecord
+from featcache.distributed.driver import Driver
+from featcache.distributed.engine import RayEngine
+from featcache.distributed.fleet import Fleet, Made, Proven, Pulse
+from featcache.distributed.messages import Challenge, Hello, Receipt
+from featcache.distributed.settings import ClusterConfig
+from featcache.extraction.counting import Counting
+from featcache.extraction.engine import Job
+from featcache.extraction.extract import extract
+from featcache.extraction.plan import ExtractConfig
+from featcache.stopping import StopRequest
+from featcache.storage.durable import staged, write_bytes
+from featcache.storage.entries import FileEntry
+from featcache.storage.layout import SHARDS, shard_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from featcache.distributed.fleet import Event
+    from featcache.distributed.messages import Order
+
+IMAGES = 512  # of a shard, the default
+NONCE = "nonce"
+CONTENT = b"a shard would be here"
+CHUNK = [ImageRecord(f"photos/{n:09d}.jpg", f"photos/{n:09d}.jpg") for n in range(IMAGES)]
+
+
+def receipt(order: Order, folder: Path, attempt: int) -> Receipt:
+    """Write a small file in place of a shard, and say what a worker says."""
+    path = staged(folder / shard_name(order.number), attempt)
+    path.write_bytes(CONTENT)
+    entry = FileEntry(bytes=len(CONTENT), xxh3_128="0" * 32, rows=IMAGES)
+    return Receipt(number=order.number, file=path.name, entry=entry, images=len(order.images))
+
+
+class Sleepers(Fleet):
+    """Virtual workers that take a fixed time for each shard."""
+
+    def __init__(self, out: Path, size: int, seconds: float) -> None:
+        self.out, self.size, self.ready, self.seconds = out, size, size, seconds
+        self.free = [0.0] * size  # when each has done all that it was given
+        self.due: list[tuple[float, int, int]] = []
+        self.orders: dict[int, Order] = {}
+        self.events: deque[Event] = deque()
+        for worker in range(size):
+            file = staged(out / SHARDS / "answer", worker)
+            write_bytes(file, NONCE.encode())
+            hello = Hello(host="here", pid=worker, device="virtual", answer=file.name)
+            self.events.append(Proven(worker, hello))
+
+    def give(self, worker: int, order: Order) -> None:
+        """Note when it will be done."""
+        self.free[worker] = max(self.free[worker], time.monotonic()) + self.seconds
+        self.orders[order.number] = order
+        heapq.heappush(self.due, (self.free[worker], worker, order.number))
+
+    def wait(self, seconds: float) -> Sequence[Event]:
+        """Return what is done by now."""
+        if not self.events and self.due:
+            time.sleep(min(max(self.due[0][0] - time.monotonic(), 0.0), seconds))
+        now = time.monotonic()
+        while self.due and self.due[0][0] <= now:
+            _, worker, number = heapq.heappop(self.due)
+            made = receipt(self.orders.pop(number), self.out, worker)
+            self.events += (Pulse(worker, number), Made(worker, made))
+        found = list(self.events)
+        self.events.clear()
+        return found
+
+    def replace(self, worker: int, reason: str) -> None:
+        """Nobody is replaced."""
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def drive(size: int, seconds: float, shards: int) -> float:
+    """Let virtual workers make shards; returns the seconds that it took."""
+    with tempfile.TemporaryDirectory() as folder, StopRequest() as stop:
+        out = Path(folder)
+        (out / SHARDS).mkdir()
+        chunks = dict.fromkeys(range(shards), CHUNK)
+        job = Job(
+            chunks=chunks, changes={}, root=out, out=out, backbone=None, manifest=None, config=None
+        )  # type: ignore[arg-type]
+        run = Counting(out, ExtractConfig(), lambda event: None)
+        run.total = shards * IMAGES
+        asked = Challenge(probe="", nonce=NONCE, images={}, backbone={}, versions={})
+        fleet = Sleepers(out, size, seconds)
+        driver = Driver(fleet, job, run, asked, patience=1e9, stop=stop)
+        started = time.monotonic()
+        driver.loop()
+        return time.monotonic() - started
+
+
+def driver_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure virtual workers, and the driver with workers that take no time."""
+    rows = []
+    for size in args.workers:
+        shards = size * args.rounds
+        took = drive(size, args.seconds, shards)
+        ideal = args.rounds * args.seconds
+        rows.append(
+            {
+                "case": f"{size:,} workers, {args.seconds:g} s a shard",
+                "shards_s": shards / took,
+                "images_s": shards * IMAGES / took,
+                "linear": ideal / took,
+            }
+        )
+    took = drive(64, 0.0, args.limit)
+    rows.append(
+        {
+            "case": "the driver's limit: workers that take no time",
+            "shards_s": args.limit / took,
+            "images_s": args.limit * IMAGES / took,
+            "linear": None,
+        }
+    )
+    return rows
+
+
+def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure actors of Ray, a process each, that sleep in place of a backbone."""
+    import ray
+
+    from featcache.distributed import ray_fleet
+
+    class Sleeper(ray_fleet._Actor):
+        """Sleeps, and writes a small file."""
+
+        def prove(self, challenge: Challenge) -> Hello:
+            file = staged(self.tools / SHARDS / "answer", os.getpid())
+            write_bytes(file, NONCE.encode())
+            return Hello(host="here", pid=os.getpid(), device="asleep", answer=file.name)
+
+        def make(self, order: Order) -> Receipt:
+            with self._turn:
+                time.sleep(args.seconds)
+            self._images += len(order.images)
+            return receipt(order, self.tools, os.getpid())
+
+    ray_fleet._Actor = Sleeper
+    rows = []
+    ray.init(
+        address="local",
+        num_cpus=max(args.workers),
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=ray_fleet.STORE,
+    )
+    for size in args.workers:
+        shards = size * args.rounds
+        with tempfile.TemporaryDirectory() as folder, StopRequest() as stop:
+            out = Path(folder)
+            (out / SHARDS).mkdir()
+            job = Job(
+                chunks=dict.fromkeys(range(shards), CHUNK),
+                changes={},
+                root=out,
+                out=out,
+                backbone=None,
+                manifest=None,
+                config=None,
+            )  # type: ignore[arg-type]
+            place = ray_fleet.Room(actors=size, fit=size, gpus=0, cpus=1)
+            asked = Challenge(probe="", nonce=NONCE, images={}, backbone={}, versions={})
+            fleet = ray_fleet.RayFleet(out, place, asked)  # type: ignore[arg-type]
+            begun: list[float] = []
+
+            def note(event: Any, begun: list[float] = begun, size: int = size) -> None:
+                if event.kind == "image" and event.workers == size and not begun:
+                    begun.append(time.monotonic())
+
+            run = Counting(out, ExtractConfig(), note)
+            run.total = shards * IMAGES
+            driver = Driver(fleet, job, run, asked, patience=1e9, stop=stop)
+            driver.loop()
+            took = time.monotonic() - begun[0]
+            fleet.close()
+        rows.append(
+            {
+                "case": f"{size} actors, {args.seconds:g} s a shard",
+                "shards_s": shards / took,
+                "images_s": shards * IMAGES / took,
+                "linear": args.rounds * args.seconds / took,
+            }
+        )
+    ray.shutdown()
+    return rows
+
+
+def cost_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Extract the same scenes by this process and by one actor, in turn."""
+    rates: dict[str, list[float]] = {"this process": [], "one actor": []}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        dataset = open_dataset("demo", root / "images", count=args.images)
+        backbone = load_backbone(BackboneSpec(name="drawn-scenes-clip"))
+        config = ExtractConfig(workers=args.decoding, shard_size=args.shard_size)
+        one = ClusterConfig(actors=1, cpus_per_actor=1)
+        for turn in range(args.rounds):
+            began: list[float] = []
+
+            def note(event: Any, began: list[float] = began) -> None:
+                if event.kind in ("start", "finish"):
+                    began.append(time.monotonic())
+
+            extract(dataset, root / f"plain{turn}", backbone, config, note)
+            rates["this process"].append(args.images / (began[1] - began[0]))
+            made = extract(
+                dataset, root / f"ray{turn}", backbone, config, engine=RayEngine(cluster=one)
+            )
+            rates["one actor"].append(*made.rates.values())
+    best = {name: max(found) for name, found in rates.items()}
+    return [
+        {"case": name, "images_s": rate, "share": rate / best["this process"]}
+        for name, rate in best.items()
+    ]
+
+
+def main() -> None:
+    """Measure one thing, and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    driver = kinds.add_parser("driver")
+    driver.add_argument("--workers", type=int, nargs="+", default=[64, 512])
+    driver.add_argument("--seconds", type=float, default=5.0)
+    driver.add_argument("--rounds", type=int, default=4)
+    driver.add_argument("--limit", type=int, default=2000)
+    actors = kinds.add_parser("actors")
+    actors.add_argument("--workers", type=int, nargs="+", default=[8, 32])
+    actors.add_argument("--seconds", type=float, default=2.0)
+    actors.add_argument("--rounds", type=int, default=8)
+    cost = kinds.add_parser("cost")
+    cost.add_argument("--images", type=int, default=512)
+    cost.add_argument("--shard-size", type=int, default=128)
+    cost.add_argument("--decoding", type=int, default=1)
+    cost.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    if args.kind == "cost":
+        rows = cost_rows(args)
+        columns = [["case", "drawn scenes, one thread", ""], ["images_s", "images/s", ".1f"]]
+        columns += [["share", "of this process", ".2f"]]
+    else:
+        rows = driver_rows(args) if args.kind == "driver" else actor_rows(args)
+        columns = [["case", "virtual workers" if args.kind == "driver" else "actors of Ray", ""]]
+        columns += [["shards_s", "shards/s", ",.0f"], ["images_s", "images/s", ",.0f"]]
+        columns += [["linear", "of linear", ".3f"]]
+    for row in rows:
+        print(row)
+    if args.json:
+        figures.add(args.json, {"columns": columns, "rows": rows}, "ray", "torch")
+
+
+if __name__ == "__main__":
+    main()
