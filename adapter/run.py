@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from adapter.errors import ConfigError
 from adapter.evaluation.predict import predict
 from adapter.evaluation.rank import extract_images, rank_cache
+from adapter.publishing.publish import fetch
 from adapter.stored import StoredRun
 from featcache.devices import pick_device
 from featcache.reading.cache import Cache
-from featcache.storage.layout import MANIFEST
+from featcache.storage.layout import MANIFEST, is_address
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -35,6 +36,20 @@ if TYPE_CHECKING:
 
 class Run(StoredRun):
     """A trained adapter and what belongs to it; its attributes are those of ``StoredRun``."""
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a run, from its folder or from where it was published.
+
+        Args:
+            folder: A folder, or an address such as ``hf://NAME/ages``.
+
+        Raises:
+            CheckpointNotFoundError: There is no run, or it has no weights yet.
+            CheckpointError: A file is damaged.
+            TransferError: It could not be fetched.
+        """
+        return super().load(fetch(str(folder)) if is_address(folder) else folder)
 
     def score(
         self,

@@ -5,6 +5,7 @@ from cli import (
     evaluate,
     figure,
     methods,
+    publish,
     rank,
     report,
     reproduce,
@@ -24,6 +25,7 @@ app.command()(rank.rank)
 app.command()(takeaway.undo)
 app.command(help=serve.EXAMPLES)(serve.serve)
 app.command()(report.report)
+app.command()(publish.publish)
 app.command(help=reproduce.EXAMPLES)(reproduce.reproduce)
 app.command(help=figure.EXAMPLES)(figure.figure)
 app.command()(methods.methods)

@@ -13,6 +13,7 @@ from cli.progress import working
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cli.progress import Progress
     from featcache.distributed.settings import ClusterConfig
 
 EngineName = Annotated[
@@ -100,3 +101,45 @@ def connection(cluster: ClusterConfig, precision: str) -> Iterator[str]:
         say(f"Ray: {place.actors:,} worker(s) of {gpus}{place.cpus} processor(s) each{later}")
         # This machine may have no GPU: it cannot ask one of them what it can do.
         yield ("bf16" if place.gpus else "fp32") if precision == "auto" else precision
+
+
+TaskEngine = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="local: one after the other, here; ray: side by side, as tasks of Ray."
+    ),
+]
+GpusPerTask = Annotated[
+    float | None,
+    typer.Option(
+        help="With --engine ray: GPUs of a task, such as 0.25; tasks share a GPU.  [default: 0]",
+        show_default=False,
+    ),
+]
+CpusPerTask = Annotated[
+    int | None,
+    typer.Option(help="With --engine ray: processors of a task.  [default: 1]", show_default=False),
+]
+
+
+def side_by_side(display: Progress, what: str, engine: str, **options: Any) -> Any:
+    """Return what runs pieces of work as tasks of Ray; None for one after the other.
+
+    Args:
+        display: Shows how many are done.
+        what: What they are, for people.
+        engine: ``local`` or ``ray``.
+        **options: Fields of ``TaskConfig``, None where nobody has given them.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if engine != "ray":
+        on_ray(engine, **given)  # says what is wrong
+        return None
+    from featcache.distributed.ray_tasks import TaskConfig, run_tasks
+
+    config = TaskConfig.build(**given)
+
+    def show(done: int, total: int) -> None:
+        display.show(what, done, total, unit="tasks")
+
+    return lambda function, arguments: run_tasks(function, arguments, config, show)

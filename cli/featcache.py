@@ -1,6 +1,6 @@
 """The `featcache` command."""
 
-from cli import caches, datasets, extract, maintenance, transfer
+from cli import caches, datasets, extract, maintenance, publish, transfer
 from cli.console import make_app, run
 
 app = make_app(
@@ -18,6 +18,7 @@ app.command()(maintenance.merge)
 app.command()(maintenance.compact)
 app.command()(maintenance.export)
 app.command()(transfer.copy)
+app.command()(publish.card)
 
 
 def main() -> None:

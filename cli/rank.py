@@ -19,7 +19,7 @@ from cli.backbone import (
 from cli.console import say
 from cli.evaluate import OpponentsOption, parse_opponents
 from cli.extract import shown_on
-from cli.progress import progress
+from cli.progress import progress, working
 from cli.settings import texts_of
 from cli.takeaway import TakeAway, take_away
 
@@ -37,9 +37,14 @@ if TYPE_CHECKING:
 
 
 def rank(
-    run: Annotated[
-        Path | None,
-        typer.Argument(help="Folder of a run or of a fitted method; none for opposite prompts."),
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="Folder of a run or of a fitted method, or the address of a published run; none "
+            "for opposite prompts.",
+            metavar="[RUN]",
+            show_default=False,
+        ),
     ] = None,
     query: Annotated[
         list[str] | None,
@@ -179,6 +184,8 @@ def rank(
 
     `adapter rank --images photos --antonyms "Good photo." "Bad photo." --out ranked.html`
 
+    `adapter rank hf://NAME/ages --images photos --query "sort images by the person's age group."`
+
     `adapter rank --images photos --attribute quality --attribute brightness`
 
     `adapter rank --images photos --attribute quality --backbone RN50-quickgelu
@@ -199,6 +206,7 @@ def rank(
     from featcache.storage.durable import prepare_target, require_writable, write_text
 
     queries = texts_of(query, "--query")
+    run = _run_of(source)
     if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
     take = TakeAway(
@@ -314,6 +322,18 @@ def rank(
         count = len(ranking.first(top).paths)
         say(f"{count:,} images ranked; written to {out}")
     take_away(take, images or root, ranking)
+
+
+def _run_of(source: str | None) -> Path | None:
+    """Return the folder of a run; one that was published is fetched first."""
+    from featcache.storage.layout import is_address
+
+    if source is None or not is_address(source):
+        return Path(source) if source is not None else None
+    from adapter.publishing.publish import fetch
+
+    with working(f"fetching {source}"):
+        return fetch(source)
 
 
 def _explain(

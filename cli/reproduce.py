@@ -19,6 +19,7 @@ from cli.backbone import (
     ProjectionOption,
     TokenPool,
 )
+from cli.cluster import Address, CpusPerTask, GpusPerTask, TaskEngine, side_by_side
 from cli.console import fail, say, say_next
 from cli.places import RUNS, find_data
 from cli.progress import progress
@@ -46,6 +47,8 @@ EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache
 `adapter reproduce table1 --miniature`, on drawn stand-ins of the data
 
 `adapter reproduce my_table.py --data /data --out runs/mine --only adapter --only ridge`
+
+`adapter reproduce --all --data /data --engine ray --gpus-per-task 0.25`, cells side by side
 
 A stopped run goes on with the same command; finished cells are never computed again.
 """
@@ -116,6 +119,10 @@ def reproduce(
     projection: ProjectionOption = "clip",
     token_pool: TokenPool = 1,
     max_failures: MaxFailures = 0.25,
+    engine: TaskEngine = "local",
+    address: Address = None,
+    gpus_per_task: GpusPerTask = None,
+    cpus_per_task: CpusPerTask = None,
 ) -> None:
     """See EXAMPLES."""
     from adapter.recipes import load_recipe, whole_tables
@@ -160,6 +167,15 @@ def reproduce(
         if drawn:
             show = partial(show_drawing, display)
             recipes = miniatures.draw_data(chosen, data, show)
+        spread = side_by_side(
+            display,
+            "cells, side by side",
+            engine,
+            address=address,
+            gpus_per_task=gpus_per_task,
+            cpus_per_task=cpus_per_task,
+        )
+        options = replace(options, spread=spread)
         result = run(recipes, data, folder, spec, options, Display(display))
     summarize(result)
     if drawn:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from cli.backbone import Device, PrecisionOption
+from cli.cluster import Address, CpusPerTask, GpusPerTask, TaskEngine, side_by_side
 from cli.console import STOPPED, again, duration, fail, say, say_next
 from cli.places import new_run, unfinished_run
 from cli.progress import progress
@@ -54,6 +55,9 @@ left, right, answer and question, in place of labels or beside them
 `adapter train --preset paper --print-config`, to a file, and with what you changed there:
 `adapter train --config mine.toml --shards cache/ava`; or with the settings of another run:
 `adapter train --config runs/ava --shards cache/hci`
+
+`adapter train --shards cache/ava --seeds 0,1,2,3 --engine ray --gpus-per-task 0.25`, runs side by
+side on one GPU
 
 `adapter train --shards cache/ava --processes 4`, on four GPUs of this machine
 
@@ -136,6 +140,10 @@ def train(
             help="Processes that share each batch, one per GPU; results are those of one.",
         ),
     ] = 1,
+    engine: TaskEngine = "local",
+    address: Address = None,
+    gpus_per_task: GpusPerTask = None,
+    cpus_per_task: CpusPerTask = None,
     config_file: Annotated[
         Path | None,
         typer.Option(
@@ -213,8 +221,17 @@ def train(
     try:
         if processes > 1 and not launched():
             _launch(folder, processes, [] if out else ["--out", str(folder)])
+        elif engine != "local" and not (members or seeds):
+            raise typer.BadParameter("--engine ray is for several runs: give --seeds or --folds")
         elif members or seeds:
-            _sweep(caches, folder, model, loss, config, table, members, seeds, resume=resume)
+            tasks = {"address": address, "gpus_per_task": gpus_per_task}
+            tasks |= {"cpus_per_task": cpus_per_task}
+            _sweep(
+                *(caches, folder, model, loss, config, table, members, seeds),
+                resume=resume,
+                engine=engine,
+                tasks=tasks,
+            )
         else:
             _one(caches, folder, model, loss, config, table, resume=resume)
     except KeyboardInterrupt:
@@ -284,6 +301,8 @@ def _sweep(
     seeds: str,
     *,
     resume: bool,
+    engine: str,
+    tasks: dict[str, Any],
 ) -> None:
     """One run per fold and seed, each evaluated; prints mean and spread."""
     from adapter.training.sweep import train_sweep
@@ -302,6 +321,7 @@ def _sweep(
             on_event=show,
             on_member=lambda m: say(f"{m.title}: {m.summary.folder}"),
             resume=resume,
+            spread=side_by_side(display, "runs, side by side", engine, **tasks),
         )
     print(summary.spread.to_markdown(), end="")
     for note in summary.spread.notes:

@@ -50,6 +50,7 @@ FLOORS = (
     "adapter.convert",
     "adapter.stored",
     "adapter.evaluation",
+    "adapter.publishing",
     "adapter.run",
     "adapter.training",
     "adapter.methods",

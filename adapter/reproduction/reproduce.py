@@ -18,6 +18,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -45,7 +46,7 @@ from adapter.reproduction.sources import (
     old_cache,
 )
 from adapter.reproduction.tables import write_index, write_tables
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, WorkersError
 from featcache.extraction.checks import free_bytes
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class Options:
         max_failures: Share of a data set's images that may fail.
         write: Write the tables.
         same_model: The given backbone stands for every other that a recipe or a row names.
+        spread: Calls a function with each of some arguments, on several processes: there cells are
+            computed side by side. None computes them here, one after the other.
     """
 
     device: str = "auto"
@@ -133,6 +136,7 @@ class Options:
     max_failures: float = 0.25
     write: bool = True
     same_model: bool = False
+    spread: Callable[[Callable[..., None], Sequence[tuple[Any, ...]]], None] | None = None
 
 
 def reproduce(
@@ -216,6 +220,8 @@ class _Run:
         files: list[Path] = []
         try:
             before: set[str] = set()
+            if self.options.spread is not None:
+                self._spread(fits)
             for fit in fits:
                 now = set(fit.caches())
                 for source in self.sources.values():
@@ -323,6 +329,30 @@ class _Run:
         )
 
     # The work
+
+    def _spread(self, fits: Sequence[Fit]) -> None:
+        """Compute cells on other processes; here they are read afterwards, as on a second run.
+
+        Whatever fails there is tried again here, and its failure told as always.
+        """
+        assert self.options.spread is not None
+        wanted = []
+        for number, fit in enumerate(fits):
+            if any(cell.run for cell in fit.cells.values()):
+                with suppress(FeatcacheError, AdapterError):  # `_fit` says why
+                    self._prepare(fit)  # two processes cannot extract into one cache
+                wanted.append(number)
+        options = replace(self.options, spread=None, write=False)
+        given = (self.recipes, self.data, self.out, self.choice.spec, options)
+        try:
+            self.options.spread(_compute_fit, [(*given, number) for number in wanted])
+        except WorkersError as error:
+            self.emit(Event(kind="note", text=str(error)))
+
+    def only(self, number: int) -> None:
+        """Compute the cells of one model of the plan, and no table."""
+        self._look()
+        self._fit(make_plan(self.recipes, self._data_of, self._runs)[number])
 
     def _fit(self, fit: Fit) -> None:
         """Read the cells that are there; learn, and compute the others."""
@@ -478,6 +508,18 @@ class _Run:
     def _write(self, number: int) -> None:
         if self.options.write:
             self.files[number] = write_tables(self.tables[number].to_dict(), self.out / "results")
+
+
+def _compute_fit(
+    recipes: Sequence[Recipe],
+    data: Path,
+    out: Path,
+    backbone: BackboneSpec,
+    options: Options,
+    number: int,
+) -> None:
+    """Compute the cells of one model in another process."""
+    _Run(recipes, data, out, backbone, options, lambda event: None).only(number)
 
 
 def _data_key(task: Task) -> str:

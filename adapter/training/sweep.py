@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapter.data.selectors import choose_fold, choose_splits
 from adapter.errors import ConfigError
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
     from adapter.settings import Preset, TrainConfig, TrainEvent, TrainSummary
+
+
+# Calls a function, whose results are files, with each of some arguments.
+Spreader: TypeAlias = "Callable[[Callable[..., None], Sequence[tuple[Any, ...]]], None]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,23 @@ def member_folders(folder: Path) -> list[Path]:
     return sorted((path.parent for path in found), key=numbers)
 
 
+def _folder(out: Path, fold: int | None, seed: int) -> Path:
+    """Return the folder of a run."""
+    return (out if fold is None else out / f"fold-{fold}") / f"seed-{seed}"
+
+
+def _train_one(
+    caches: Sequence[FeatureCache],
+    out: Path,
+    model: AdapterConfig | Preset,
+    loss: LossConfig,
+    config: TrainConfig,
+    comparisons: ComparisonTable | None,
+) -> None:
+    """Train one run in another process, or go on with it after that process has died."""
+    train(caches, out, model, loss, config, comparisons=comparisons, resume=True)
+
+
 def train_sweep(
     caches: Sequence[str | Path | FeatureCache],
     out: str | Path,
@@ -124,6 +145,7 @@ def train_sweep(
     on_event: Callable[[TrainEvent], None] | None = None,
     on_member: Callable[[Member], None] | None = None,
     resume: bool = False,
+    spread: Spreader | None = None,
 ) -> SweepSummary:
     """Train and evaluate once per fold and seed.
 
@@ -141,6 +163,8 @@ def train_sweep(
         on_event: Told of each run's events.
         on_member: Told of each run when it is evaluated.
         resume: Go on where an earlier call stopped; finished runs stay as they are.
+        spread: Calls a function with each of some arguments, on several processes: there the runs
+            are trained side by side. None trains them here, one after the other.
 
     Returns:
         Every run with its metrics; also written to ``out/many.json``.
@@ -159,14 +183,24 @@ def train_sweep(
         choose_fold(caches, fold)
     members: list[Member] = []
     interrupted = False
-    for fold, seed in ((f, s) for f in folds for s in seeds):
-        parts = ([] if fold is None else [f"fold-{fold}"]) + [f"seed-{seed}"]
+    chosen = [(fold, seed) for fold in folds for seed in seeds]
+    configs = [dataclasses.replace(config, seed=seed, fold=fold) for fold, seed in chosen]
+    places = [_folder(out, fold, seed) for fold, seed in chosen]
+    if spread is not None:
+        if not resume and (there := [place for place in places if (place / RUN_FILE).exists()]):
+            raise ConfigError(
+                f"{there[0]} already holds a run; resume it, or train into another folder"
+            )
+        each = zip(places, configs, strict=True)
+        spread(_train_one, [(caches, place, model, loss, one, comparisons) for place, one in each])
+        resume = True  # what is there now is finished
+    for (fold, seed), place, one in zip(chosen, places, configs, strict=True):
         summary = train(
             caches,
-            out.joinpath(*parts),
+            place,
             model,
             loss,
-            dataclasses.replace(config, seed=seed, fold=fold),
+            one,
             comparisons=comparisons,
             on_event=on_event,
             resume=resume,

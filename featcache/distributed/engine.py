@@ -56,8 +56,8 @@ class RayEngine:
                 backbone=job.backbone.spec,
                 device="cuda" if place.gpus else "cpu",
                 precision=job.backbone.precision,
-                batch_size=job.config.batch_size,
-                workers=job.config.workers or place.cpus,
+                batch_size=job.batch_size,
+                workers=job.workers or place.cpus,
                 threads=place.cpus,
             )
             with challenge(job) as asked:

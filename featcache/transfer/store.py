@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -110,6 +111,10 @@ class Store:
             file.discard()
             if isinstance(file, AbstractBufferedFile):
                 file.closed = True  # closing it, also when it is collected, would commit it
+            with suppress(
+                OSError
+            ):  # some stores show what is being written; the first error is told
+                self.remove(name)
             raise
         file.close()
 

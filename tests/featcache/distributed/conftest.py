@@ -160,7 +160,7 @@ class VirtualEngine:
             backbone=job.backbone.spec,
             device="cpu",
             precision=job.backbone.precision,
-            batch_size=job.config.batch_size,
+            batch_size=job.batch_size,
             workers=1,
             threads=1,
         )
