@@ -15,6 +15,7 @@ SMALL = {
     "featcache/maintenance/export.py": (2, "the images of one shard, and their labels"),
     "featcache/maintenance/held.py": (1, "what a damaged cache held, to repair it"),
     "featcache/maintenance/verify.py": (1, "a block of images that are read"),
+    "featcache/reading/card.py": (1, "one row per query"),
     "featcache/storage/tables.py": (1, "the table of a damaged cache, to repair it"),
     "featcache/torch.py": (1, "distinct names"),
     "adapter/data/comparisons.py": (1, "the cells of a user's table of comparisons"),

@@ -20,6 +20,10 @@ ABOUT_INTERVALS = (
     "Fieller's variance 1.06 / (n - 3): what other images of the same kind would change. It says "
     "nothing of images of another kind."
 )
+WHAT = (
+    "A ranking-aware adapter on frozen features "
+    "([Yu et al., ICLR 2025](https://arxiv.org/abs/2412.06760)), trained with featcache."
+)
 
 
 def interval(correlation: float, n: int) -> tuple[float, float] | None:
@@ -56,8 +60,7 @@ def model_card(run: StoredRun, evaluation: Mapping[str, Any] | None, place: str)
         f"# Ranks images by {_some(run.queries)}",
         "",
         *([f"**{NOTICE}**", ""] if run.stand_in else []),
-        "A ranking-aware adapter on frozen features "
-        "([Yu et al., ICLR 2025](https://arxiv.org/abs/2412.06760)), trained with featcache.",
+        WHAT,
         "",
         "## Rank your own photos",
         "",
@@ -67,13 +70,14 @@ def model_card(run: StoredRun, evaluation: Mapping[str, Any] | None, place: str)
         "",
         *(f"- {name}: {text}" for name, text in licenses.items()),
         "",
-        "The licenses above are those of the training data; who uses this adapter has to see to "
-        "them.",
+        "These are the licenses of the training data: who uses this adapter has to see to them.",
         "",
         "## What it reads",
         "",
-        f"- backbone: {backbone.get('architecture', 'not known')}, weights SHA-256 "
-        f"`{backbone.get('weights', 'not known')}`",
+        (
+            f"- backbone: {backbone.get('architecture', 'not known')}, weights SHA-256 "
+            f"`{backbone.get('weights', 'not known')}`"
+        ),
         f"- digest of the features: `{run.fingerprint.digest if run.fingerprint else 'not known'}`",
         "- other features are refused",
         "",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def publish(run: str | Path, target: str | Path) -> dict[str, int]:
     store = Store.at(target)
     insist(f"{target} could not be written", lambda: store.remove(LISTING))
     for name, content in contents.items():
-        insist(f"{target}/{name} could not be written", lambda n=name, c=content: _put(store, n, c))
+        insist(f"{target}/{name} could not be written", partial(_put, store, name, content))
     return {name: len(content) for name, content in contents.items()}
 
 
@@ -99,10 +100,8 @@ def fetch(place: str, keep: Path | None = None) -> Path:
     if not folder.is_dir():
         with committed_folder(folder) as temporary:
             for name, entry in entries.items():
-                content = insist(
-                    f"{place}/{name} could not be fetched",
-                    lambda n=name, e=entry: _checked(store, n, e),
-                )
+                fetched = partial(_checked, store, name, entry)
+                content = insist(f"{place}/{name} could not be fetched", fetched)
                 write_bytes(temporary / name, content)
     return folder
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from featcache.configuration import Configuration
-from featcache.distributed.ray_fleet import connected, ray
+from featcache.distributed import ray_fleet
 from featcache.distributed.settings import LOCAL
 from featcache.errors import WorkersError
 from featcache.stopping import StopRequest
@@ -57,7 +57,9 @@ def run_tasks(
         WorkersError: The first error of a call; the others were made.
         KeyboardInterrupt: A signal; calls under way were asked to stop.
     """
-    with connected(config.address), StopRequest() as stop:
+    import ray
+
+    with ray_fleet.connected(config.address), StopRequest() as stop:
         task = ray.remote(
             num_cpus=config.cpus_per_task, num_gpus=config.gpus_per_task, max_retries=RETRIES
         )(function)

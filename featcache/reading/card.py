@@ -13,22 +13,32 @@ from featcache.errors import DatasetError
 from featcache.storage.history import makers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from featcache.reading.cache import Cache
+ABOUT = (
+    "The features are made of the images, and their license is that of the images. This cache has "
+    "no images in it, but their paths, sizes and SHA-256."
+)
 
 
 def data_card(cache: Cache) -> str:
     """Write the data card of a cache, in Markdown."""
     manifest, shapes = cache.manifest, cache.manifest.shapes
     backbone = manifest.fingerprint.backbone
-    rows = cache.read_samples("status")["status"]
-    failed = pc.sum(pc.equal(rows, "failed")).as_py() or 0
+    failed = cache.read_samples("status").filter(pc.field("status") == "failed").num_rows
     tokens = (
         f"{shapes.num_tokens} patch tokens of {shapes.token_dim} channels in "
         f"{manifest.fingerprint.dtype}, and "
         if shapes.num_tokens
         else ""
     )
-    size = sum(entry.bytes for entry in manifest.files.values())
+    size = sum(entry.bytes for entry in manifest.files.values()) / 1e9
+    what = (
+        f"{len(cache):,} images ({failed:,} more could not be read), {size:.2f} GB. Of each image, "
+        f"in the views {', '.join(cache.views)}: {tokens}a pooled embedding of "
+        f"{shapes.pooled_dim} float32."
+    )
     lines = [
         "---",
         f"pretty_name: {json.dumps(f'{manifest.name}, features', ensure_ascii=False)}",
@@ -40,9 +50,7 @@ def data_card(cache: Cache) -> str:
         f"# Features of {manifest.name}",
         "",
         *([f"**{NOTICE}**", ""] if manifest.stand_in else []),
-        f"{len(cache):,} images ({failed:,} more could not be read), {size / 1e9:.2f} GB. Of each "
-        f"image, in the views {', '.join(cache.views)}: {tokens}a pooled embedding of "
-        f"{shapes.pooled_dim} float32.",
+        what,
         "",
         f"- images: {_license(cache.dataset)}",
         f"- backbone: {backbone['architecture']}, weights SHA-256 `{backbone['weights']}`",
@@ -50,8 +58,7 @@ def data_card(cache: Cache) -> str:
         f"- identity of this cache: `{manifest.identity}`",
         *(f"- shards {numbers} made by {device}" for device, numbers in makers(cache.path).items()),
         "",
-        "The features are made of the images, and their license is that of the images. There are no "
-        "images in this cache, but their paths, sizes and SHA-256.",
+        ABOUT,
         "",
         "## Labels",
         "",
@@ -68,24 +75,15 @@ def data_card(cache: Cache) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _labels(cache: Cache) -> list[str]:
-    """Return a line of the table for each query."""
+def _labels(cache: Cache) -> Iterator[str]:
+    """Yield a line of the table for each query."""
     groups = cache.labels.group_by(["task", "query"], use_threads=False).aggregate(
         [("sample_id", "count_distinct"), ("value", "min"), ("value", "max")]
     )
-    columns = (groups[name].to_pylist() for name in groups.column_names)
-    facts = dict(zip(groups.column_names, columns, strict=True))
-    return [
-        f"| {task} | {query.replace('|', chr(92) + '|')} | {n:,} | {low:g} to {high:g} |"
-        for task, query, n, low, high in zip(
-            facts["task"],
-            facts["query"],
-            facts["sample_id_count_distinct"],
-            facts["value_min"],
-            facts["value_max"],
-            strict=True,
-        )
-    ]
+    for row in groups.to_pylist():
+        query = str(row["query"]).replace("|", "\\|")
+        values = f"{row['value_min']:g} to {row['value_max']:g}"
+        yield f"| {row['task']} | {query} | {row['sample_id_count_distinct']:,} | {values} |"
 
 
 def _license(name: str) -> str:
