@@ -27,7 +27,7 @@ from featcache.reading.features import Features
 from featcache.reading.mapping import aligned_empty
 from featcache.storage.durable import file_digest
 from featcache.storage.fingerprint import digest
-from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, Shapes, require_folder
+from featcache.storage.layout import LABELS, PROMPTS, SAMPLES, Shapes
 from featcache.storage.manifest import Manifest
 from featcache.storage.prompts import Prompt, PromptIndex, open_prompts
 from featcache.storage.quantize import dequantize
@@ -82,7 +82,6 @@ class Cache:
             CacheNotFoundError: There is no cache, or its extraction has not finished.
             CacheFormatError: cache.json is damaged or of another version.
         """
-        require_folder(path)
         path = Path(path)
         manifest = Manifest.read(path)
         manifest.require_complete(path)

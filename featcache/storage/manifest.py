@@ -25,6 +25,7 @@ from featcache.storage.layout import (
     SAMPLES,
     SCHEMA_VERSION,
     Shapes,
+    require_folder,
     shard_number,
 )
 
@@ -224,6 +225,7 @@ class Manifest:
             CacheNotFoundError: There is none.
             CacheFormatError: It is damaged, or of a schema that this version cannot read.
         """
+        require_folder(folder)
         path = folder / MANIFEST
         try:
             with path.open("rb") as file:

@@ -343,3 +343,85 @@ def test_the_whole_quick_recipe(data, caches, tmp_path):
     doc = read(tmp_path)
     assert mean(doc, "adapter", "adience") > 60
     assert mean(doc, "adapter", "hci") > 60
+
+
+def table(out: Path) -> Any:
+    """What a table says, but for how long it took."""
+    doc = read(out)
+    text = json.dumps(doc, sort_keys=True)
+    return json.loads(text, object_hook=lambda d: {k: v for k, v in d.items() if k != "seconds"})
+
+
+def test_cells_that_others_have_computed_are_read(data, caches, tmp_path):
+    recipe = small_recipe("ridge", folds=1)
+    options = dataclasses.replace(CPU, cache=caches)
+    reproduce([recipe], data, tmp_path / "one", DEMO, options)
+    told: list[int] = []
+
+    def spread(function: Any, arguments: Any) -> None:
+        told.append(len(arguments))
+        for one in arguments:
+            function(*one)
+
+    options = dataclasses.replace(options, spread=spread)
+    result = reproduce([recipe], data, tmp_path / "many", DEMO, options)
+    assert told == [result.reused]
+    assert (result.computed, result.failed) == (0, ())
+    assert table(tmp_path / "many") == table(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_cells_as_tasks_of_ray_whose_workers_are_killed(data, caches, tmp_path):
+    import gc
+    import os
+    import random
+    import signal
+    import threading
+    import warnings
+
+    from featcache.distributed.ray_tasks import TaskConfig, run_tasks
+
+    recipe = small_recipe("ridge", "linear", "adapter")
+    options = dataclasses.replace(CPU, cache=caches)
+    reproduce([recipe], data, tmp_path / "one", DEMO, options)
+    ended, killed = threading.Event(), []
+
+    def kill() -> None:
+        chance = random.Random(0)
+        while not ended.wait(3.0):
+            if busy := workers():
+                killed.append(chance.choice(busy))
+                os.kill(killed[-1], signal.SIGKILL)
+            if len(killed) == 3:
+                return
+
+    def spread(function: Any, arguments: Any) -> None:
+        thread = threading.Thread(target=kill)
+        thread.start()
+        run_tasks(function, arguments, TaskConfig(cpus_per_task=1))
+        ended.set()
+        thread.join()
+
+    result = reproduce(
+        [recipe], data, tmp_path / "ray", DEMO, dataclasses.replace(options, spread=spread)
+    )
+    assert killed
+    assert (result.computed, result.failed) == (0, ())
+    assert table(tmp_path / "ray") == table(tmp_path / "one")
+    with warnings.catch_warnings():  # Ray does not wait for its processes
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def workers() -> list[int]:
+    """Processes of Ray that compute a model now."""
+    from pathlib import Path
+
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_compute_fit"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
