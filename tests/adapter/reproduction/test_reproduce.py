@@ -357,7 +357,8 @@ def table(out: Path) -> Any:
 def test_cells_that_others_have_computed_are_read(data, caches, tmp_path):
     recipe = small_recipe("ridge", folds=1)
     options = dataclasses.replace(CPU, cache=caches)
-    reproduce([recipe], data, tmp_path / "one", DEMO, options)
+    for _ in range(2):  # the second reads its cells, which are rounded
+        reproduce([recipe], data, tmp_path / "one", DEMO, options)
     told: list[int] = []
 
     def spread(function: Any, arguments: Any) -> None:
@@ -385,7 +386,8 @@ def test_cells_as_tasks_of_ray_whose_workers_are_killed(data, caches, tmp_path):
 
     recipe = small_recipe("ridge", "linear", "adapter")
     options = dataclasses.replace(CPU, cache=caches)
-    reproduce([recipe], data, tmp_path / "one", DEMO, options)
+    for _ in range(2):
+        reproduce([recipe], data, tmp_path / "one", DEMO, options)
     ended, killed = threading.Event(), []
 
     def kill() -> None:
