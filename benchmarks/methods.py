@@ -155,7 +155,7 @@ def line(title: str, found: list[Metrics]) -> str:
     cells = []
     for name in METRICS:
         mean, spread, _ = mean_and_spread(getattr(metrics, name) for metrics in found)
-        cells.append(f"{mean:.3f} ± {spread:.3f}" if spread > 0 else f"{mean:.3f}")
+        cells.append(f"{mean:.3f} ± {spread:.3f}" if spread > 5e-4 else f"{mean:.3f}")
     return f"| {title} | {' | '.join(cells)} |"
 
 
