@@ -46,7 +46,7 @@ class ClipTuned(Hyperparameters):
 
     Attributes:
         counterfactual: Weight of that loss, lambda.
-        steps: Updates, over all queries together.
+        steps: Updates, over all queries together; the recipes of counts take 20,000.
         batch_size: Images per update.
         lr: Of AdamW, with a cosine to zero.
         weight_decay: Of AdamW.

@@ -156,12 +156,21 @@ class AntonymRanker:
     def rank(
         self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
     ) -> Ranking:
-        """Rank by the pairs; scores are in 0 ... 1. Pooled embeddings are enough."""
+        """Rank by the pairs; scores are in 0 ... 1. Pooled embeddings are enough.
+
+        Raises:
+            ConfigError: The text tower tells no pair's prompts apart.
+        """
         del on_images  # one product of matrices
         from adapter.methods.fold import load_text
 
         text = load_text(cache, device, **self.moved)
         prompts = text.encode([prompt for pair in self.pairs for prompt in pair]).cpu().numpy()
+        if np.allclose(prompts[::2], prompts[1::2], atol=1e-6):
+            raise ConfigError(
+                f"{self.title}: the text tower of {cache.manifest.backbone['name']} reads both "
+                "prompts alike, so that they order nothing; use other words"
+            )
         scale = AntonymScale.of(prompts, text.logit_scale, (0.0, 1.0))
         pooled = cache.pooled(np.arange(len(cache))).astype(np.float64)  # [n, E]
         return order_by(cache, self.title, scale.scores(pooled))

@@ -23,6 +23,15 @@ def test_opposite_prompts_need_no_run():
     np.testing.assert_allclose(turned.scores, 1 - ranking.scores[::-1], rtol=1e-6)
 
 
+def test_prompts_that_the_text_tower_reads_alike():
+    cache = Cache.open(SMALL)
+    alike = (("A photo.", "a  photo."),)  # the tokenizer lower-cases, and joins blanks
+    with pytest.raises(ConfigError, match="reads both prompts alike"):
+        AntonymRanker(pairs=alike).rank(cache, device="cpu")
+    both = (*alike, ("Bright photo.", "Dark photo."))
+    assert len(set(AntonymRanker(pairs=both).rank(cache, device="cpu").scores)) > 1
+
+
 def test_pairs_are_averaged():
     cache = Cache.open(SMALL)
     pairs = chosen_pairs(["quality"], ("a cat", "a dog"), None)
