@@ -137,6 +137,8 @@ def reproduce(
     chosen = whole_tables() if all_ else (load_recipe(recipe),)
     if miniature and data is not None:
         raise typer.BadParameter("--miniature draws its data; leave out --data")
+    if miniature and quick:
+        raise typer.BadParameter("--miniature takes few steps already; leave out --quick")
     real = data or find_data()
     from adapter.reproduction import miniatures
     from adapter.reproduction.reproduce import reproduce as run

@@ -97,8 +97,8 @@ def test_with_data_nothing_is_drawn(app, tmp_path):
     assert "HCI (drawn stand-in)" in said, "whoever gives a stand-in as data is told"
 
 
-def test_drawn_data_and_given_data_are_one_or_the_other(app, tmp_path):
-    result = CliRunner().invoke(
-        app, ["reproduce", "table1", "--miniature", "--data", str(tmp_path)]
-    )
+@pytest.mark.parametrize("more", [["--data", "."], ["--quick"]])
+def test_drawn_data_go_without_other_data_and_have_few_steps(app, more):
+    result = CliRunner().invoke(app, ["reproduce", "table1", "--miniature", *more])
     assert result.exit_code == 2
+    assert f"leave out {more[0]}" in result.output

@@ -89,6 +89,7 @@ def test_the_recipe_for_a_new_paper_in_the_documentation_runs(tmp_path):
     result = reproduce([recipe], tmp_path, tmp_path / "out", spec, Options(device="cpu"))
     assert (result.failed, result.missing, result.computed) == ((), (), 3)
     doc = result.tables[0].to_dict()
+    assert "weights are random (seed:0)" in " ".join(doc["notes"])
     rows = {row["key"]: row for row in doc["rows"]}
     ridge = rows["ridge"]["tasks"]["photos"]["metrics"]
     assert ridge["srcc"]["mean"] > 0.8

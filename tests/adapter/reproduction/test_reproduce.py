@@ -1,4 +1,4 @@
-"""The recipe of table 1 on miniatures: official layouts, brightness encodes the class."""
+"""The recipe of table 1 on miniatures that are taken for the data sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from adapter.errors import ConfigError
 from adapter.methods.adapter import Adapter
@@ -17,51 +16,44 @@ from adapter.methods.ridge import RidgeProbe
 from adapter.recipes import load_recipe
 from adapter.reproduction.reproduce import Options, reproduce
 from featcache.backbone import BackboneSpec
-from featcache.datasets.adience import FOLDS, GROUPS
-from featcache.datasets.hci import DECADES
+from featcache.datasets import miniatures
+from featcache.datasets.stand_in import MARKER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from adapter.reproduction.recipe import Row
 
-DEMO = BackboneSpec(name="demo-seeded-vit", pretrained="seed:0")
+DEMO = BackboneSpec(name="drawn-scenes-clip")
 NOWHERE = BackboneSpec(name="ViT-B-32", pretrained="/no/such/file.safetensors")
 CPU = Options(device="cpu")
 
-COLUMNS = ("user_id", "original_image", "face_id", "age", "gender", "x", "y", "dx", "dy")
+
+def take_for_real(name: str, root: Path, images: int) -> None:
+    """Draw a stand-in without the marker that says so: tables of it are called what they are."""
+    miniatures.write(name, root, images=images)
+    (root / MARKER).unlink()
 
 
-def draw(path: Path, level: float, generator: np.random.Generator) -> None:
-    """Write a noisy gray image; ``level`` from 0 to 1 is its brightness."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = generator.normal(40 + 170 * level, 20, (24, 24, 3)).clip(0, 255)
-    Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
-
-
-def write_adience(root: Path, *, per_fold: int = 24, shuffle: bool = False) -> None:
-    """Five folds of persons with all eight groups; ``shuffle`` breaks the signal."""
+def write_adience(root: Path, *, shuffle: bool = False) -> None:
+    """A stand-in of 24 faces in each fold; ``shuffle`` breaks the signal."""
+    take_for_real("adience", root, images=120)
     generator = np.random.default_rng(0)
-    for fold in range(FOLDS):
-        lines = ["\t".join(COLUMNS)]
-        groups = np.arange(per_fold) % len(GROUPS)
-        shown = generator.permutation(groups) if shuffle else groups
-        for number in range(per_fold):
-            user, image = f"user{fold}_{number}", f"image{number}.jpg"
-            face = f"landmark_aligned_face.{number}.{image}"
-            draw(root / "aligned" / user / face, shown[number] / (len(GROUPS) - 1), generator)
-            row = [user, image, str(number), GROUPS[groups[number]], "f", *["0"] * 4]
-            lines.append("\t".join(row))
-        (root / f"fold_{fold}_data.txt").write_text("\n".join(lines) + "\n")
+    for file in root.glob("fold_*_data.txt") if shuffle else ():
+        head, *lines = file.read_text().splitlines()
+        cells = [line.split("\t") for line in lines]
+        at = head.split("\t").index("age")
+        ages = generator.permutation([row[at] for row in cells])
+        shuffled = [
+            "\t".join([*row[:at], age, *row[at + 1 :]])
+            for row, age in zip(cells, ages, strict=True)
+        ]
+        file.write_text("\n".join([head, *shuffled]) + "\n")
 
 
-def write_hci(root: Path, per_decade: int = 20) -> None:
-    """Five decades below the folder that the archive unpacks to."""
-    generator = np.random.default_rng(1)
-    folder = root / "HistoricalColor-ECCV2012" / "data" / "imgs" / "decade_database"
-    for number, decade in enumerate(DECADES):
-        for image in range(per_decade):
-            draw(folder / decade / f"{decade}_{image:03d}.jpg", number / 4, generator)
+def write_hci(root: Path) -> None:
+    """A stand-in of 20 photos of each decade."""
+    take_for_real("hci", root, images=100)
 
 
 def small_recipe(*keys: str, folds: int = 2) -> Any:
@@ -143,12 +135,10 @@ def test_every_method_runs_and_the_planted_signal_is_learnt(whole):
         for task in row["tasks"].values():
             assert task["folds_run"] == 1
             assert task["metrics"]["mae"]["mean"] >= 0
-    learners = ("coop", "ordinalclip", "ridge-pooled", "ridge-tokens", "ridge", "linear-pooled")
-    for key in (*learners, "linear-tokens", "linear", "regression-only", "adapter"):
-        assert mean(doc, key, "adience") >= 2.5 * 100 / 8, key
-        assert mean(doc, key, "hci") >= 2 * 100 / 5, key
-    for key in ("ridge", "linear", "adapter"):
-        assert mean(doc, key, "hci", "mae") < 0.3, key
+    # Who says the middle class every time is off by 2 of eight groups, by 1.2 of five decades.
+    for key in ("ridge-pooled", "ridge-tokens", "ridge", "linear-pooled", "adapter"):
+        assert mean(doc, key, "adience", "mae") < 1.5, key
+        assert mean(doc, key, "hci", "mae") < 0.9, key
 
 
 def test_results_say_what_they_are(whole):
@@ -156,12 +146,12 @@ def test_results_say_what_they_are(whole):
     doc = read(out)
     assert doc["quick"] is True
     assert doc["seeds"] == [0]
-    assert "random (seed:0)" in " ".join(doc["notes"])
+    assert "share one frozen backbone" in " ".join(doc["notes"])
     for task in doc["tasks"]:
         (features,) = task["features"]
         assert len(features["fingerprint"]) == 32
         assert features["extraction_seconds"] > 0
-        assert features["name"].endswith("-demo-seeded-vit-seed-0")
+        assert features["name"].endswith("-drawn-scenes-clip")
         assert task["status"] == "there"
     assert {"torch", "python", "featcache"} <= doc["versions"].keys()
     endings = ("md", "json", "html", "csv", "tex")
@@ -341,8 +331,8 @@ def test_the_whole_quick_recipe(data, caches, tmp_path):
     result = reproduce([recipe], data, tmp_path, DEMO, options)
     assert result.computed == 16 * (5 + 10)
     doc = read(tmp_path)
-    assert mean(doc, "adapter", "adience") > 60
-    assert mean(doc, "adapter", "hci") > 60
+    assert mean(doc, "adapter", "adience", "mae") < 1.5
+    assert mean(doc, "adapter", "hci", "mae") < 0.6
 
 
 def table(out: Path) -> Any:
