@@ -32,7 +32,7 @@ def test_every_page_has_one_place_in_the_site():
         listed = list(pages(yaml_load(file)["nav"]))
     docs = ROOT / "docs"
     written = {str(path.relative_to(docs)) for path in docs.rglob("*.md")}
-    made = {*hooks.OUTSIDE.values()} | {
+    made = {*hooks.OUTSIDE.values(), "settings.md"} | {
         f"{kind}/{command}.md" for kind in ("help", "api") for command in ("featcache", "adapter")
     }
     assert len(listed) == len(set(listed))
@@ -52,6 +52,19 @@ def test_every_page_has_one_place_in_the_site():
 )
 def test_links_are_moved(text, source, page, expected):
     assert hooks.moved(text, source, page) == expected
+
+
+def test_every_setting_has_its_line():
+    text = hooks.settings_page()
+    for line in (
+        "| `batch_size` | integer \\| null | `32` | Images per forward pass",
+        "| `mean` | list of 3 numbers |  | Per-channel mean",
+        "| `steps` | integer | `2000` | Updates. |",
+    ):
+        assert line in text
+    cells = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(cells) > 60
+    assert not [line for line in cells if line.endswith("|  |")], "a field without a docstring"
 
 
 @pytest.mark.slow

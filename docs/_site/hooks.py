@@ -1,11 +1,12 @@
 """Pages that are made while the site is built, so that they are never older than the code.
 
 MkDocs calls these functions (`hooks:` in mkdocs.yml). The README and other files outside `docs/`
-become pages, `--help` of both commands too, and the public names of both packages.
+become pages, `--help` of both commands too, the public names of both packages, and all settings.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mkdocs.structure.files import File
+
+from featcache.configuration import REQUIRED, describe
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -29,6 +32,22 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "featcache/backbone/embedded/CARD.md": "model-card.md",
 }
+# Settings by the words that `adapter train --set` and configuration files have for them.
+SETTINGS = {
+    "extraction": "featcache.extraction.plan.ExtractConfig",
+    "backbone": "featcache.backbone.spec.BackboneSpec",
+    "preprocessing": "featcache.images.preprocess.Preprocessing",
+    "model": "adapter.network.config.AdapterConfig",
+    "loss": "adapter.network.losses.LossConfig",
+    "train": "adapter.settings.TrainConfig",
+    "sampling": "adapter.settings.SamplingConfig",
+    "optim": "adapter.settings.OptimConfig",
+}
+ABOUT_SETTINGS = """\
+Of an extraction: options of `featcache extract`. Of a training: `model`, `loss`, `train`, `sampling`
+and `optim` are the sections of `adapter train --set SECTION.NAME=VALUE` and of `--config FILE.toml`.
+[Training](training.md) says what the presets set.
+"""
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s]+)((?:#[^)]*)?\))")
 
 
@@ -41,6 +60,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for command in ("featcache", "adapter"):
         made[f"help/{command}.md"] = help_page(command)
         made[f"api/{command}.md"] = api_page(command)
+    made["settings.md"] = settings_page()
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
 
@@ -91,4 +111,25 @@ def api_page(package: str) -> str:
     for name in names:
         found = getattr(module, name)
         lines += [f"## `{name}`", "", f"::: {found.__module__}.{found.__qualname__}", ""]
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    """A table per configuration: name, type, default and docstring of every field."""
+    lines = [
+        "# All settings",
+        "",
+        ABOUT_SETTINGS,
+    ]
+    for title, place in SETTINGS.items():
+        module, _, name = place.rpartition(".")
+        lines += [f"## `{title}`", "", f"`{place}`", ""]
+        lines += ["| setting | type | default | |", "|---|---|---|---|"]
+        for field in describe(getattr(import_module(module), name)):
+            default = "" if field.default is REQUIRED else f"`{json.dumps(field.default)}`"
+            kind = field.type.replace("|", "\\|")
+            text = field.doc.replace("|", "\\|").replace("``", "`")
+            text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+            lines.append(f"| `{field.name}` | {kind} | {default} | {text} |")
+        lines.append("")
     return "\n".join(lines)
