@@ -44,8 +44,9 @@ SETTINGS = {
     "optim": "adapter.settings.OptimConfig",
 }
 ABOUT_SETTINGS = """\
-Of an extraction: options of `featcache extract`. Of a training: `model`, `loss`, `train`, `sampling`
-and `optim` are the sections of `adapter train --set SECTION.NAME=VALUE` and of `--config FILE.toml`.
+Of an extraction: options of `featcache extract`. Of a training: `model`, `loss`, `train`,
+`sampling` and `optim` are the sections of `adapter train --set SECTION.NAME=VALUE` and of
+`--config FILE.toml`.
 [Training](training.md) says what the presets set.
 """
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s]+)((?:#[^)]*)?\))")
