@@ -103,8 +103,8 @@ class Sleepers(Fleet):
         """Nothing runs."""
 
 
-def drive(size: int, seconds: float, shards: int) -> float:
-    """Let virtual workers make shards; returns the seconds that it took."""
+def drive(size: int, seconds: float, shards: int) -> tuple[float, float]:
+    """Let virtual workers make shards; returns the seconds that it took, and of the processor."""
     with tempfile.TemporaryDirectory() as folder, StopRequest() as stop:
         out = Path(folder)
         (out / SHARDS).mkdir()
@@ -117,8 +117,9 @@ def drive(size: int, seconds: float, shards: int) -> float:
         asked = Challenge(probe="", nonce=NONCE, images={}, backbone={}, versions={})
         fleet = Sleepers(out, size, seconds)
         driver = Driver(fleet, job, run, asked, patience=1e9, stop=stop)
+        processor = time.process_time()
         driver.loop()
-        return time.monotonic() - (fleet.began or 0.0)
+        return time.monotonic() - (fleet.began or 0.0), time.process_time() - processor
 
 
 def driver_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -126,7 +127,7 @@ def driver_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for size in args.workers:
         shards = size * args.rounds
-        took = drive(size, args.seconds, shards)
+        took, processor = drive(size, args.seconds, shards)
         ideal = args.rounds * args.seconds
         rows.append(
             {
@@ -134,15 +135,19 @@ def driver_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
                 "shards_s": shards / took,
                 "images_s": shards * IMAGES / took,
                 "linear": ideal / took,
+                "processor_ms": 1000 * processor / shards,
+                "load": os.getloadavg()[0],
             }
         )
-    took = drive(64, 0.0, args.limit)
+    took, processor = drive(64, 0.0, args.limit)
     rows.append(
         {
             "case": "the driver's limit: workers that take no time",
             "shards_s": args.limit / took,
             "images_s": args.limit * IMAGES / took,
             "linear": None,
+            "processor_ms": 1000 * processor / args.limit,
+            "load": os.getloadavg()[0],
         }
     )
     return rows
@@ -212,6 +217,8 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
                 "shards_s": shards / took,
                 "images_s": shards * IMAGES / took,
                 "linear": args.rounds * args.seconds / took,
+                "processor_ms": None,
+                "load": os.getloadavg()[0],
             }
         )
     ray.shutdown()
@@ -276,6 +283,8 @@ def main() -> None:
         columns = [["case", "virtual workers" if args.kind == "driver" else "actors of Ray", ""]]
         columns += [["shards_s", "shards/s", ",.0f"], ["images_s", "images/s", ",.0f"]]
         columns += [["linear", "of linear", ".3f"]]
+        columns += [["processor_ms", "driver's processor time, ms a shard", ".2f"]]
+        columns += [["load", "load of the machine", ".0f"]]
     for row in rows:
         print(row)
     if args.json:

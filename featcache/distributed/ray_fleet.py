@@ -25,7 +25,7 @@ from featcache.stopping import handlers_kept
 
 try:
     import ray
-    from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+    from ray.exceptions import RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise ConfigError(
@@ -252,10 +252,10 @@ class RayFleet(Fleet):
             else:
                 self._lose(worker, reason, blamed=True)
             return
-        except (RayActorError, GetTimeoutError) as error:
-            text = str(error)
-            gone = "node" in text.lower() and ("died" in text or "dead" in text)
-            self._lose(worker, _first_line(text), blamed=not gone)
+        except RayError as error:
+            # Of an actor that is to come back, Ray says only that it cannot be reached. Where its
+            # machine is known to have gone, no order is the cause.
+            self._lose(worker, _first_line(str(error)), blamed=self._machine_is_there(worker))
             return
         if what == "place":
             self._places[worker] = value
@@ -271,6 +271,13 @@ class RayFleet(Fleet):
             self._events.append(Troubled(worker, value))
         else:
             self._events.append(Made(worker, value))
+
+    def _machine_is_there(self, worker: int) -> bool:
+        """Tell whether the machine of a worker is alive, as far as Ray knows by now."""
+        if worker not in self._places:
+            return True
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        return self._places[worker][0] in alive
 
     def _lose(self, worker: int, reason: str, *, blamed: bool) -> None:
         """Forget what a worker was asked, and ask its next process to prove."""

@@ -85,10 +85,18 @@ class Store:
         return int(found["size"]) if found["type"] == "file" else None
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        """Read a file in pieces."""
-        with self.files.open(self.path(name), "rb", block_size=CHUNK) as file:
-            while piece := file.read(CHUNK):
-                yield piece
+        """Read a file in pieces.
+
+        Raises:
+            TransferError: It cannot be read. Stores have errors of many kinds, and whoever writes
+                the pieces to a disk must not take one for an error of the disk.
+        """
+        try:
+            with self.files.open(self.path(name), "rb", block_size=CHUNK) as file:
+                while piece := file.read(CHUNK):
+                    yield piece
+        except Exception as error:
+            raise TransferError(f"{self.place}/{name}: {_reason(error)}") from error
 
     def read(self, name: str) -> bytes:
         """Read a small file whole."""

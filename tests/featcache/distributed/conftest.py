@@ -208,11 +208,24 @@ def cluster():
 
     store = {"object_store_memory": 80 << 20}
     with quietly_collected():
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **store})
-        cluster.add_node(num_cpus=2, **store)
+        cluster = persistent(
+            lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **store})
+        )
+        persistent(lambda: cluster.add_node(num_cpus=2, **store))
         with connected(cluster.address):
             yield cluster
         cluster.shutdown()
+
+
+def persistent(start, tries=4):
+    """Start something of Ray, which gives up after 30 seconds on a machine that is busy."""
+    for left in reversed(range(tries)):
+        try:
+            return start()
+        except Exception:
+            if not left:
+                raise
+    raise AssertionError
 
 
 @pytest.fixture(scope="session")

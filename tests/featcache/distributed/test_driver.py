@@ -15,7 +15,7 @@ from featcache.extraction.engine import in_this_process
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
 from featcache.maintenance.verify import verify_cache
-from featcache.storage.history import read_history
+from featcache.storage.history import makers, read_history
 
 SMALL = {"batch_size": 2, "workers": 1, "shard_size": 1, "max_failures": 1.0}
 
@@ -61,7 +61,7 @@ def test_the_files_are_those_of_one_process(run, tmp_path, contents, expected):
 def test_the_history_says_which_device_made_which_shard(run, tmp_path):
     run()
     (line,) = read_history(tmp_path / "c")[0]
-    assert set(line["shards"]) == {"device0", "device1"}
+    assert set(line["shards"]) == {"device0", "device1"} == set(makers(tmp_path / "c"))
     assert verify_cache(tmp_path / "c").ok
 
 

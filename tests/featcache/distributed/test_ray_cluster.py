@@ -83,31 +83,6 @@ def start(tmp_path, dataset, tiny_backbone):
     return run
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_random_kills_lose_nothing(cluster, start, fleets, tmp_path, contents, expected, seed):
-    chance, killed = random.Random(seed), []
-
-    def kill(event):
-        # At each event, and there are at least two in a second, whatever a worker is doing.
-        if len(killed) < KILLS // 5 and fleets and chance.random() < 0.2:
-            places = [*fleets[-1]._places.values()]
-            if places:
-                killed.append(chance.choice(places)[1])
-                os.kill(killed[-1], signal.SIGKILL)
-
-    for _ in range(20):
-        try:
-            start(kill)
-            break
-        except (WorkersError, ProcessLookupError):
-            continue  # three on one shard, by chance: the same command goes on
-    if len(killed) < KILLS // 5:
-        pytest.skip(f"the run ended after {len(killed)} kills")
-    assert contents(tmp_path / "c") == expected
-    assert verify_cache(tmp_path / "c").ok
-    assert not list((tmp_path / "c").rglob("*.tmp"))
-
-
 def test_a_node_goes_and_another_comes(cluster, start, fleets, tmp_path, contents, expected):
     node, changes = cluster.add_node(num_cpus=2, **NODE), Counter()
 
@@ -219,3 +194,28 @@ def test_two_drivers_on_one_cache(cluster, start, tmp_path):
     (tmp_path / "c").mkdir()
     with writing(tmp_path / "c"), pytest.raises(CacheLockedError, match=f"process {os.getpid()}"):
         start()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_kills_lose_nothing(cluster, start, fleets, tmp_path, contents, expected, seed):
+    chance, killed = random.Random(seed), []
+
+    def kill(event):
+        # At each event, and there are at least two in a second, whatever a worker is doing.
+        if len(killed) < KILLS // 5 and fleets and chance.random() < 0.2:
+            places = [*fleets[-1]._places.values()]
+            if places:
+                killed.append(chance.choice(places)[1])
+                os.kill(killed[-1], signal.SIGKILL)
+
+    for _ in range(20):
+        try:
+            start(kill)
+            break
+        except (WorkersError, ProcessLookupError):
+            continue  # three on one shard, by chance: the same command goes on
+    if len(killed) < KILLS // 5:
+        pytest.skip(f"the run ended after {len(killed)} kills")
+    assert contents(tmp_path / "c") == expected
+    assert verify_cache(tmp_path / "c").ok
+    assert not list((tmp_path / "c").rglob("*.tmp"))

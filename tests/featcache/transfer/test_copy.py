@@ -131,6 +131,29 @@ def test_a_byte_that_flips_in_the_store_is_noticed(small_cache, memory, monkeypa
         assert not memory.exists("/caches/small/shards/00000.h5")
 
 
+@pytest.mark.parametrize("times", [2, 99])
+def test_errors_of_the_store_are_no_errors_of_the_disk(
+    small_cache, memory, tmp_path, monkeypatch, contents, times
+):
+    copy_cache(small_cache, PLACE)
+    opened, real = [], memory.open
+
+    def failing(path, *given, **more):
+        if "00002.h5" in path and len(opened) < times:
+            opened.append(path)
+            raise OSError(16, "Service Unavailable")
+        return real(path, *given, **more)
+
+    monkeypatch.setattr(memory, "open", failing)
+    if times == 2:
+        copy_cache(PLACE, tmp_path / "back")
+        assert contents(tmp_path / "back") == contents(small_cache)
+        return
+    with pytest.raises(TransferError, match=r"00002.h5 could not be copied: .*Service Unavailable"):
+        copy_cache(PLACE, tmp_path / "back")
+    assert not (tmp_path / "back/cache.json").exists()
+
+
 def test_another_cache_is_never_overwritten(small_cache, cache_copy, memory, tmp_path):
     copy_cache(small_cache, PLACE)
     Manifest.read(cache_copy).unfinished().write(cache_copy)
