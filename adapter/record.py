@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
@@ -42,6 +43,18 @@ def read_document(path: Path, version: int, kind: str, advice: str) -> dict[str,
     return record
 
 
+def member_folders(folder: Path) -> list[Path]:
+    """Return the runs of a sweep's folder, folds before seeds; none in the folder of one run."""
+    if (folder / RUN_FILE).exists():
+        return []
+    found = [*folder.glob(f"seed-*/{RUN_FILE}"), *folder.glob(f"fold-*/seed-*/{RUN_FILE}")]
+
+    def numbers(run: Path) -> list[int]:
+        return [int(digits) for digits in re.findall(r"-(\d+)", str(run.relative_to(folder)))]
+
+    return sorted((path.parent for path in found), key=numbers)
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """Read ``run.json``; settings of older files are returned in today's form.
 
@@ -49,9 +62,10 @@ def read_record(folder: Path) -> dict[str, Any]:
         CheckpointNotFoundError: There is none.
         CheckpointError: It is damaged or of another format.
     """
-    record = read_document(
-        folder / RUN_FILE, FORMAT, "run", f"`adapter train --out {folder}` makes a run"
-    )
+    advice = f"`adapter train --out {folder}` makes a run"
+    if several := member_folders(folder):
+        advice = f"{folder} holds {len(several)} runs; give one of them, such as {several[0]}"
+    record = read_document(folder / RUN_FILE, FORMAT, "run", advice)
     if "settings" in record:
         record["settings"] = current_settings(record["settings"])
     return record

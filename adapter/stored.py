@@ -155,11 +155,14 @@ def open_caches(
             are opened here.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are none, or one is given twice.
         FingerprintMismatchError: They differ; views may.
     """
     if not caches:
         raise ConfigError("at least one cache is needed: --shards CACHE")
+    places = [Path(cache).resolve() for cache in caches if isinstance(cache, (str, Path))]
+    if len(set(places)) < len(places):
+        raise ConfigError(f"the cache {max(places, key=places.count)} is given twice")
     opened = [_open(c, verify_rows) if isinstance(c, (str, Path)) else c for c in caches]
     for other in opened[1:]:
         require_same(

@@ -110,8 +110,8 @@ def evaluate(
     from adapter.methods.fitted import is_fitted
     from adapter.names import choose_names
     from adapter.network.comparison import METHODS
+    from adapter.record import member_folders
     from adapter.stored import StoredRun, open_caches
-    from adapter.training.sweep import member_folders
     from featcache.storage.durable import prepare_target, write_json
 
     (method,) = choose_names("--method", [method], METHODS) or METHODS[:1]

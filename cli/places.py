@@ -131,9 +131,9 @@ def _runs() -> list[Path]:
 
 def _members(folder: Path) -> list[Path]:
     """The runs in a folder: itself, or one for each fold and seed."""
-    if (folder / "run.json").exists():
-        return [folder]
-    return [file.parent for file in sorted(folder.glob("**/seed-*/run.json"))]
+    from adapter.record import RUN_FILE, member_folders
+
+    return [folder] if (folder / RUN_FILE).exists() else member_folders(folder)
 
 
 def _trained_on(folder: Path) -> set[Path]:

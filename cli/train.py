@@ -288,6 +288,7 @@ def _one(
     summarize(summary, config.steps)
     if summary.interrupted:
         _stopped(out)
+    say_next(*comes_next(summary.folder, caches))
 
 
 def _sweep(
@@ -347,7 +348,18 @@ def summarize(summary: TrainSummary, steps: int) -> None:
         early = "stopped early; " if summary.stopped_early else ""
         say(f"{early}best validation {summary.best_value:.3f} at step {summary.best_step:,}")
     say(f"the adapter is in {summary.folder}")
-    say_next("adapter", "eval", summary.folder)
+
+
+def comes_next(folder: Path, caches: list[Path]) -> list[str | Path]:
+    """Return what comes next: evaluating, or ranking where no label is kept for a test."""
+    from adapter.data.selectors import known
+    from adapter.stored import StoredRun, open_caches
+
+    if "test" in known(open_caches(caches), "split"):
+        return ["adapter", "eval", folder]
+    (query, *_) = StoredRun.load(folder).queries
+    words: list[str | Path] = ["--shards", caches[0], "--query", query]
+    return ["adapter", "rank", folder, *words, "--out", folder / "ranked.html"]
 
 
 WORTH_SAYING = 60  # seconds that a run takes

@@ -8,7 +8,6 @@ out/many.json        metrics of every run, their mean and their standard deviati
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,6 @@ from adapter.data.selectors import choose_fold, choose_splits
 from adapter.errors import ConfigError
 from adapter.evaluation.evaluate import evaluate
 from adapter.evaluation.spread import Spread
-from adapter.record import RUN_FILE
 from adapter.stored import open_caches
 from adapter.training.distributed import is_main_process
 from adapter.training.train import train
@@ -99,18 +97,6 @@ class SweepSummary:
                 for m in self.members
             ],
         }
-
-
-def member_folders(folder: Path) -> list[Path]:
-    """Return the runs of a sweep's folder, folds before seeds; none in the folder of one run."""
-    if (folder / RUN_FILE).exists():
-        return []
-    found = [*folder.glob(f"seed-*/{RUN_FILE}"), *folder.glob(f"fold-*/seed-*/{RUN_FILE}")]
-
-    def numbers(run: Path) -> list[int]:
-        return [int(digits) for digits in re.findall(r"-(\d+)", str(run.relative_to(folder)))]
-
-    return sorted((path.parent for path in found), key=numbers)
 
 
 def _folder(out: Path, fold: int | None, seed: int) -> Path:

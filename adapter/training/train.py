@@ -34,6 +34,7 @@ from adapter.training.trainer import End, Trainer
 from featcache.devices import machine
 from featcache.stopping import StopRequest
 from featcache.storage.durable import prepare_target
+from featcache.storage.layout import folder_exists
 from featcache.versions import versions
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def _claim_folder(
 ) -> TrainSummary | None:
     """Write ``run.json``, or recognize an earlier run; returns a finished one's summary."""
     there = broadcast_object((out / RUN_FILE).exists(), world)
+    if folder_exists(out):
+        raise ConfigError(f"{out} is a cache; train into another folder")
     if there and not resume:
         raise ConfigError(f"{out} already holds a run; resume it, or train into another folder")
     if there:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
-from adapter.record import RUN_FILE, read_record, write_record
+from adapter.record import RUN_FILE, member_folders, read_record, write_record
 from adapter.settings import OptimConfig, TrainConfig
 
 
@@ -18,6 +18,21 @@ def test_survives_the_disk(tmp_path):
 def test_no_run(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match=f"adapter train --out {tmp_path}"):
         read_record(tmp_path)
+
+
+def test_a_folder_of_several_runs_names_one(tmp_path):
+    for fold, seed in ((10, 0), (2, 1), (2, 0)):
+        folder = tmp_path / f"fold-{fold}" / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        write_record(folder, {})
+    assert [str(run.relative_to(tmp_path)) for run in member_folders(tmp_path)] == [
+        "fold-2/seed-0",
+        "fold-2/seed-1",
+        "fold-10/seed-0",
+    ]
+    with pytest.raises(CheckpointNotFoundError, match=r"holds 3 runs; .*fold-2/seed-0"):
+        read_record(tmp_path)
+    assert member_folders(folder) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"format": 1'])

@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from cli.train import comes_next
 from featcache.datasets.stand_in import NOTICE
 from featcache.reading.cache import Cache
 
@@ -434,3 +437,15 @@ def test_a_stand_in_is_drawn_checked_extracted_and_called_so(featcache, adapter,
     assert code == 1
     assert "holds a miniature of hci" in " ".join(err.split())
     assert featcache("datasets", "ava", "--images", 3)[0] == 2
+
+
+def test_what_comes_after_a_training_works_with_its_labels(monkeypatch):
+    small = Path(__file__).parents[1] / "data" / "version1"
+    cache, run = small / "cache", small / "run"
+    assert comes_next(run, [cache]) == ["adapter", "eval", run]
+    labels = pa.table({"split": ["train", "val"]})  # as of a table without a column for splits
+    monkeypatch.setattr("adapter.stored.open_caches", lambda _: [SimpleNamespace(labels=labels)])
+    words = comes_next(run, [cache])
+    assert words[:5] == ["adapter", "rank", run, "--shards", cache]
+    assert words[5] == "--query"
+    assert words[7:] == ["--out", run / "ranked.html"]

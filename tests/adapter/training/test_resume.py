@@ -100,6 +100,14 @@ def test_a_run_is_not_overwritten(whole, train_fake):
         train_fake(whole, **OPTIONS)
 
 
+def test_a_run_does_not_go_into_a_cache(tmp_path, train_fake):
+    (tmp_path / "cache.json").touch()
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match="is a cache; train into another folder"):
+            train_fake(tmp_path, resume=resume, **OPTIONS)
+    assert [file.name for file in tmp_path.iterdir()] == ["cache.json"]
+
+
 def test_other_settings_are_refused_with_both_values(whole, train_fake):
     with pytest.raises(CheckpointError) as caught:
         train_fake(whole, resume=True, **(OPTIONS | {"lr": 0.5, "log_every": 2}))
