@@ -17,6 +17,7 @@ from adapter.data.selectors import choose_fold, choose_splits
 from adapter.errors import ConfigError
 from adapter.evaluation.evaluate import evaluate
 from adapter.evaluation.spread import Spread
+from adapter.record import RUN_FILE
 from adapter.stored import open_caches
 from adapter.training.distributed import is_main_process
 from adapter.training.train import train
