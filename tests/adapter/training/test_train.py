@@ -244,7 +244,7 @@ def test_presets_take_their_widths_from_the_cache(tmp_path, make_cache):
         train([make_cache()], tmp_path / "b", "mine", LossConfig(), config)
     with pytest.raises(ConfigError, match="at least one cache"):
         train([], tmp_path / "c", "paper", LossConfig(), config)
-    with pytest.raises(ConfigError, match="the cache .* is given twice"):
+    with pytest.raises(ConfigError, match=r"the cache .* is given twice"):
         train([tmp_path, str(tmp_path)], tmp_path / "c", "paper", LossConfig(), config)
 
 
