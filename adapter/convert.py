@@ -210,7 +210,7 @@ def require_features(
     Args:
         requirements: ``requires`` of ``run.json`` (``Conversion.requirements``).
         identity: ``cache.fingerprint.backbone``.
-        what: Whose identity it is, for the message.
+        what: What the identity belongs to, for the message.
 
     Raises:
         FingerprintMismatchError: They differ; every difference is named with both values.

@@ -70,7 +70,7 @@ class Run(StoredRun):
             cache: Where the features are; it holds tokens of the query.
             rows: Integers [n], the images.
             query: The prompt; it need not be one that the run was trained on.
-            task: Whose unit the scores are in; guessed from cache and query when left out.
+            task: The task whose unit the scores get; guessed from cache and query when left out.
             by: ``score``, or ``comparison``, which has no unit.
             opponents: How many others each image is compared with, or ``all``; None chooses.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.

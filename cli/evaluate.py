@@ -49,7 +49,9 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="The splits whose labels count, separated by commas.")
     ] = "test",
-    fold: Annotated[int | None, typer.Option(help="Which fold's labels.")] = None,
+    fold: Annotated[
+        int | None, typer.Option(help="Fold to evaluate, for data sets that have several.")
+    ] = None,
     query: Queries = None,
     task: Tasks = None,
     by: Annotated[
@@ -62,7 +64,9 @@ def evaluate(
     relevance: Annotated[
         int | None, typer.Option(help="Evaluate relevance to this count (counting tasks).")
     ] = None,
-    view: Annotated[str | None, typer.Option(help="Which view of the images.")] = None,
+    view: Annotated[
+        str | None, typer.Option(help="View of the images to use, such as hflip.")
+    ] = None,
     long_tail: Annotated[
         bool,
         typer.Option(
@@ -78,7 +82,7 @@ def evaluate(
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="Where the JSON goes.  [default: RUN/eval.json]")
+        Path | None, typer.Option(help="File to write the results to.  [default: RUN/eval.json]")
     ] = None,
     predictions: Annotated[
         Path | None,

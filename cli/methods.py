@@ -54,7 +54,9 @@ def fit(
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="Splits to learn from.")] = "train",
-    fold: Annotated[int | None, typer.Option(help="Which fold's labels.")] = None,
+    fold: Annotated[
+        int | None, typer.Option(help="Fold to learn from, for data sets that have several.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few steps, for a check in a minute.")

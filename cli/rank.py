@@ -137,7 +137,9 @@ def rank(
     yes: Annotated[bool, typer.Option("--yes", help="Move without asking.")] = False,
     log: Annotated[
         Path | None,
-        typer.Option(help="Where what is done is written, for `adapter undo`.", metavar="FILE"),
+        typer.Option(
+            help="File that `adapter undo` reads to take everything back.", metavar="FILE"
+        ),
     ] = None,
     why: Annotated[
         list[str] | None,

@@ -31,7 +31,9 @@ def report(
     split: Annotated[
         str, typer.Option(help="The splits whose labels count, separated by commas.")
     ] = "test",
-    fold: Annotated[int | None, typer.Option(help="Which fold's labels.")] = None,
+    fold: Annotated[
+        int | None, typer.Option(help="Fold to show, for data sets that have several.")
+    ] = None,
     max_images: Annotated[
         int, typer.Option(help="Images per query in the lists that can be opened.", min=1)
     ] = 400,

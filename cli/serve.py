@@ -50,7 +50,7 @@ def serve(
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Where what you say is kept.  [default: ~/.local/share/featcache/ID]",
+            help="Folder for stars, answers, exports.  [default: ~/.local/share/featcache/ID]",
             show_default=False,
         ),
     ] = None,

@@ -12,7 +12,7 @@ from cli.progress import progress
 
 def copy(
     source: Annotated[str, typer.Argument(help="A cache: a folder or an address.")],
-    target: Annotated[str, typer.Argument(help="Where to: a folder or an address.")],
+    target: Annotated[str, typer.Argument(help="A folder or an address to copy to.")],
     shards: Annotated[
         str,
         typer.Option(

@@ -67,7 +67,7 @@ def evaluate(
     Args:
         run: A run, or its folder.
         caches: Caches, as paths or opened.
-        split: Whose labels.
+        split: Splits to evaluate, such as ``val`` or ``test``.
         fold: Of which fold; the one that the run was trained on when left out.
         queries: Names or shell patterns; none means those that the run was trained on.
         tasks: The same for tasks.

@@ -65,7 +65,7 @@ def predict(
         query: The prompt.
         rows: int64 [n], the images.
         by: ``score`` or ``comparison``.
-        task: Whose unit the scores are in; guessed from the query when left out, see
+        task: The task whose unit the scores get; guessed from the query when left out, see
             ``TargetScales.find``.
         method: How pair logits become a ranking.
         opponents: How many others each image is compared with, or ``all``; None chooses.
@@ -123,7 +123,7 @@ def predict_run(
         query: The prompt.
         rows: int64 [n], the images.
         rankings: What to compute.
-        task: Whose unit the scores are in, and whose line is added.
+        task: The task whose unit the scores get, and whose line is added.
         device: Where.
         precision: Of the network.
         view: Name of the view.

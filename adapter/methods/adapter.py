@@ -133,7 +133,7 @@ class AdapterPredictor:
     Attributes:
         folder: The run's folder.
         query: What it ranks by.
-        task: Whose unit its values are in.
+        task: The task whose unit the values get.
         device: Where to compute.
         precision: Of the network.
     """

@@ -98,7 +98,7 @@ def fit_method(
         query: One of the cache's queries.
         out: The folder.
         settings: The method's hyperparameters.
-        split: Whose labels are learnt from.
+        split: Splits to learn from.
         fold: Which fold.
         seed: Of everything random.
         antonyms: Opposite prompts for methods that need them.

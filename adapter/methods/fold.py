@@ -46,8 +46,8 @@ def fold_of(
     Args:
         cache: The features.
         query: One of the cache's queries.
-        split: Whose labels are learnt from.
-        test_split: Whose labels are kept for the test; may be absent.
+        split: Splits to learn from.
+        test_split: The split that is kept for the test; it may be absent.
         fold: Which fold, for data sets that have several.
         seed: Of everything random.
         antonyms: Opposite prompts, the high end first; derived when left out.

@@ -36,7 +36,7 @@ def contrast(
     Args:
         method: The settings.
         data: The fold.
-        network: Whose encoder is trained, in place.
+        network: Its encoder is trained, in place.
         groups: Per cluster and level, ascending, positions in the training part.
     """
     encoder = network.encoder

@@ -65,7 +65,7 @@ def build_report(
         caches: Caches to evaluate on.
         roots: Folders of the images, the first of the first cache and so on; images of a cache
             without one are shown by their names.
-        split: Whose labels.
+        split: Splits to show, such as ``test``.
         fold: Of which fold; that of the training by default.
         device: Where to compute.
         max_images: Images per query in the long lists.

@@ -14,7 +14,7 @@ class Strips:
     """Images in the order of their labels and, below, in the order of a row's predictions.
 
     Attributes:
-        row: Whose predictions.
+        row: The method whose predictions are shown.
         tasks: Of which tasks.
         count: Images per strip, at equal steps of the order.
         most: Queries per task, those with the most test images.
@@ -31,7 +31,7 @@ class Relevance:
     """Images in the order of their relevance to "r objects", nearest first.
 
     Attributes:
-        row: Whose predicted counts.
+        row: The method whose predicted counts are shown.
         task: A counting task.
         references: The counts r.
         count: Images per strip.
@@ -50,7 +50,7 @@ class Categories:
     """SRCC of each category that was never learnt, and what it came with in the training images.
 
     Attributes:
-        row: Whose predictions.
+        row: The method whose predictions are shown.
         learnt: The task that the row learns.
         tested: The task with other categories of the same kind.
         least: Test images with a count from one on that a category needs.
@@ -69,7 +69,7 @@ class Wishes:
     """Two scores of the same images: their scatter, and the images that fit both best and least.
 
     Attributes:
-        row: Whose predictions.
+        row: The method whose predictions are shown.
         tasks: Two tasks over one data set.
         weights: Weights of the second strip; the first multiplies both evenly.
         count: Images at either end.
@@ -86,7 +86,7 @@ class Attributes:
     """Best and worst images by CLIP-IQA's pairs of opposite prompts.
 
     Attributes:
-        task: Whose test images.
+        task: The task whose test images are shown.
         names: Attributes, by name.
         count: Images at either end.
     """
@@ -101,7 +101,7 @@ class Variations:
     """Photos made darker, noisier, duller, blurrier, flatter: how CLIP-IQA's scores follow.
 
     Attributes:
-        task: Whose test images.
+        task: The task whose test images are shown.
         images: How many of them.
         steps: Degrees of each change, none included.
     """
@@ -130,7 +130,7 @@ class Distributions:
 
     Attributes:
         task: Which task.
-        rows: Whose predictions.
+        rows: The methods whose predictions are shown.
         bins: Of the scale.
     """
 
@@ -144,7 +144,7 @@ class Sampling:
     """How often images of each score are drawn: all alike, or level by level within a cluster.
 
     Attributes:
-        task: Whose training labels.
+        task: The task whose training labels are shown.
         batches: How many are drawn.
         bins: Of the scale.
     """
@@ -159,7 +159,7 @@ class Spaces:
     """Images in three spaces, each drawn in two dimensions by t-SNE, and the tags that fit best.
 
     Attributes:
-        task: Whose test images.
+        task: The task whose test images are shown.
         images: How many of them.
         tags: Tags per image.
         shown: Images whose tags are shown.

@@ -145,7 +145,7 @@ def train_sweep(
         comparisons: As for ``train``.
         seeds: Seeds.
         folds: Folds; ``(None,)`` for a data set without.
-        split: Whose labels are evaluated.
+        split: Splits to evaluate, such as ``test``.
         by: How to rank; every way that there is a head for when left out.
         on_event: Told of each run's events.
         on_member: Told of each run when it is evaluated.

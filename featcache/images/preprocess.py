@@ -240,7 +240,7 @@ def normalize(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
 
     Args:
         pixels: uint8 [B, 3, H, W], on any device.
-        preprocessing: Whose mean and std are used.
+        preprocessing: Gives mean and std.
 
     Returns:
         float32 [B, 3, H, W] on the same device.

@@ -1,4 +1,4 @@
-"""Whose scenes are whose: disjoint ranges of seeds.
+"""Ranges of seeds, one for each use of the scenes; no two share a seed.
 
 A scene follows from (seed, index), so two sets with different seeds share no scene. What the
 embedded CLIP was trained on is never in a demo, a miniature, or its own model card.
