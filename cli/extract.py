@@ -178,7 +178,7 @@ def extract(
         engine,
         address=address,
         actors=actors,
-        gpus_per_actor=gpus_per_actor,
+        gpus_per_actor=0.0 if device == "cpu" and engine == "ray" else gpus_per_actor,
         cpus_per_actor=cpus_per_actor,
         patience=patience,
     )

@@ -264,7 +264,14 @@ def _launch(folder: Path, processes: int, more: list[str]) -> None:
 
 def _stopped(folder: Path) -> None:
     """Say how a run goes on that a signal has ended."""
+    if not _first():
+        sys.exit(STOPPED)
     fail(f"stopped; go on with: {again(out=folder, resume=True)}", code=STOPPED)
+
+
+def _first() -> bool:
+    """Tell whether this process speaks for all that train together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _one(
@@ -285,7 +292,8 @@ def _one(
         summary = run(
             caches, out, model, loss, config, comparisons=table, on_event=show, resume=resume
         )
-    summarize(summary, config.steps)
+    if _first():
+        summarize(summary, config.steps)
     if summary.interrupted:
         _stopped(out)
     say_next(*comes_next(summary.folder, caches))
@@ -320,10 +328,14 @@ def _sweep(
             seeds=_numbers(seeds, "--seeds") or [config.seed],
             folds=folds or [config.fold],
             on_event=show,
-            on_member=lambda m: say(f"{m.title}: {m.summary.folder}"),
+            on_member=lambda m: say(f"{m.title}: {m.summary.folder}") if _first() else None,
             resume=resume,
             spread=side_by_side(display, "runs, side by side", engine, **tasks),
         )
+    if not _first():
+        if summary.interrupted:
+            _stopped(out)
+        return
     print(summary.spread.to_markdown(), end="")
     for note in summary.spread.notes:
         say(f"note: {note}")

@@ -205,7 +205,7 @@ class RayFleet(Fleet):
             ready, _ = ray.wait(refs, num_returns=1, timeout=seconds)
             if ready:
                 ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
-            for ref in sorted(ready, key=refs.index) if len(ready) > 1 else ready:
+            for ref in ready:  # in the order in which they were asked
                 if ref in self._asked:  # else its worker was lost a moment ago
                     worker, what = self._asked.pop(ref)
                     self._answer(worker, what, ref)
