@@ -19,7 +19,9 @@ from adapter.training.launch import launch, launched
 
 DEMO = ["--dataset", "demo", "--option", "count=40", "--backbone", "demo-seeded-vit"]
 DEMO += ["--pretrained", "seed:0", "--token-pool", "4"]
-STEPS = ["--width", "8", "--batch-size", "8", "--set", "model.blocks=1", "--steps"]
+# Dropout is drawn for each process.
+STEPS = ["--width", "8", "--batch-size", "8", "--set", "model.blocks=1"]
+STEPS += ["--set", "model.dropout=0", "--steps"]
 
 
 def test_how_a_process_has_ended_is_told():
