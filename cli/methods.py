@@ -110,7 +110,7 @@ def fit(
             pretrained=pretrained,
             model_config=model_config,
             on_progress=lambda done, steps: display.show(
-                f"fitting {method}", done, steps, unit="steps"
+                f"fitting {method}", done, steps, unit="steps", before=done
             ),
         )
     say(

@@ -25,6 +25,7 @@ def test_fit_eval_and_rank(adapter, tmp_path):
     )
     assert code == 0, err
     assert f"next: adapter eval {out} --shards" in err.replace("\n", " ")
+    assert "steps/s" not in err  # what a fit begins with took no time
     code, table, err = adapter("eval", out, "--shards", SMALL / "cache")
     assert code == 0, err
     assert "| PLCC | SRCC |" in table
