@@ -5,6 +5,7 @@ extract(dataset, out, backbone, config, engine=RayEngine(ClusterConfig(address="
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from featcache.distributed.proof import challenge
 from featcache.distributed.settings import ClusterConfig
 from featcache.distributed.worker import Tools
 from featcache.stopping import StopRequest
-from featcache.storage.durable import remove_temporaries
+from featcache.storage.durable import is_temporary, remove_temporaries
 from featcache.storage.layout import SHARDS
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from featcache.extraction.counting import Counting
     from featcache.extraction.engine import Job
+
+TRIES, PAUSE = 20, 0.25  # how often, and after how many seconds, the folder is cleaned again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,4 +71,13 @@ class RayEngine:
                     ).loop()
                 finally:
                     fleet.close()
-                    remove_temporaries(job.out / SHARDS)  # of workers that were killed
+                    _clean(job.out / SHARDS)
+
+
+def _clean(folder: Path) -> None:
+    """Remove what workers leave that were killed; they take a moment to die."""
+    for _ in range(TRIES):
+        remove_temporaries(folder)
+        if not any(map(is_temporary, folder.iterdir())):
+            return
+        time.sleep(PAUSE)
