@@ -63,15 +63,18 @@ class RayEngine:
                 workers=job.workers or place.cpus,
                 threads=place.cpus,
             )
-            with challenge(job) as asked:
-                fleet = RayFleet(tools, place, asked)
-                try:
-                    return Driver(
-                        fleet, job, run, asked, patience=self.cluster.patience, stop=stop
-                    ).loop()
-                finally:
-                    fleet.close()
-                    _clean(job.out / SHARDS)
+            try:
+                with challenge(job) as asked:
+                    fleet = RayFleet(tools, place, asked)
+                    try:
+                        driver = Driver(
+                            fleet, job, run, asked, patience=self.cluster.patience, stop=stop
+                        )
+                        return driver.loop()
+                    finally:
+                        fleet.close()
+            finally:
+                _clean(job.out / SHARDS)
 
 
 def _clean(folder: Path) -> None:
