@@ -121,7 +121,7 @@ bench-tables: setup  ## a million and ten million rows to a plan, five million l
 	$(BIN)/python benchmarks/tables.py --json docs/benchmarks/tables.json
 
 bench-opponents: setup  ## ranking by comparison with some opponents: the time for 20,000 images
-	$(BIN)/python benchmarks/opponents.py --json docs/benchmarks/opponents.json time
+	$(BIN)/python benchmarks/opponents.py --json docs/benchmarks/opponents.json time --width 256
 
 bench-compare: setup  ## what changed between two results: make bench-compare OLD=a.json NEW=b.json
 	$(BIN)/python benchmarks/figures.py compare "$(OLD)" "$(NEW)"

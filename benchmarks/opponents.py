@@ -25,30 +25,32 @@ from adapter import AdapterConfig, RankingAdapter
 from adapter.data.labels import select_labels
 from adapter.evaluation.predict import predict_rankings
 from adapter.network.comparison import rank_by_comparison
-from adapter.network.ranking import PairSummary
 from adapter.stored import StoredRun
 from featcache import Cache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adapter.network.ranking import PairSummary
+
 OPPONENTS = (16, 32, 64)
 PACKAGES = ("torch", "numpy", "scipy")
 
 
 def random_summaries(adapter: RankingAdapter, images: int) -> PairSummary:
-    """Summarize images of random tokens [P, C], a thousand at a time."""
+    """Draw summaries of images, spread as those of a few images of random tokens [P, C]."""
     generator = torch.Generator().manual_seed(0)
-    config = adapter.config
-    device = adapter.reg_tokens.device
+    config, device = adapter.config, adapter.reg_tokens.device
     text = torch.randn(16, config.text_dim, generator=generator).to(device)  # [T, D]
-    parts = []
+    tokens = torch.randn(64, 4, config.image_dim, generator=generator).to(device)  # [n, P, C]
     with torch.no_grad():
-        for start in range(0, images, 1000):
-            count = min(1000, images - start)
-            tokens = torch.randn(count, 4, config.image_dim, generator=generator)  # [n, P, C]
-            parts.append(adapter.summarize(tokens.to(device), text))
-    return PairSummary.cat(parts)
+        few = adapter.summarize(tokens, text)
+
+    def draw(values: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(images, *values.shape[1:], generator=generator).to(device)
+        return values.mean(dim=0) + noise * values.std(dim=0)  # [images, ...]
+
+    return few.apply(draw)
 
 
 def measure_time(images: int, width: int, device: torch.device) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def measure_time(images: int, width: int, device: torch.device) -> dict[str, Any
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         rows.append(
             {
-                "case": f"{images:,} images, K = {count}, {device}",
+                "case": f"{images:,} images, width {width}, K = {count}, {device}",
                 "processor_s": time.process_time() - processor,
                 "wall_s": time.perf_counter() - wall,
                 "more_bytes": (peak - before) * 1024 / 1e6,
