@@ -36,8 +36,8 @@ from PIL import Image, ImageDraw
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.datasets import open_dataset
 from featcache.extraction.extract import extract
-from featcache.extraction.pipeline import encode_views
 from featcache.extraction.plan import ExtractConfig
+from featcache.extraction.rows import encode_views
 from featcache.images.preprocess import read_image
 
 if TYPE_CHECKING:
