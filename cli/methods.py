@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.backbone import Device
+from cli.backbone import ConfigAgain, Device, PretrainedAgain
 from cli.console import say, say_next, table
 from cli.progress import progress
 from cli.settings import texts_of, value_of
@@ -62,12 +62,8 @@ def fit(
         bool, typer.Option("--quick", help="Few steps, for a check in a minute.")
     ] = False,
     device: Device = "auto",
-    pretrained: Annotated[
-        str | None, typer.Option(help="Where the backbone's weights are now.")
-    ] = None,
-    model_config: Annotated[
-        str | None, typer.Option(help="Where the backbone's model config is now.")
-    ] = None,
+    pretrained: PretrainedAgain = None,
+    model_config: ConfigAgain = None,
 ) -> None:
     """Fit a method to one query of a cache, then rank or evaluate with it.
 

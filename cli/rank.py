@@ -10,10 +10,12 @@ import typer
 
 from cli.backbone import (
     BackboneName,
+    ConfigAgain,
     Device,
     MaxFailures,
     PositionsOption,
     PrecisionOption,
+    PretrainedAgain,
     Resize,
 )
 from cli.console import say
@@ -155,12 +157,8 @@ def rank(
     precision: PrecisionOption = "auto",
     max_failures: MaxFailures = 0.25,
     backbone: BackboneName = "",
-    pretrained: Annotated[
-        str | None, typer.Option(help="Where the backbone's weights are now.")
-    ] = None,
-    model_config: Annotated[
-        str | None, typer.Option(help="Where the backbone's model config is now.")
-    ] = None,
+    pretrained: PretrainedAgain = None,
+    model_config: ConfigAgain = None,
     resize: Resize = "squash",
     positions: PositionsOption = "default",
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from featcache.errors import DiskSpaceError, TooManyFailuresError
 from featcache.extraction.pipeline import Failure, read
-from featcache.images.gpu import require_decoder
+from featcache.images.gpu import decoder_on
 from featcache.storage.layout import bytes_per_image
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def require_readable(
         ConfigError: The backbone runs where photos cannot be decoded, and they are to be.
     """
     if backbone.preprocessing.decode == "gpu":
-        require_decoder(backbone.device)
+        decoder_on(backbone.device)
     if allowed > len(images) / 2:
         return
     failures = []

@@ -38,8 +38,8 @@ _BLOCK = 1 << 22  # pixels that are summed at once: 100 MB as float64
 _room = threading.Semaphore(2)
 
 
-class OnDevice(NamedTuple):
-    """A photo that was decoded on a GPU.
+class Resized(NamedTuple):
+    """A photo, decoded and resized.
 
     Attributes:
         pixels: uint8 [3, H, W], resized, on the host.
@@ -54,11 +54,13 @@ class OnDevice(NamedTuple):
     measures: dict[str, float]
 
 
-def require_decoder(device: torch.device | None) -> torch.device:
-    """Return the device, where it can decode.
+def decoder_on(device: torch.device | None) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what decodes the bytes of a JPEG file to [3, H, W] on a device.
+
+    It is torchvision's decoder, which says since 0.29 that it will move to TorchCodec.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: The device cannot decode.
     """
     if device is None or device.type not in DEVICES:
         where = f", and this runs on {device}" if device else ""
@@ -66,15 +68,6 @@ def require_decoder(device: torch.device | None) -> torch.device:
             f"--decode gpu needs an NVIDIA GPU{where}: give --device cuda, or --decode scaled, "
             "which is quick on a processor"
         )
-    _decoder()
-    return device
-
-
-def _decoder() -> Callable[..., torch.Tensor]:
-    """Return torchvision's decoder of one file to [3, H, W] on a device.
-
-    Since 0.29 it says that it will move to TorchCodec.
-    """
     # Not `warnings.catch_warnings`: it swaps state that all threads share.
     warnings.filterwarnings("ignore", r"The image decoding .* of TorchVision", DeprecationWarning)
     try:
@@ -84,18 +77,18 @@ def _decoder() -> Callable[..., torch.Tensor]:
             "--decode gpu: this version of torchvision has no JPEG decoder: install torchvision "
             "0.29, or give --decode scaled"
         ) from error
-    return partial(decode_jpeg, mode=ImageReadMode.RGB)
+    return partial(decode_jpeg, mode=ImageReadMode.RGB, device=device)
 
 
 def read_jpeg(
     data: bytes,
     *,
-    device: torch.device,
+    device: torch.device | None,
     target: Callable[[int, int], tuple[int, int]],
     interpolation: str,
     upright: bool,
     max_pixels: int,
-) -> OnDevice | None:
+) -> Resized | None:
     """Decode and resize a JPEG file on a device.
 
     Args:
@@ -111,9 +104,11 @@ def read_jpeg(
 
     Raises:
         ImageError: It is too large, or ``target`` refuses its size.
+        ConfigError: The device cannot decode.
     """
     import torch
 
+    decode = decoder_on(device)
     if not data.endswith(_END):
         return None
     header = jpeg_header(data, max_pixels)
@@ -127,7 +122,7 @@ def read_jpeg(
     stored = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     with _room:
         try:
-            full = _decoder()(stored, device=device)  # [3, H, W]
+            full = decode(stored)  # [3, H, W]
         except RuntimeError:
             return None  # a kind of JPEG that it does not know, or damage: Pillow says which
         full = _turn(full, operation)
@@ -135,7 +130,7 @@ def read_jpeg(
             full[None].float(), (down, across), mode=interpolation, antialias=True
         )  # [1, 3, h, w]
         pixels = resized[0].round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()  # [3, h, w]
-        return OnDevice(pixels, width, height, _sums(full).measures())
+        return Resized(pixels, width, height, _sums(full).measures())
 
 
 def _turn(image: torch.Tensor, operation: Transpose | None) -> torch.Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ from PIL import Image
 from featcache.configuration import Configuration, newer
 from featcache.errors import ConfigError, ImageError
 from featcache.images.decode import decode, read_file
+from featcache.images.gpu import Resized, read_jpeg
 from featcache.images.measures import measure
 
 if TYPE_CHECKING:
@@ -192,14 +193,7 @@ def read_image(
     )
 
 
-class _Read(NamedTuple):
-    pixels: NDArray[np.uint8]  # [3, H, W]
-    width: int
-    height: int
-    measures: dict[str, float]
-
-
-def _on_host(data: bytes, preprocessing: Preprocessing) -> _Read:
+def _on_host(data: bytes, preprocessing: Preprocessing) -> Resized:
     """Decode and resize with Pillow."""
     rgb, width, height = decode(
         data,
@@ -213,26 +207,23 @@ def _on_host(data: bytes, preprocessing: Preprocessing) -> _Read:
     resized = rgb.resize(target, _FILTERS[preprocessing.interpolation])
     # A copy of its own: contiguous, and writable, which torch.from_numpy asks for.
     pixels = np.array(np.asarray(resized).transpose(2, 0, 1), order="C")  # [3, H, W]
-    return _Read(pixels, width, height, measure(original))
+    return Resized(pixels, width, height, measure(original))
 
 
 def _on_device(
     data: bytes, preprocessing: Preprocessing, device: torch.device | None
-) -> _Read | None:
+) -> Resized | None:
     """Decode and resize on a GPU, where that is asked for and possible."""
     if preprocessing.decode != "gpu":
         return None
-    from featcache.images.gpu import read_jpeg, require_decoder
-
-    found = read_jpeg(
+    return read_jpeg(
         data,
-        device=require_decoder(device),
+        device=device,
         target=preprocessing.target,
         interpolation=preprocessing.interpolation,
         upright=preprocessing.orientation == "exif",
         max_pixels=preprocessing.max_pixels,
     )
-    return found and _Read(*found)
 
 
 def normalize(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:

@@ -13,7 +13,7 @@ from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
 from featcache.images import gpu
 from featcache.images.decode import TURNED
-from featcache.images.gpu import read_jpeg, require_decoder
+from featcache.images.gpu import decoder_on, read_jpeg
 from featcache.images.preprocess import Preprocessing, read_image
 from featcache.reading.cache import Cache
 
@@ -96,7 +96,7 @@ def test_the_processor_says_why_a_file_is_damaged(on_cpu):
 
 
 def test_too_many_pixels_are_refused_before_decoding(on_cpu, monkeypatch):
-    monkeypatch.setattr(gpu, "_decoder", lambda: None)
+    monkeypatch.setattr(gpu, "decoder_on", lambda _: None)
     with pytest.raises(ImageError, match="120 x 90 pixels, over the limit of 100"):
         read_image(photo(), PLAIN.replace(decode="gpu", max_pixels=100), CPU)
 
@@ -121,7 +121,7 @@ def test_a_device_that_cannot_is_refused_before_the_first_image(tmp_path, tiny_c
         extract(dataset, tmp_path / "cache", load_backbone(spec))
     assert not (tmp_path / "cache/cache.json").exists()
     with pytest.raises(ConfigError, match="--decode scaled"):
-        require_decoder(None)
+        decoder_on(None)
 
 
 def test_a_cache_of_photos_that_a_gpu_decodes(on_cpu, tmp_path, tiny_config, tiny_backbone):
@@ -143,7 +143,7 @@ def test_a_cache_of_photos_that_a_gpu_decodes(on_cpu, tmp_path, tiny_config, tin
     np.testing.assert_allclose(found.pooled([0, 1]), exact.pooled([0, 1]), atol=0.05)
 
 
-def test_a_file_is_read_by_itself():
+def test_a_file_is_read_by_itself(on_cpu):
     found = read_jpeg(
         photo(),
         device=CPU,
