@@ -147,8 +147,8 @@ class TrainConfig(Configuration):
         checkpoint_every: Steps between saved states; 0 saves only when interrupted.
         log_every: Steps between lines of the log, each the mean over those steps.
         tensorboard: Also log for TensorBoard.
-        stack_parts: Stack the adapter with a straight line on the same features (ridge
-            regression), with weights per query. They are found on training images: these are cut
+        stack_parts: Stack the adapter with ridge regression on the same features, straight
+            lines and smooth curves, with weights per query. They are found on training images: these are cut
             into so many parts, and for each part an adapter is trained without it. 0 leaves the
             adapter alone.
         stack_steps: Steps of those adapters, as a share of ``steps``.
@@ -211,7 +211,7 @@ class TrainConfig(Configuration):
 
     @classmethod
     def best(cls, **changes: Any) -> Self:
-        """Return ours: the adapter stacked with a straight line."""
+        """Return ours: the adapter stacked with ridge regression."""
         return cls.build(**({"stack_parts": 3} | changes))
 
 

@@ -44,7 +44,7 @@ class StoredRun:
         fingerprint: The features that it was trained on; None for a converted checkpoint, of
             which only what ``requires`` in the record says is known.
         record: All of ``run.json``.
-        stack: Per query, the straight line that is added to the adapter; None where there is none.
+        stack: Per query, the regression that is added to the adapter; None where there is none.
     """
 
     folder: Path

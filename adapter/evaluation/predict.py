@@ -114,8 +114,8 @@ def predict_run(
     """Predict as the whole run does: adapter, stack and unit.
 
     A stacked run averages over all views that the cache holds, where none is named. Where a query
-    has a straight line, strengths by comparison take the place of the adapter's scores, with the
-    mean and deviation that those have over the same images, and the line is added to them.
+    has a regression, strengths by comparison take the place of the adapter's scores, with the mean
+    and deviation that those have over the same images, and the regression is added to them.
 
     Args:
         run: The run; its adapter is on ``device``, in evaluation mode.
@@ -123,7 +123,7 @@ def predict_run(
         query: The prompt.
         rows: int64 [n], the images.
         rankings: What to compute.
-        task: The task whose unit the scores get, and whose line is added.
+        task: The task whose unit the scores get, and whose regression is added.
         device: Where.
         precision: Of the network.
         view: Name of the view.
@@ -161,10 +161,10 @@ def predict_run(
             scale = run.scales.of_task(stacked.cache, stacked.task)
         found["score"] = scale.restore(found["score"])
     if stacked is not None:
-        line = stacked.line_values(cache, rows, views)
+        regression = stacked.regress(cache, rows, views)
         score = found["score"]
         found = {
-            by: stacked.combine(score if by == "score" else _like(values, score), line)
+            by: stacked.combine(score if by == "score" else _like(values, score), regression)
             for by, values in found.items()
         }
     return {by: found[by] for by in rankings}

@@ -1,1 +1,1 @@
-"""The adapter and a straight line, stacked: per query, weights that unseen images have chosen."""
+"""The adapter and ridge regression, stacked: per query, weights that unseen images have chosen."""

@@ -1,10 +1,10 @@
-"""Fitting a stack: lines in closed form, then weights from predictions for unseen images.
+"""Fitting a stack: regressions in closed form, then weights from predictions for unseen images.
 
 The adapter's predictions come from adapters that were trained without the image (see
-:mod:`adapter.training.parts`), the line's from leave-one-out, which ridge regression has in closed
-form. So neither member is judged on what it has learned by heart. Stacking: Wolpert, "Stacked
-generalization", Neural Networks 5 (1992); weights that are not negative: Breiman, "Stacked
-regressions", Machine Learning 24 (1996).
+:mod:`adapter.training.parts`), the regression's from leave-one-out, which ridge regression has in
+closed form. So neither member is judged on what it has learned by heart. Stacking: Wolpert,
+"Stacked generalization", Neural Networks 5 (1992); weights that are not negative: Breiman,
+"Stacked regressions", Machine Learning 24 (1996).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 from scipy.optimize import nnls
 
 from adapter.data.pools import counting
+from adapter.stacking.curve import LANDMARKS, Landmarks
 from adapter.stacking.ridge import Decomposed, standardizer
 from adapter.stacking.stack import Array, StackedQuery, image_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from adapter.settings import SamplingConfig
 
 SPREAD = 0.3  # how far weights are expected from equal ones: a standard deviation
-LARGEST = 5000  # images of a query that are read: more do not move a straight line
+LARGEST = 5000  # images of a query that are read: more hardly move a regression
 
 
 class Blend(NamedTuple):
@@ -68,21 +69,23 @@ def blend(predictions: Array, values: Array, spread: float = SPREAD) -> Blend:
     return Blend(weights, mean - float(means @ weights))
 
 
-class Line(NamedTuple):
-    """A straight line on embedding and mean token.
+class Regression(NamedTuple):
+    """Straight lines and smooth curves on embedding and mean token, blended.
 
     Attributes:
-        weights: float64 [E + C].
+        line: float64 [E + C].
+        curves: float64 [m] each, what each bell adds.
         intercept: In the labels' unit.
         left_out: float64 [n], what it says of images that it has not seen.
     """
 
-    weights: Array
+    line: Array
+    curves: tuple[Array, ...]
     intercept: float
     left_out: Array
 
 
-class _Ready(NamedTuple):
+class _Line(NamedTuple):
     """One kind of features: where they are among all, their mean and scale [F], decomposed."""
 
     place: slice
@@ -91,61 +94,88 @@ class _Ready(NamedTuple):
     decomposed: Decomposed
 
 
-class Lines:
-    """Fits the lines of a cache's queries; those of the same images share the work.
+class Regressions:
+    """Fits the regressions of a cache's queries; those of the same images share the work.
 
-    A query has three: on the pooled embedding, on the mean patch token, and on both. Blended, they
-    predict better than the best of them, and are one line again.
+    A query has five: straight lines on the pooled embedding, on the mean patch token and on both,
+    and smooth curves on the first and on the second. Blended, they predict better than the best of
+    them.
 
     Args:
         cache: Where the features are.
         views: Views of the images.
+        rows: int64, images of all queries, among which the bells of the curves stand.
     """
 
-    def __init__(self, cache: FeatureCache, views: Sequence[str]) -> None:
+    def __init__(self, cache: FeatureCache, views: Sequence[str], rows: NDArray[np.int64]) -> None:
         self._cache, self._views = cache, views
+        some = np.sort(_shuffled(np.unique(rows), 0)[: 2 * LANDMARKS])
+        seen = self._vectors(some)  # [n, V, E + C]
+        embedding = cache.pooled(some[:1], view=views[0]).shape[1]  # E
+        self._pooled, self._token = slice(embedding), slice(embedding, None)
+        flat = seen.reshape(-1, seen.shape[-1])
+        self.landmarks = tuple(
+            Landmarks.choose(flat, place) for place in (self._pooled, self._token)
+        )
+        self._roots = [landmarks.root() for landmarks in self.landmarks]  # [m, r] each
         self._rows: NDArray[np.int64] | None = None
-        self._ready: list[_Ready] = []
+        self._lines: list[_Line] = []
+        self._curves: list[Decomposed] = []
 
-    def fit(self, labels: QueryLabels) -> Line:
-        """Fit a line per kind of features, and blend them into one."""
+    def fit(self, labels: QueryLabels) -> Regression:
+        """Fit lines and curves, and blend them."""
         if self._rows is None or not np.array_equal(self._rows, labels.rows):
-            self._rows, self._ready = labels.rows, [*self._decompose(labels.rows)]
-        fits = [ready.decomposed.fit(labels.values) for ready in self._ready]
-        left_out = np.stack([fit.left_out for fit in fits], axis=1)  # [n, 3]
+            self._decompose(labels.rows)
+        lines = [line.decomposed.fit(labels.values) for line in self._lines]
+        curves = [curve.fit(labels.values) for curve in self._curves]
+        left_out = np.stack([fit.left_out for fit in (*lines, *curves)], axis=1)  # [n, 5]
         found = blend(left_out, labels.values)
-        width = max(len(fit.weights) for fit in fits)  # that of both
-        weights, intercept = np.zeros(width), found.offset
-        for share, fit, ready in zip(found.weights, fits, self._ready, strict=True):
-            line = fit.weights / ready.scale
-            weights[ready.place] += share * line
-            intercept += share * (fit.intercept - float(ready.mean @ line))
-        return Line(weights, intercept, left_out @ found.weights + found.offset)
+        shares = found.weights.tolist()
+        weights = np.zeros(max(len(fit.weights) for fit in lines))
+        intercept = found.offset
+        for share, fit, line in zip(shares[: len(lines)], lines, self._lines, strict=True):
+            part = fit.weights / line.scale
+            weights[line.place] += share * part
+            intercept += share * (fit.intercept - float(line.mean @ part))
+        heights = []
+        for share, fit, root in zip(shares[len(lines) :], curves, self._roots, strict=True):
+            heights.append(share * (root @ fit.weights))
+            intercept += share * fit.intercept
+        left_out_together = left_out @ found.weights + found.offset
+        return Regression(weights, tuple(heights), intercept, left_out_together)
 
-    def _decompose(self, rows: NDArray[np.int64]) -> Iterator[_Ready]:
-        """Yield each kind of features, standardized and decomposed."""
-        each = [image_vectors(self._cache, rows, view) for view in self._views]
-        x = np.stack(each, axis=1)  # [n, V, E + C]
-        embedding = self._cache.pooled(rows[:1], view=self._views[0]).shape[1]  # E
-        for place in (slice(embedding), slice(embedding, None), slice(None)):
+    def _decompose(self, rows: NDArray[np.int64]) -> None:
+        """Prepare the features of the images to learn from."""
+        x = self._vectors(rows)  # [n, V, E + C]
+        self._rows, self._lines, self._curves = rows, [], []
+        for place in (self._pooled, self._token, slice(None)):
             part = x[:, :, place]
             mean, scale = standardizer(part.reshape(-1, part.shape[-1]))
-            yield _Ready(place, mean, scale, Decomposed((part - mean) / scale))
+            self._lines.append(_Line(place, mean, scale, Decomposed((part - mean) / scale)))
+        for landmarks, root in zip(self.landmarks, self._roots, strict=True):
+            each = [landmarks.kernel(x[:, view]) @ root for view in range(x.shape[1])]
+            self._curves.append(Decomposed(np.stack(each, axis=1)))  # [n, V, r]
+
+    def _vectors(self, rows: NDArray[np.int64]) -> Array:
+        """Return embedding and mean token of images, in all views: [n, V, E + C]."""
+        return np.stack([image_vectors(self._cache, rows, view) for view in self._views], axis=1)
 
 
-def fit_query(lines: Lines, number: int, labels: QueryLabels, adapter: Array) -> StackedQuery:
-    """Fit line and weights of one query.
+def fit_query(
+    regressions: Regressions, number: int, labels: QueryLabels, adapter: Array
+) -> StackedQuery:
+    """Fit regression and weights of one query.
 
     Args:
-        lines: Those of its cache.
+        regressions: Those of its cache.
         number: Of the cache in the run.
         labels: What is learned from: :func:`stack_labels`.
         adapter: float64 [n], what adapters that have not seen an image predict for it, in the
             labels' unit; NaN where there is no such adapter.
     """
-    line = lines.fit(labels)
+    regression = regressions.fit(labels)
     known = np.isfinite(adapter)
-    members = np.stack([adapter, line.left_out], axis=1)[known]  # [k, 2]
+    members = np.stack([adapter, regression.left_out], axis=1)[known]  # [k, 2]
     found = blend(members, labels.values[known])
     stacked = found.offset + members @ found.weights
     errors = {
@@ -156,20 +186,22 @@ def fit_query(lines: Lines, number: int, labels: QueryLabels, adapter: Array) ->
         cache=number,
         task=labels.task,
         query=labels.query,
-        line=line.weights,
-        intercept=line.intercept,
+        line=regression.line,
+        intercept=regression.intercept,
         adapter_weight=float(found.weights[0]),
         line_weight=float(found.weights[1]),
         offset=found.offset,
         images=len(labels.rows),
         errors=errors,
+        landmarks=regressions.landmarks,
+        curves=regression.curves,
     )
 
 
 def stack_labels(
     selection: LabelSelection, config: SamplingConfig, seed: int
 ) -> tuple[QueryLabels, ...]:
-    """Return the labels that lines and weights of a cache's queries are fitted to.
+    """Return the labels that regressions and weights of a cache's queries are fitted to.
 
     A counting query whose table never says zero gets images without the category as zeros, in the
     ratio of the adapter's batches. Of very large data sets, a part is drawn.

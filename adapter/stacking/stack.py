@@ -1,9 +1,10 @@
-"""A stack: per trained query a straight line on frozen features, and how much it is believed.
+"""A stack: per trained query a regression on frozen features, and how much it is believed.
 
-    value = offset + w_adapter * adapter + w_line * line,    both weights >= 0
+    value = offset + w_adapter * adapter + w_line * regression,    both weights >= 0
 
-Queries that were never trained have none: line and weights need labels of the query, so the adapter
-ranks them alone. Only numbers are kept: ``stack.json`` and ``stack.safetensors``.
+The regression is a straight line plus smooth curves. Queries that were never trained have none: it
+needs labels of the query, so the adapter ranks them alone. Only numbers are kept: ``stack.json``
+and ``stack.safetensors``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file, save
 
 from adapter.errors import CheckpointError
 from adapter.record import read_document
+from adapter.stacking.curve import Landmarks
 from featcache.storage.durable import make_folders, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ STACK = "stack.json"
 LINES = "stack.safetensors"
 FORMAT = 1
 CHUNK = 256  # images whose tokens are in memory at a time
+BLOCK = 4096  # images whose vectors are in memory at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +46,15 @@ class StackedQuery:
         task: Its task, whose unit all values are in.
         query: The prompt.
         line: float64 [E + C], weights of the pooled embedding and of the mean patch token.
-        intercept: Of the line.
+        intercept: Of the regression.
         adapter_weight: Of the adapter's score; not negative.
-        line_weight: Of the line's value; not negative.
+        line_weight: Of the regression's value; not negative.
         offset: Added to both.
-        images: Images that line and weights were fitted to.
+        images: Images that regression and weights were fitted to.
         errors: Root mean square errors on images that were left out: ``adapter`` (of an adapter
-            with fewer steps and images), ``line`` and ``stack``.
+            with fewer steps and images), ``line`` (the regression) and ``stack``.
+        landmarks: Where the bells of each curve stand; the queries of a cache share them.
+        curves: float64 [m] each, what each bell adds. None of both in older runs.
     """
 
     cache: int
@@ -62,21 +67,33 @@ class StackedQuery:
     offset: float
     images: int
     errors: Mapping[str, float]
+    landmarks: tuple[Landmarks, ...] = ()
+    curves: tuple[Array, ...] = ()
 
-    def line_values(
-        self, cache: FeatureCache, rows: NDArray[np.int64], views: Sequence[str]
-    ) -> Array:
-        """Values of the line [n], averaged over views."""
-        each = [image_vectors(cache, rows, view) @ self.line for view in views]
-        return np.asarray(np.mean(each, axis=0) + self.intercept, np.float64)
+    def regress(self, cache: FeatureCache, rows: NDArray[np.int64], views: Sequence[str]) -> Array:
+        """Values of the regression [n], averaged over views."""
+        values = np.full(len(rows), self.intercept)
+        for start in range(0, len(rows), BLOCK):
+            block = slice(start, start + BLOCK)
+            for view in views:
+                vectors = image_vectors(cache, rows[block], view)  # [b, E + C]
+                values[block] += self._value(vectors) / len(views)
+        return values
 
-    def combine(self, adapter: Array, line: Array) -> Array:
-        """Weigh the adapter's scores [n] and the line's values [n], both in the task's unit."""
-        return self.offset + self.adapter_weight * adapter + self.line_weight * line
+    def _value(self, vectors: Array) -> Array:
+        """Line and curves without the intercept, of vectors [b, E + C]: [b]."""
+        value = vectors @ self.line
+        for landmarks, heights in zip(self.landmarks, self.curves, strict=True):
+            value += landmarks.kernel(vectors) @ heights
+        return np.asarray(value, np.float64)
+
+    def combine(self, adapter: Array, regression: Array) -> Array:
+        """Weigh the adapter's scores and the regression's values [n], both in the task's unit."""
+        return self.offset + self.adapter_weight * adapter + self.line_weight * regression
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; the line is in the file of arrays."""
-        values = {name: value for name, value in vars(self).items() if name != "line"}
+        """Return JSON values; numbers of the regression are in the file of arrays."""
+        values = {k: v for k, v in vars(self).items() if k not in ("line", "landmarks", "curves")}
         return values | {"errors": dict(self.errors)}
 
 
@@ -105,8 +122,13 @@ class Stack:
     def save(self, folder: Path) -> None:
         """Write both files, each whole or not at all; the one that names the other comes last."""
         make_folders(folder)
-        lines = {str(at): q.line for at, q in enumerate(self.queries)}
-        write_bytes(folder / LINES, save(lines))
+        arrays = {str(at): q.line for at, q in enumerate(self.queries)}
+        for at, q in enumerate(self.queries):
+            arrays |= {f"{at}/curve/{k}": heights for k, heights in enumerate(q.curves)}
+            for k, landmarks in enumerate(q.landmarks):
+                named = landmarks.to_arrays().items()
+                arrays |= {f"landmarks/{q.cache}/{k}/{name}": array for name, array in named}
+        write_bytes(folder / LINES, save(arrays))
         values = [q.to_dict() for q in self.queries]
         write_json(folder / STACK, {"format": FORMAT, "queries": values})
 
@@ -121,14 +143,36 @@ class Stack:
         advice = "`adapter train --preset best` makes one"
         record = read_document(folder / STACK, FORMAT, "stack", advice)
         try:
-            lines = load_file(folder / LINES)
+            arrays = load_file(folder / LINES)
+            landmarks = _load_landmarks(arrays)
             queries = tuple(
-                StackedQuery(**value, line=lines[str(at)])
+                StackedQuery(
+                    **value,
+                    line=arrays[str(at)],
+                    landmarks=landmarks.get(value["cache"], ()),
+                    curves=tuple(
+                        arrays[f"{at}/curve/{k}"]
+                        for k in range(len(landmarks.get(value["cache"], ())))
+                    ),
+                )
                 for at, value in enumerate(record["queries"])
             )
         except (SafetensorError, OSError, KeyError, TypeError) as error:
             raise CheckpointError(f"{folder / LINES}: cannot be read ({error})") from error
         return cls(queries=queries)
+
+
+def _load_landmarks(arrays: Mapping[str, NDArray[Any]]) -> dict[int, tuple[Landmarks, ...]]:
+    """Return the landmarks of each cache, by its number in the run."""
+    parts: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
+    for key, array in arrays.items():
+        if key.startswith("landmarks/"):
+            _, cache, number, name = key.split("/")
+            parts.setdefault((int(cache), int(number)), {})[name] = array
+    found: dict[int, tuple[Landmarks, ...]] = {}
+    for (cache_number, _), values in sorted(parts.items()):
+        found[cache_number] = (*found.get(cache_number, ()), Landmarks.from_arrays(values))
+    return found
 
 
 def image_vectors(cache: FeatureCache, rows: NDArray[np.int64], view: str) -> Array:

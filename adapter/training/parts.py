@@ -25,7 +25,7 @@ from adapter.data.sampling import Sampler
 from adapter.data.targets import fit_scales
 from adapter.errors import CheckpointError
 from adapter.evaluation.predict import predict_views
-from adapter.stacking.fit import Lines, fit_query, stack_labels
+from adapter.stacking.fit import Regressions, fit_query, stack_labels
 from adapter.stacking.stack import Array, Stack
 from adapter.training.checkpoint import reason
 from adapter.training.distributed import barrier, broadcast_object
@@ -108,12 +108,13 @@ def train_parts(
 
 
 def fit_stack(run: Preparation, learned: Learned) -> Stack:
-    """Fit the line and the weights of every query."""
+    """Fit the regression and the weights of every query."""
     found = []
     for number, cache in enumerate(run.caches):
-        lines = Lines(cache, run.trained_views(number))
+        rows = [labels.rows for labels in learned.labels[number]]
+        regressions = Regressions(cache, run.trained_views(number), np.concatenate(rows))
         pairs = zip(learned.labels[number], learned.predictions[number], strict=True)
-        found += [fit_query(lines, number, labels, adapter) for labels, adapter in pairs]
+        found += [fit_query(regressions, number, labels, adapter) for labels, adapter in pairs]
     return Stack(queries=tuple(found))
 
 

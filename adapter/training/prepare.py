@@ -144,7 +144,7 @@ def prepare(
         )
     if config.stack_parts and not architecture.score_head:
         raise ConfigError(
-            "a stack adds a straight line to the adapter's scores, and the loss or score_head has "
+            "a stack adds a regression to the adapter's scores, and the loss or score_head has "
             "switched them off: set train.stack_parts=0"
         )
     precision = choose_precision(config.precision, device)

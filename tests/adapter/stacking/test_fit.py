@@ -8,9 +8,13 @@ import pytest
 from adapter.data.labels import select_labels
 from adapter.settings import SamplingConfig
 from adapter.stacking import fit
-from adapter.stacking.fit import Lines, blend, fit_query, stack_labels
-from adapter.stacking.ridge import fit_ridge, standardizer
+from adapter.stacking.fit import Regressions, blend, fit_query, stack_labels
+from adapter.stacking.ridge import fit_ridge
 from adapter.stacking.stack import image_vectors
+
+
+def regressions(cache, labels):
+    return Regressions(cache, cache.views, labels.rows)
 
 
 def members(n: int = 400, seed: int = 0):
@@ -70,7 +74,7 @@ def test_a_member_without_error_gets_all():
 def test_predictions_that_say_nothing_get_no_weight_from_a_good_line(cache):
     labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
     noise = np.random.default_rng(0).normal(size=len(labels.rows))
-    found = fit_query(Lines(cache, cache.views), 0, labels, noise)
+    found = fit_query(regressions(cache, labels), 0, labels, noise)
     assert found.line_weight > 0.9 > 0.1 > found.adapter_weight >= 0
     assert found.errors["stack"] < 1.5 * found.errors["line"] < found.errors["adapter"]
 
@@ -79,9 +83,9 @@ def test_labels_without_a_prediction_do_not_count(cache):
     labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
     adapter = labels.values + 0.01
     adapter[::2] = np.nan
-    found = fit_query(Lines(cache, cache.views), 0, labels, adapter)
+    found = fit_query(regressions(cache, labels), 0, labels, adapter)
     assert found.adapter_weight > found.line_weight
-    nothing = fit_query(Lines(cache, cache.views), 0, labels, np.full(len(adapter), np.nan))
+    nothing = fit_query(regressions(cache, labels), 0, labels, np.full(len(adapter), np.nan))
     assert (nothing.adapter_weight, nothing.line_weight) == (0.5, 0.5)
 
 
@@ -113,30 +117,43 @@ def test_of_many_labels_a_part_is_read(cache, monkeypatch):
 def test_queries_of_the_same_images_share_the_work(cache):
     labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
     shifted = replace(labels, values=labels.values + labels.rows)
-    lines = Lines(cache, cache.views)
+    lines = regressions(cache, labels)
     lines.fit(labels)
     reads = cache.reads
     together = lines.fit(shifted)
     assert cache.reads == reads
-    alone = Lines(cache, cache.views).fit(shifted)
-    assert np.array_equal(together.weights, alone.weights)
+    alone = regressions(cache, labels).fit(shifted)
+    assert np.array_equal(together.line, alone.line)
+    assert np.array_equal(together.curves[1], alone.curves[1])
     fewer = replace(labels, rows=labels.rows[:9], values=labels.values[:9])
     assert len(lines.fit(fewer).left_out) == 9
 
 
-def test_the_line_is_the_blend_of_three_that_ridge_finds(cache):
+def test_a_regression_blends_three_lines_and_two_curves(cache):
     labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
     labels = replace(labels, values=labels.values + np.random.default_rng(0).normal(size=30))
-    line = Lines(cache, ["original"]).fit(labels)
+    fitter = Regressions(cache, ["original"], labels.rows)
+    regression = fitter.fit(labels)
     x = image_vectors(cache, labels.rows, "original")
-    fits, predictions = [], []
-    for part in (x[:, :4], x[:, 4:], x):
-        mean, scale = standardizer(part)
-        fits.append(fit_ridge((part - mean) / scale, labels.values))
-        predictions.append((part - mean) / scale @ fits[-1].weights + fits[-1].intercept)
+    each = [(part - part.mean(axis=0)) / part.std(axis=0) for part in (x[:, :4], x[:, 4:], x)]
+    each += [landmarks.kernel(x) @ landmarks.root() for landmarks in fitter.landmarks]
+    fits = [fit_ridge(features, labels.values) for features in each]
+    predictions = [f @ fit.weights + fit.intercept for f, fit in zip(each, fits, strict=True)]
     found = blend(np.stack([f.left_out for f in fits], axis=1), labels.values)
-    assert np.allclose(
-        x @ line.weights + line.intercept,
-        np.stack(predictions, axis=1) @ found.weights + found.offset,
-    )
+    expected = np.stack(predictions, axis=1) @ found.weights + found.offset
+    stacked = fit_query(fitter, 0, labels, labels.values)
+    assert np.allclose(stacked.regress(cache, labels.rows, ["original"]), expected)
     assert np.isclose(found.weights.sum(), 1, atol=0.5)
+    assert len(regression.curves) == 2
+
+
+def test_a_curve_says_what_a_line_cannot(make_cache):
+    cache = make_cache(images=120)
+    labels = select_labels(cache, split="train", queries=("beauty",)).queries[0]
+    x = image_vectors(cache, labels.rows, "original")
+    product = x[:, 4] * x[:, 5]
+    labels = replace(labels, values=product)
+    regression = Regressions(cache, ["original"], labels.rows).fit(labels)
+    line = fit_ridge((x - x.mean(axis=0)) / x.std(axis=0), product)
+    error = np.mean((regression.left_out - product) ** 2)
+    assert error < 0.7 * line.error

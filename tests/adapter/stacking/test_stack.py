@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from adapter.errors import CheckpointError, CheckpointNotFoundError
-from adapter.stacking.stack import LINES, STACK, Stack, StackedQuery
+from adapter.stacking import stack as stack_module
+from adapter.stacking.curve import Landmarks
+from adapter.stacking.stack import LINES, STACK, Stack, StackedQuery, image_vectors
 
 
 def stacked(query="beauty", task="score", cache=0, **changes):
@@ -27,6 +30,31 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert [q.to_dict() for q in loaded.queries] == [q.to_dict() for q in stack.queries]
     for one, two in zip(loaded.queries, stack.queries, strict=True):
         assert np.array_equal(one.line, two.line)
+
+
+def test_curves_are_saved_once_per_cache(tmp_path, cache):
+    rows = np.arange(20)
+    x = image_vectors(cache, rows, "original")
+    curves = [Landmarks.choose(x + move, slice(4, None)) for move in (0, 1)]
+    queries = [
+        stacked(query, cache=at, landmarks=(curves[at],), curves=(np.linspace(-1, 1, 20) * at,))
+        for at in (0, 1)
+        for query in ("beauty", "cats")
+    ]
+    Stack(queries=tuple(queries)).save(tmp_path)
+    loaded = Stack.load(tmp_path)
+    for before, after in zip(queries, loaded.queries, strict=True):
+        expected = before.regress(cache, rows, ["original"])
+        assert np.array_equal(after.regress(cache, rows, ["original"]), expected)
+    kept = [name for name in load_file(tmp_path / LINES) if name.endswith("points")]
+    assert sorted(kept) == ["landmarks/0/0/points", "landmarks/1/0/points"]
+
+
+def test_large_folders_are_read_in_blocks(cache, monkeypatch):
+    query, rows = stacked(), np.arange(11)
+    expected = query.regress(cache, rows, cache.views)
+    monkeypatch.setattr(stack_module, "BLOCK", 3)
+    assert np.allclose(query.regress(cache, rows, cache.views), expected)
 
 
 def test_a_stack_that_is_missing_or_damaged_is_named(tmp_path):
@@ -52,9 +80,9 @@ def test_a_query_is_found_by_cache_then_alone():
     assert stack.find("dogs") is None
 
 
-def test_the_line_reads_its_features_over_all_views(cache):
+def test_the_regression_reads_its_features_over_all_views(cache):
     query, rows = stacked(), np.array([5, 0, 7])
-    found = query.line_values(cache, rows, cache.views)
+    found = query.regress(cache, rows, cache.views)
     for at, row in enumerate(rows):
         means = [cache.features[row, view].mean(axis=0, dtype=np.float32) for view in range(2)]
         each = [np.concatenate([mean[::2], mean]) @ query.line + 0.5 for mean in means]

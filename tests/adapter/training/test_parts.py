@@ -154,7 +154,7 @@ def test_score_and_comparison_hold_the_line(stacked):
     alone = replace(run, stack=None)
     rows = np.arange(20)
     query = run.stack.find("beauty")
-    line = query.line_values(cache, rows, cache.views)
+    line = query.regress(cache, rows, cache.views)
     each = [alone.score(cache, rows, "beauty", view=view) for view in cache.views]
     score = run.score(cache, rows, "beauty")
     assert np.allclose(score, query.combine(np.mean(each, axis=0), line))
