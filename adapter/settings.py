@@ -148,9 +148,9 @@ class TrainConfig(Configuration):
         log_every: Steps between lines of the log, each the mean over those steps.
         tensorboard: Also log for TensorBoard.
         stack_parts: Stack the adapter with ridge regression on the same features, straight
-            lines and smooth curves, with weights per query. They are found on training images: these are cut
-            into so many parts, and for each part an adapter is trained without it. 0 leaves the
-            adapter alone.
+            lines and smooth curves, with weights per query. They are found on training images:
+            these are cut into so many parts, and for each part an adapter is trained without it.
+            0 leaves the adapter alone.
         stack_steps: Steps of those adapters, as a share of ``steps``.
         sampling: How batches are drawn.
         optim: How weights are updated.

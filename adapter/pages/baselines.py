@@ -51,8 +51,8 @@ ABOUT = {
     "query's words, and a head turns the result into a value.",
     COMPARISON: "The same network's second head, which compares two images at a time; images are "
     "ordered by how they fare against all others.",
-    BEST_SCORE: "The adapter's score and ridge regression, lines and curves (the preset best), added for each query "
-    "with weights that were chosen on images that neither had seen.",
+    BEST_SCORE: "The adapter's score and ridge regression, lines and curves (the preset best), "
+    "added for each query with weights that were chosen on images that neither had seen.",
     BEST_COMPARISON: "The same with the adapter's comparisons in the place of its score.",
 }
 

@@ -223,7 +223,7 @@ def _lead(
         f"An adapter of {count:,} parameters learnt to sort images by "
         f"{len(run.queries)} queries in {outcome['seconds']:.0f} seconds"
         f"{f' on {machine}' if machine else ''}, from cached features of a frozen backbone"
-        f"{', without the time for its weights beside a straight line' if run.stack else ''}. "
+        f"{', without the time for its weights beside a regression' if run.stack else ''}. "
         f"Mean SRCC on the {images:,} images of the {splits} split: {reached}."
     )
 
