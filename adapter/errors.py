@@ -33,3 +33,7 @@ class TrainingError(AdapterError, RuntimeError):
 
 class ProcessError(AdapterError, RuntimeError):
     """One of several processes that work together has died."""
+
+
+class PeerError(ProcessError):
+    """This process cannot go on, since it has lost its connection to one that has ended."""

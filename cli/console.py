@@ -88,7 +88,7 @@ def run(app: typer.Typer) -> None:
     except Exception as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()
-        fail(_told(error))
+        fail(_told(error), code=_code(error))
     finally:
         _flush()
 
@@ -247,6 +247,14 @@ def _told(error: Exception) -> str:
         f"input that it does not know. Run the same command with {DEBUG}=1 in front of it to see "
         "where it comes from, and report what it prints."
     )
+
+
+def _code(error: Exception) -> int:
+    """Return the exit code of an error: a launcher tells those of lost connections from others."""
+    from adapter.errors import PeerError
+    from adapter.training.launch import LOST
+
+    return LOST if isinstance(error, PeerError) else 1
 
 
 def _cell(value: Any) -> str:

@@ -13,6 +13,7 @@ Start with ``torchrun --nproc-per-node N``; its environment variables are all th
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from adapter.errors import PeerError
 from featcache.devices import pick_device
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ def processes(device: str) -> Iterator[World]:
     """Join the processes that ``torchrun`` started, or be the only one.
 
     Uses NCCL on CUDA, where each process takes the device of its local rank, else gloo.
+
+    Raises:
+        PeerError: The connection to another process was lost.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -71,9 +76,27 @@ def processes(device: str) -> Iterator[World]:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), chosen)
+    except RuntimeError as error:
+        if not _of_a_connection(error):
+            raise
+        raise PeerError(
+            f"process {dist.get_rank()} has lost its connection to another one, which has ended "
+            f"or cannot be reached ({_in_short(error)})"
+        ) from error
     finally:
         if not already:
             dist.destroy_process_group()
+
+
+def _of_a_connection(error: RuntimeError) -> bool:
+    """Tell whether an error is that of NCCL or gloo; gloo's have no class of their own."""
+    return isinstance(error, dist.DistError) or "/gloo/transport/" in str(error)
+
+
+def _in_short(error: RuntimeError) -> str:
+    """Return what an error says, without the place in gloo's code before it, and advice after."""
+    first = str(error).splitlines()[0]
+    return re.sub(r"^\[\S+\] ", "", first).split(". ")[0]
 
 
 class _Gather(torch.autograd.Function):

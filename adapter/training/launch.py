@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from adapter.errors import ProcessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-STOPPED = (
-    130  # exit code of a process that a signal has asked to stop, and that has saved its state
-)
+# Exit codes of processes:
+STOPPED = 130  # that a signal has asked to stop, and that have saved their state
+LOST = 4  # that have lost their connection to one that has ended
+SOON = 10.0  # seconds; what ends after that, once the first has ended, was ended by the launcher
 
 
 def launched() -> bool:
@@ -61,10 +62,15 @@ def launch(command: Sequence[str], processes: int) -> None:
         try:
             elastic_launch(config, program)(*arguments)
         except ChildFailedError as error:
-            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-            if set(codes.values()) == {STOPPED}:
+            first = min(failure.timestamp for failure in error.failures.values())
+            soon = {
+                rank: failure.exitcode
+                for rank, failure in error.failures.items()
+                if failure.timestamp <= first + SOON
+            }
+            if _stopped(soon.values()):
                 raise KeyboardInterrupt from error
-            raise ProcessError(_told(codes)) from error
+            raise ProcessError(_told(soon)) from error
         except SignalException as error:
             raise KeyboardInterrupt from error
 
@@ -83,11 +89,39 @@ def _threads(processes: int) -> Iterator[None]:
         del os.environ[name]
 
 
+def _stopped(codes: Collection[int]) -> bool:
+    """Tell whether processes have ended since a signal has asked them to.
+
+    The launcher sends SIGTERM to the others as soon as one has ended, and one that has saved its
+    state may be about to leave.
+    """
+    return STOPPED in codes and set(codes) <= {STOPPED, -signal.SIGTERM}
+
+
 def _told(codes: Mapping[int, int]) -> str:
-    """Say how a process has ended: one that was killed, rather than those that have missed it."""
-    rank, code = min(codes.items(), key=lambda item: (item[1] >= 0, item[0]))
+    """Say how the process has ended that made the others end.
+
+    Args:
+        codes: Exit code of each process by its rank, those first that have ended first.
+    """
+    rank, code = min(codes.items(), key=lambda item: _consequence(item[1]))
+    if code == LOST:
+        return f"process {rank} has lost its connection to the others; what it said is above"
     if code >= 0:
         return f"process {rank} has ended with exit code {code}; what it said is above"
     name = signal.Signals(-code).name
     hint = ", perhaps by the system, which had no memory left" if name == "SIGKILL" else ""
     return f"process {rank} was ended by {name}{hint}"
+
+
+def _consequence(code: int) -> int:
+    """Order exit codes: what happens to a process by itself comes first, what follows from it last.
+
+    The launcher ends those that are left by SIGTERM, which one that has lost its connection may
+    get while it is leaving.
+    """
+    if code == -signal.SIGTERM or code == STOPPED:
+        return 3
+    if code == LOST:
+        return 2
+    return 0 if code < 0 else 1
