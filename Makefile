@@ -25,7 +25,7 @@ help:  ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[photos,serve]'
 	touch $@
 
 $(STAMP_DEV): $(STAMP)

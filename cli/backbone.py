@@ -61,6 +61,24 @@ DecodeOption = Annotated[
         "pixels differ a little, and so do features."
     ),
 ]
+ColorOption = Annotated[
+    str,
+    typer.Option(
+        help="srgb: the colors of an embedded profile (Display P3, Adobe RGB) are converted to "
+        "sRGB; stored: numbers are taken as stored, as CLIP's own code does.  [default: srgb for "
+        "folders of photos, stored for the papers' data sets]",
+        show_default=False,
+    ),
+]
+PairsOption = Annotated[
+    str,
+    typer.Option(
+        "--pairs",
+        help="A raw file and its JPEG of the same name: merge, one photo; separate, two.  "
+        "[default: merge]",
+        show_default=False,
+    ),
+]
 PositionsOption = Annotated[
     str,
     typer.Option(

@@ -12,10 +12,12 @@ import typer
 
 from cli.backbone import (
     BackboneName,
+    ColorOption,
     DecodeOption,
     Device,
     MaxFailures,
     ModelConfig,
+    PairsOption,
     PositionsOption,
     PrecisionOption,
     Pretrained,
@@ -121,6 +123,8 @@ def extract(
     text_weights: TextWeights = None,
     resize: Resize = "squash",
     decode: DecodeOption = "exact",
+    color: ColorOption = "",
+    pairs: PairsOption = "",
     positions: PositionsOption = "default",
     tokens: TokensOption = "patch",
     views: Annotated[
@@ -171,7 +175,7 @@ def extract(
     """See EXAMPLES."""
     from featcache.backbone import BackboneSpec
     from featcache.datasets.records import DefaultBackbone
-    from featcache.extraction.plan import ExtractConfig
+    from featcache.extraction.plan import ExtractConfig, color_for
     from featcache.storage.durable import require_writable
 
     cluster = on_ray(
@@ -183,7 +187,8 @@ def extract(
         patience=patience,
     )
     out = out or CACHES / dataset
-    reader = find_dataset(dataset, root, options(option or [], "--option"))
+    given = options(option or [], "--option") | ({"pairs": pairs} if pairs else {})
+    reader = find_dataset(dataset, root, given)
     named = bool(backbone or pretrained or model_config)
     default = DefaultBackbone() if named else reader.backbone
     config = ExtractConfig.build(
@@ -207,6 +212,7 @@ def extract(
         text_weights=text_weights,
         resize=resize,
         decode=decode,
+        color=color_for(reader.info, out, color),
         positions=positions,
         tokens=tokens,
     )

@@ -10,9 +10,11 @@ import typer
 
 from cli.backbone import (
     BackboneName,
+    ColorOption,
     ConfigAgain,
     Device,
     MaxFailures,
+    PairsOption,
     PositionsOption,
     PrecisionOption,
     PretrainedAgain,
@@ -161,6 +163,8 @@ def rank(
     model_config: ConfigAgain = None,
     resize: Resize = "squash",
     positions: PositionsOption = "default",
+    color: ColorOption = "",
+    raw_pairs: PairsOption = "",
 ) -> None:
     """Rank photos by a text query.
 
@@ -201,11 +205,14 @@ def rank(
     from adapter.takeaway.table import SUFFIXES
     from featcache.backbone import BackboneSpec
     from featcache.datasets import open_dataset
+    from featcache.datasets.folder import Folder
     from featcache.datasets.stand_in import NOTICE
+    from featcache.extraction.plan import color_for
     from featcache.reading.cache import Cache
     from featcache.storage.durable import prepare_target, require_writable, write_text
 
     queries = texts_of(query, "--query")
+    folder_options = {"pairs": raw_pairs} if raw_pairs else {}
     run = _run_of(source)
     if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
@@ -237,10 +244,11 @@ def rank(
     if keep is not None:
         require_writable(keep)
     pairs = chosen_pairs(attributes or (), antonyms, antonyms_file)
-    if caches is not None and (backbone or (resize, positions) != ("squash", "default")):
+    seen_otherwise = bool(backbone or color or (resize, positions) != ("squash", "default"))
+    if caches is not None and (seen_otherwise or raw_pairs):
         raise ConfigError(
-            "--backbone, --resize and --positions go with --images; the features of a cache are "
-            "made"
+            "--backbone, --resize, --positions, --color and --pairs go with --images; the features "
+            "of a cache are made"
         )
     if (pairs or (run is not None and is_fitted(run))) and (by != "score" or opponents):
         raise ConfigError(
@@ -260,14 +268,15 @@ def rank(
                 model_config=model_config,
                 resize=resize,
                 positions=positions,
+                color=color_for(Folder.info, keep, color),
                 tokens="none",  # pooled embeddings are enough
             )
             rankers = [AntonymRanker(pairs=pairs, spec=spec)]
     else:
-        if backbone or (resize, positions) != ("squash", "default"):
+        if seen_otherwise:
             raise ConfigError(
-                "a run sees images as in its training: --backbone, --resize and --positions go "
-                "with --antonyms or --attribute"
+                "a run sees images as in its training: --backbone, --resize, --positions and "
+                "--color go with --antonyms or --attribute"
             )
         rankers = _rankers(run, queries, by, opponents, precision)
     weights = weight or [1.0] * len(rankers)
@@ -284,6 +293,7 @@ def rank(
                     precision=precision,
                     max_failures=max_failures,
                     on_event=shown_on(display),
+                    **folder_options,
                 )
         else:
             assert caches is not None  # one of the two is given, see above
@@ -306,7 +316,7 @@ def rank(
     if drawn:
         say(drawn)
     if images is not None:
-        for note in open_dataset("folder", images).notes():
+        for note in open_dataset("folder", images, **folder_options).notes():
             say(note)
     if ranking.failed:
         say(f"{len(ranking.failed)} images could not be read:")

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.backbone import ConfigAgain, Device, MaxFailures, PretrainedAgain
+from cli.backbone import (
+    ColorOption,
+    ConfigAgain,
+    Device,
+    MaxFailures,
+    PairsOption,
+    PretrainedAgain,
+)
 from cli.console import say
 from cli.extract import shown_on
 from cli.progress import progress
@@ -27,6 +34,8 @@ Needs the extra `serve`: `pip install 'featcache[serve]'`.
 
 `adapter serve --images holiday`, without a run: features are made once, with the default CLIP
 
+`adapter serve --images holiday --attribute quality --antonyms "A calm place." "A busy place."`
+
 The page is for this machine alone (127.0.0.1). With another `--host` the address holds a token, and
 whoever has it can see the photos and write stars. Stars, answers, trained heads and exports are
 kept in `--state`; the folder of photos is written to by an export that you confirm, and by nothing
@@ -41,6 +50,18 @@ def serve(
     caches: Annotated[Path | None, typer.Option("--shards", help="A cache of the photos.")] = None,
     images: Annotated[
         Path | None, typer.Option(help="Or a folder of photos; features are made on the way.")
+    ] = None,
+    attributes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute",
+            help="Begin with quality, brightness, ... of CLIP-IQA, which needs no run; several "
+            "times for more.",
+        ),
+    ] = None,
+    antonyms: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Begin with two opposite prompts, high end first.", metavar="HIGH LOW"),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(help="With --shards: the photos' folder, for the pictures.")
@@ -68,16 +89,24 @@ def serve(
     backbone: Annotated[
         str, typer.Option(help="With --images and no run: the backbone.", show_default=False)
     ] = "",
+    color: ColorOption = "",
+    pairs: PairsOption = "",
 ) -> None:
     """See EXAMPLES."""
     from adapter.errors import ConfigError
+    from adapter.methods.ranker import chosen_pairs
     from adapter.serve.session import Session
     from adapter.stored import StoredRun
     from featcache.reading.cache import Cache
 
     _require_extra()
+    opposites = chosen_pairs(attributes or (), antonyms, None)
     if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
+    if caches is not None and (color or pairs):
+        raise ConfigError("--color and --pairs go with --images; the features of a cache are made")
+    if runs and color:
+        raise ConfigError("a run sees photos as in its training: leave out --color")
     loaded: dict[str, StoredRun] = {}
     for folder in runs or []:
         loaded[_name(folder, loaded)] = StoredRun.load(folder)
@@ -88,7 +117,9 @@ def serve(
     }
     if images is not None:
         place = keep or _user("XDG_CACHE_HOME", ".cache") / "images" / _key(images)
-        cache = _extract(images, place, loaded, device, max_failures, backbone, changes)
+        options = {"pairs": pairs} if pairs else {}
+        how = {"name": backbone, "color": color}
+        cache = _extract(images, place, loaded, device, max_failures, how, changes, options)
     else:
         assert caches is not None  # one of the two is given, see above
         cache = Cache.open(caches)
@@ -102,6 +133,8 @@ def serve(
         device=device,
         backbone=changes,
     )
+    for high, low in opposites:
+        session.engine.add(high, "similarity", low)
     try:
         _run(session, host, port, kept)
     finally:
@@ -151,35 +184,33 @@ def _extract(
     runs: dict[str, StoredRun],
     device: str,
     max_failures: float,
-    backbone: str,
+    how: dict[str, str],
     changes: dict[str, str],
+    options: dict[str, str],
 ) -> Cache:
     """Make features of a folder, or go on with those that are there."""
-    from adapter.evaluation.rank import NeededFeatures, extract_folder, extract_images
+    from adapter.evaluation.rank import NeededFeatures, extract_folder, features_of
     from featcache.backbone import BackboneSpec
+    from featcache.datasets.folder import Folder
+    from featcache.extraction.plan import color_for
 
     with progress() as display:
         display.show("loading the backbone")
         if runs:
             run = next(iter(runs.values()))
-            return extract_images(
-                run,
-                images,
-                place,
-                run.queries,
-                device=device,
-                max_failures=max_failures,
-                on_event=shown_on(display),
-                **changes,
-            )
-        spec = BackboneSpec.build(name=backbone, **{"pretrained": "", **changes})
+            needed = features_of(run, run.queries, **changes)
+        else:
+            color = color_for(Folder.info, place, how["color"])
+            spec = {"pretrained": "", **changes, "name": how["name"], "color": color}
+            needed = NeededFeatures(spec=BackboneSpec.build(**spec))
         return extract_folder(
-            NeededFeatures(spec=spec),
+            needed,
             images,
             place,
             device=device,
             max_failures=max_failures,
             on_event=shown_on(display),
+            **options,
         )
 
 

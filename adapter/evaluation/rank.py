@@ -179,6 +179,7 @@ def extract_folder(
     precision: str = "auto",
     max_failures: float = 0.25,
     on_event: Callable[[ExtractEvent], None] | None = None,
+    **options: str,
 ) -> Cache:
     """Extract a folder of images into a cache.
 
@@ -190,6 +191,7 @@ def extract_folder(
         precision: Of the forward pass.
         max_failures: Share of the images that may fail.
         on_event: Told how far it is.
+        **options: Of the data set ``folder``, such as ``pairs``.
     """
     from typing import Any, cast
 
@@ -199,7 +201,7 @@ def extract_folder(
     from featcache.extraction.plan import ExtractConfig, plan_manifest
     from featcache.storage.durable import require_writable
 
-    dataset = open_dataset("folder", images)
+    dataset = open_dataset("folder", images, **options)
     dataset.require()
     require_writable(out)
     backbone = load_backbone(needed.spec, device=device, precision=cast("Any", precision))

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from adapter.evaluation.predict import By
     from adapter.methods.fitted import Fitted
+    from adapter.methods.text import SoftText
     from adapter.network.comparison import Opponents
     from adapter.stored import StoredRun
     from featcache.devices import Precision
@@ -165,6 +168,18 @@ class AntonymRanker:
         from adapter.methods.fold import load_text
 
         text = load_text(cache, device, **self.moved)
+        return order_by(cache, self.title, self.scores(cache, text))
+
+    def scores(self, cache: Cache, text: SoftText) -> NDArray[np.float64]:
+        """Score every image of a cache: float64 [n], 0 ... 1.
+
+        Args:
+            cache: The features.
+            text: The text tower of the backbone that made it.
+
+        Raises:
+            ConfigError: The text tower tells no pair's prompts apart.
+        """
         prompts = text.encode([prompt for pair in self.pairs for prompt in pair]).cpu().numpy()
         if np.allclose(prompts[::2], prompts[1::2], atol=1e-6):
             raise ConfigError(
@@ -173,7 +188,7 @@ class AntonymRanker:
             )
         scale = AntonymScale.of(prompts, text.logit_scale, (0.0, 1.0))
         pooled = cache.pooled(np.arange(len(cache))).astype(np.float64)  # [n, E]
-        return order_by(cache, self.title, scale.scores(pooled))
+        return scale.scores(pooled)
 
 
 def read_pairs(path: Path) -> tuple[Pair, ...]:

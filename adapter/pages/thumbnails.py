@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 SIDE = 96  # pixels; shown at up to this size
 
-# Colors do not matter to a thumbnail; decoding, orientation and limits are those of extraction.
-_PREPROCESSING = Preprocessing(size=SIDE, mean=(0, 0, 0), std=(1, 1, 1))
+# Mean and deviation do not matter to a thumbnail; orientation and limits are those of extraction.
+# It is stored without a profile, so its colors are sRGB.
+_PREPROCESSING = Preprocessing(size=SIDE, mean=(0, 0, 0), std=(1, 1, 1), color="srgb")
 
 
 @dataclass(frozen=True, kw_only=True)

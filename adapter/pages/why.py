@@ -42,7 +42,13 @@ def heat_map(photo: Path, values: Sequence[float], side: int, caption: str) -> H
     Raises:
         ImageError: The photo cannot be read.
     """
-    image = decode(read_file(photo), orientation="exif", truncated="pad", max_pixels=MAX_PIXELS).rgb
+    image = decode(
+        read_file(photo),
+        orientation="exif",
+        truncated="pad",
+        max_pixels=MAX_PIXELS,
+        color="srgb",
+    ).rgb
     image.thumbnail((SIDE, SIDE))
     grid = np.clip(np.asarray(values, np.float64).reshape(side, side), -1, 1)  # [S, S]
     color = np.where(grid[..., None] > 0, WARM, COLD).astype(np.uint8)  # [S, S, 3]

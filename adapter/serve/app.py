@@ -93,7 +93,7 @@ def _ranking(app: FastAPI, session: Session) -> None:
 
     @app.post("/api/wishes")
     def add(body: ask.NewWish) -> dict[str, Any]:
-        return engine.add(body.text, body.source).to_dict()
+        return engine.add(body.text, body.source, body.opposite).to_dict()
 
     @app.post("/api/wishes/remove")
     def remove(body: ask.OldWish) -> dict[str, bool]:

@@ -11,6 +11,7 @@ import numpy as np
 from adapter.errors import AdapterError, ConfigError
 from adapter.evaluation.predict import predict
 from adapter.evaluation.wishes import Form, combine, percentiles, scaled
+from adapter.methods.ranker import AntonymRanker
 from featcache.errors import FeatcacheError
 from featcache.extraction.backbone import load_backbone_of
 from featcache.extraction.prompts import encode_prompts
@@ -40,6 +41,7 @@ class Wish:
         number: Its number.
         text: The sentence.
         source: What ranks: a run's name, ``similarity`` of text and image, or ``taste``.
+        opposite: The sentence at the other end, of two opposite prompts (CLIP-IQA); else empty.
         status: Whether the scores are there.
         done: Photos that are scored.
         note: What the person should know: not trained, no unit, why it failed.
@@ -51,6 +53,7 @@ class Wish:
     number: int
     text: str
     source: str
+    opposite: str = ""
     status: Status = "working"
     done: int = 0
     note: str = ""
@@ -64,6 +67,7 @@ class Wish:
             "number": self.number,
             "text": self.text,
             "source": self.source,
+            "opposite": self.opposite,
             "status": self.status,
             "done": self.done,
             "note": self.note,
@@ -126,28 +130,40 @@ class Engine:
             try:
                 self._texts[text] = self.library.cache.prompt(text)
             except KeyError:
-                if self._backbone is None:
-                    self._backbone = load_backbone_of(
-                        self.library.cache.manifest, device="cpu", **self._changes
-                    )
-                self._texts |= encode_prompts(self._backbone, [text])
+                self._texts |= encode_prompts(self._loaded(), [text])
         return self._texts[text]
 
-    def add(self, text: str, source: str) -> Wish:
+    def _loaded(self) -> Any:
+        """Return the backbone of the cache, loaded once."""
+        if self._backbone is None:
+            self._backbone = load_backbone_of(
+                self.library.cache.manifest, device="cpu", **self._changes
+            )
+        return self._backbone
+
+    def add(self, text: str, source: str, opposite: str = "") -> Wish:
         """Begin to score a sentence.
+
+        Args:
+            text: The sentence.
+            source: A run's name, or ``similarity``.
+            opposite: The sentence at the other end; needs no run.
 
         Raises:
             ConfigError: It is empty or long, the source is unknown, or there are enough wishes.
         """
-        text = " ".join(text.split())
-        if not text or len(text) > LONGEST:
+        text, opposite = " ".join(text.split()), " ".join(opposite.split())
+        if not text or max(len(text), len(opposite)) > LONGEST:
             raise ConfigError(f"a wish has 1 to {LONGEST} characters")
+        if opposite and (source != "similarity" or opposite == text):
+            raise ConfigError("opposites are two different sentences, and go with similarity")
         if source != "similarity" and source not in self.runs:
             raise ConfigError(f"no run {source!r}; there are {', '.join(self.runs) or 'none'}")
         for wish in self.wishes.values():
-            if (wish.text, wish.source) == (text, source) and wish.status != "failed":
+            there = (wish.text, wish.source, wish.opposite)
+            if there == (text, source, opposite) and wish.status != "failed":
                 return wish
-        wish = self._new(text, source)
+        wish = self._new(text, source, opposite)
         threading.Thread(target=self._score, args=(wish,), daemon=True).start()
         return wish
 
@@ -191,12 +207,14 @@ class Engine:
             raise ConfigError(f"wish {number} is not there, or not ready yet")
         return wish
 
-    def _new(self, text: str, source: str) -> Wish:
+    def _new(self, text: str, source: str, opposite: str = "") -> Wish:
         with self._lock:
             if len(self.wishes) >= MOST:
                 raise ConfigError(f"{MOST} wishes are there; remove one first")
             number = max(self.wishes, default=0) + 1
-            wish = self.wishes[number] = Wish(number=number, text=text, source=source)
+            wish = self.wishes[number] = Wish(
+                number=number, text=text, source=source, opposite=opposite
+            )
         return wish
 
     def _score(self, wish: Wish) -> None:
@@ -210,6 +228,8 @@ class Engine:
         self._ready(wish, scores)
 
     def _scores(self, wish: Wish) -> Array:
+        if wish.opposite:
+            return self._between(wish)
         if wish.source == "similarity":
             wish.note = (
                 "similarity of text and image, which means something with a CLIP whose towers "
@@ -232,6 +252,14 @@ class Engine:
         return predict(
             run, self.cache, wish.text, rows, by=by, device=self._device, on_images=count
         )
+
+    def _between(self, wish: Wish) -> Array:
+        """Score by two opposite prompts, 0 to 1; pooled embeddings are enough."""
+        from adapter.methods.text import SoftText
+
+        wish.note = "by two opposite sentences (CLIP-IQA), which needs no training"
+        ranker = AntonymRanker(pairs=((wish.text, wish.opposite),))
+        return ranker.scores(self.library.cache, SoftText(self._loaded()))
 
     def _ready(self, wish: Wish, scores: Array) -> None:
         wish.prepared = {"percentile": percentiles(scores), "product": scaled(scores)}

@@ -120,6 +120,7 @@ class Library:
             orientation="exif",
             truncated="pad",
             max_pixels=MAX_PIXELS,
+            color="srgb",
             enough=lambda width, height: _within(width, height, side),
         ).rgb
         image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)

@@ -47,10 +47,11 @@ class Details(Body):
 
 
 class NewWish(Body):
-    """A sentence to rank by."""
+    """A sentence to rank by, or two opposite ones."""
 
     text: Text
     source: Annotated[str, Field(max_length=300)]
+    opposite: Annotated[str, Field(max_length=300)] = ""
 
 
 class OldWish(Body):

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from adapter.errors import ConfigError
+from adapter.methods.antonyms import ATTRIBUTES
 from adapter.serve.answers import AnswerBook
 from adapter.serve.engine import Engine
 from adapter.serve.journal import Journal
@@ -92,8 +93,9 @@ class Session:
             notes.append("started without --root: there are names and scores, but no pictures")
         if not runs:
             notes.append(
-                "no run: sentences are ranked by the similarity of text and image, which needs a "
-                "CLIP whose towers were trained together; teaching works with any backbone"
+                "no run: sentences, and pairs of opposite ones, are ranked by the similarity of "
+                "text and image, which needs a CLIP whose towers were trained together; teaching "
+                "works with any backbone"
             )
         if not cache.shapes.num_tokens:
             notes.append("the cache holds pooled embeddings alone: no heads, and no maps of why")
@@ -118,6 +120,7 @@ class Session:
                 for name, run in self.engine.runs.items()
             ],
             "questions": list(dict.fromkeys(a.question for a in self.teacher.book.answers))[:50],
+            "opposites": [list(pair) for pair in ATTRIBUTES.values()],
             "notes": self.notes,
         }
 

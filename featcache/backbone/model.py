@@ -215,6 +215,11 @@ def _preprocessing(model: Any, spec: BackboneSpec, stride: int) -> Preprocessing
         raise BackboneError(f"towers for images of {height} x {width} are not supported: no square")
     mean, std = tuple(config["mean"]), tuple(config["std"])
     fits = Preprocessing(
-        size=int(height), mean=mean, std=std, resize=spec.resize, decode=spec.decode
+        size=int(height),
+        mean=mean,
+        std=std,
+        resize=spec.resize,
+        decode=spec.decode,
+        color=spec.color,
     )
     return fits if fits.one_size else fits.replace(min_side=stride)

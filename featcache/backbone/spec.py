@@ -69,6 +69,7 @@ class BackboneSpec(Configuration):
         token_pool: K: patch tokens are averages over K x K neighbors.
         resize: ``squash``, ``native`` or ``short:N``: see `featcache.images.preprocess`.
         decode: ``exact``, ``scaled`` or ``gpu``: see `featcache.images.preprocess`.
+        color: ``stored`` or ``srgb``: likewise.
         positions: ``default``: the tower's own positional embedding; ``none`` or
             ``interpolated``: see `featcache.backbone.positions`.
         tokens: ``patch``, or ``none``: pooled embeddings alone.
@@ -87,6 +88,7 @@ class BackboneSpec(Configuration):
     text_weights: str | None = None
     resize: str = newer("squash")
     decode: Literal["exact", "scaled", "gpu"] = newer("exact")
+    color: Literal["stored", "srgb"] = newer("stored")
     positions: Literal["default", "none", "interpolated"] = newer("default")
     tokens: Literal["patch", "none"] = newer("patch")
 

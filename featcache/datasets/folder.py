@@ -5,14 +5,24 @@
 Images are found recursively by suffix (see ``IMAGE_SUFFIXES`` in ``paths.py``), hidden files and
 folders are skipped, links to folders are not followed. What is skipped is counted, and told by
 kind. The sample id is the path below the root, and images are sorted by it.
+
+Cameras that write a raw file and a JPEG of the same name write one photo twice: the JPEG stands for
+both, unless ``pairs`` is ``separate``.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
 
-from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord, Label, walk_images
-from featcache.datasets.paths import Skipped, folders_of
+from featcache.datasets.base import (
+    Dataset,
+    DatasetInfo,
+    ImageRecord,
+    Label,
+    Option,
+    walk_images,
+)
+from featcache.datasets.paths import Skipped, folders_of, without_raw_twins
 from featcache.datasets.stand_in import is_marked
 
 
@@ -26,8 +36,16 @@ class Folder(Dataset):
         num_images=None,
         license="your own data",
         source="any folder with images in it",
-        layout="ROOT/\n  **/*.{jpg,jpeg,png,webp,avif,gif,bmp,tif,tiff,ppm,pgm,pbm,jp2}",
-        options={},
+        layout="ROOT/\n  **/*.{jpg,jpeg,png,webp,avif,gif,bmp,tif,tiff,ppm,pgm,pbm,jp2}\n"
+        "  **/*.{heic,heif,hif,dng,cr2,cr3,nef,arw,...}   (with the extra photos)",
+        options={
+            "pairs": Option(
+                help="a raw file and its JPEG of the same name: merge, one photo; separate, two",
+                default="merge",
+                choices=("merge", "separate"),
+            )
+        },
+        color="srgb",
     )
 
     def annotated(self) -> list[ImageRecord]:
@@ -50,4 +68,7 @@ class Folder(Dataset):
     @cached_property
     def _walked(self) -> tuple[list[str], Skipped]:
         skipped = Skipped()
-        return sorted(walk_images(self.root, skipped)), skipped
+        found = sorted(walk_images(self.root, skipped))
+        if self.options["pairs"] == "merge":
+            found = without_raw_twins(found, skipped)
+        return found, skipped

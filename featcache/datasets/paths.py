@@ -7,7 +7,8 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +30,19 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 
-# Pictures that nothing here can read, and what to do with them.
-_OTHER_PICTURES = frozenset(
+# Photos of phones and raw files of cameras, which the extra ``photos`` reads.
+HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+RAW_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in (
-        *("heic", "heif", "hif", "jxl", "psd", "svg", "tga", "exr", "hdr"),
-        *("dng", "cr2", "cr3", "nef", "arw", "orf", "raf", "rw2", "raw"),
+        *("dng", "cr2", "cr3", "nef", "nrw", "arw", "sr2", "orf", "raf", "rw2", "raw"),
+        *("pef", "srw"),
     )
 )
+_DEVELOPED = frozenset((".jpg", ".jpeg", ".jpe", *HEIF_SUFFIXES))  # what cameras write beside a raw
+
+# Pictures that nothing here can read, and what to do with them.
+_OTHER_PICTURES = frozenset((".jxl", ".psd", ".svg", ".tga", ".exr", ".hdr"))
 
 # Absolute paths of any system, drives, a component "..", no file name at all, and NUL: what
 # `safe_relative` refuses by the text of a path alone.
@@ -150,9 +156,30 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+@cache
+def readable_suffixes() -> frozenset[str]:
+    """Return the suffixes of images that can be read here, with the extras that are installed."""
+    more = {"pillow_heif": HEIF_SUFFIXES, "rawpy": RAW_SUFFIXES}
+    found = (suffixes for name, suffixes in more.items() if find_spec(name) is not None)
+    return IMAGE_SUFFIXES.union(*found)
+
+
 def is_image(name: str) -> bool:
     """Tell whether a file name is that of an image: not hidden, and with a known suffix."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in readable_suffixes()  # noqa: PTH122
+
+
+def without_raw_twins(paths: list[str], skipped: Skipped) -> list[str]:
+    """Leave out raw files beside which their developed photo stands: one stem, one photo."""
+    parts = [os.path.splitext(path) for path in paths]  # noqa: PTH122
+    developed = {stem for stem, suffix in parts if suffix.lower() in _DEVELOPED}
+    twins = {
+        stem + suffix
+        for stem, suffix in parts
+        if suffix.lower() in RAW_SUFFIXES and stem in developed
+    }
+    skipped.twins += len(twins)
+    return [path for path in paths if path not in twins]
 
 
 def is_hidden(path: PurePath) -> bool:
@@ -185,10 +212,12 @@ class Skipped:
     Attributes:
         kinds: Kind of file, e.g. ``.heic`` or ``hidden``, to its number.
         unread: Folders that could not be read, with the reason.
+        twins: Raw files that stand beside their JPEG, and are one photo with it.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     unread: list[str] = field(default_factory=list)
+    twins: int = 0
 
     def file(self, name: str) -> None:
         """Count a file that is no image by its name."""
@@ -206,7 +235,18 @@ class Skipped:
                 f"skipped pictures that cannot be read here: {_counts(pictures)}; "
                 "save them as JPEG or PNG"
             )
-        if others := {k: n for k, n in self.kinds.most_common() if k not in pictures}:
+        needed = {k: n for k, n in self.kinds.most_common() if k in HEIF_SUFFIXES | RAW_SUFFIXES}
+        if needed:
+            out.append(
+                f"skipped pictures that need one more package: {_counts(needed)}; "
+                "pip install 'featcache[photos]'"
+            )
+        if self.twins:
+            out.append(
+                f"{self.twins:,} raw files stand beside a JPEG of the same name and are one photo "
+                "with it; --pairs separate keeps them apart"
+            )
+        if others := {k: n for k, n in self.kinds.most_common() if k not in pictures | needed}:
             out.append(f"skipped, as they are not images: {_counts(others)}")
         return out
 

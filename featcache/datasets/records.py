@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from featcache.datasets.stand_in import NOTICE
 from featcache.errors import DatasetError
@@ -129,6 +129,8 @@ class DatasetInfo:
         layout: The expected folder, as a small drawing.
         options: The reader's options.
         backbone: What extracts it where no backbone is named.
+        color: ``--color`` where nothing is said: ``stored``, as the code of the papers reads
+            images, or ``srgb`` for people's photos.
         drawn: Whether the images are drawn into a folder that is absent or empty.
     """
 
@@ -143,6 +145,7 @@ class DatasetInfo:
         default_factory=lambda: MappingProxyType({"split_file": SPLIT_FILE})
     )
     backbone: DefaultBackbone = field(default_factory=DefaultBackbone)
+    color: Literal["stored", "srgb"] = "stored"
     drawn: bool = False
 
     def cache_bytes(self, views: int = 1) -> int | None:

@@ -21,6 +21,7 @@ from featcache.errors import (
     FingerprintMismatchError,
 )
 from featcache.extraction.parts import listing_digest
+from featcache.images.preprocess import Preprocessing
 from featcache.storage.entries import Part
 from featcache.storage.fingerprint import Fingerprint, require_same
 from featcache.storage.layout import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from featcache.backbone import Backbone
-    from featcache.datasets.base import Dataset, ImageRecord
+    from featcache.datasets.base import Dataset, DatasetInfo, ImageRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,22 @@ def plan_manifest(
         else None,
         name=config.name or "",
     )
+
+
+def color_for(dataset: DatasetInfo, out: Path | None, given: str = "") -> str:
+    """Return how colors are read: as given, else as in the cache that is there, else as is usual.
+
+    A cache that was begun before there was a choice goes on as it was begun.
+
+    Args:
+        dataset: What is extracted.
+        out: The cache's folder; None where there is none yet.
+        given: ``--color``, or empty.
+    """
+    if given or out is None or not folder_exists(out):
+        return given or dataset.color
+    there = Manifest.read(out).fingerprint.preprocessing
+    return str(Preprocessing.from_dict(there).color)
 
 
 def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:

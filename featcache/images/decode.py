@@ -7,13 +7,16 @@ The order is fixed, because each step depends on it:
 3. convert to 8-bit RGB (below);
 4. apply the EXIF orientation, so that width, height and measures are those of the upright image.
 
-Step 3, by Pillow mode. Palettes become RGBA, then RGB, so that resizing interpolates colors
-and never palette indices. CMYK and YCCK are converted by Pillow without a color profile. Alpha is
-dropped, not blended, as OpenCLIP's own ``convert("RGB")`` does: transparent pixels show the color
-stored beneath. Gray of more than 8 bits is scaled to 255 and rounded (Pillow itself would clip at
-255); of 16-bit color Pillow keeps the high byte. Signed, 32-bit and floating point values have no
-agreed range, and Lab no conversion here: they are refused. ``tiff.py`` has the many forms of TIFF,
-``png.py`` the parts of a PNG that are no pixels.
+Step 3, by Pillow mode. With ``color="srgb"``, colors of an embedded ICC profile are converted to
+sRGB (``color.py``); with ``stored``, profiles are not looked at. Palettes become RGBA, then RGB, so
+that resizing interpolates colors and never palette indices. CMYK and YCCK are converted by Pillow
+without a color profile. Alpha is dropped, not blended, as OpenCLIP's own ``convert("RGB")`` does:
+transparent pixels show the color stored beneath. Gray of more than 8 bits is scaled to 255 and
+rounded (Pillow itself would clip at 255); of 16-bit color Pillow keeps the high byte. Signed,
+32-bit and floating point values have no agreed range, and Lab no conversion here: they are refused.
+``tiff.py`` has the many forms of TIFF, ``png.py`` the parts of a PNG that are no pixels,
+``heif.py`` the photos of phones, ``raw.py`` the raw files of cameras, which become a preview or a
+development of half the size first.
 
 ``decode`` runs in many threads at once. It neither sets nor depends on Pillow's process-wide
 switches: the size limit is its own, on the header, and a truncated file is completed, if the policy
@@ -34,8 +37,11 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from featcache.errors import ImageError
+from featcache.images import heif
+from featcache.images.color import LARGEST, to_srgb
 from featcache.images.jpeg2000 import require_depth
-from featcache.images.png import without_texts
+from featcache.images.png import profile, without_texts
+from featcache.images.raw import Raw, is_raw
 from featcache.images.tiff import Levels, Page
 
 if TYPE_CHECKING:
@@ -45,6 +51,8 @@ if TYPE_CHECKING:
 # Formats that are images of pixels. Others that Pillow opens run an interpreter (EPS) or are
 # containers of another kind (PDF, HDF5): a folder of photos has no need of them.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+
+Color = Literal["stored", "srgb"]
 
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {  # value of the EXIF tag -> what makes the image upright (EXIF 2.32, 4.6.4)
@@ -119,6 +127,7 @@ def decode(
     truncated: Literal["refuse", "pad"],
     max_pixels: int,
     enough: Callable[[int, int], tuple[int, int]] | None = None,
+    color: Color = "stored",
 ) -> Decoded:
     """Decode the first frame to 8-bit RGB; safe to call from many threads.
 
@@ -129,18 +138,22 @@ def decode(
         max_pixels: Refuse images with more, before they are decoded.
         enough: Given width and height as stored, returns those that are enough: a JPEG is decoded
             to the smallest of 1/8, 1/4, 1/2 and all of its size that has them. None decodes all.
+        color: ``srgb`` converts the colors of an embedded ICC profile to sRGB; ``stored`` takes
+            the numbers as they are.
 
     Raises:
         ImageError: With a one-line reason.
     """
     if not data:
         raise ImageError("empty file")
+    if is_raw(data):
+        return _developed(data, orientation, max_pixels, enough, color)
     image, levels = _open(data, truncated, max_pixels)
     with image:
         width, height = image.size
-        if enough is not None:  # only JPEG can be decoded smaller; others take no notice
+        if enough is not None and image.format == "JPEG":  # only these can be decoded smaller
             image.draft(None, enough(width, height))
-        rgb = _to_rgb(_load(image, truncated), levels)
+        rgb = _to_rgb(_load(image, truncated), levels, color)
         operation = _orientation(image) if orientation == "exif" else None
     if operation is None:
         return Decoded(rgb, width, height)
@@ -149,12 +162,54 @@ def decode(
     return Decoded(rgb.transpose(operation), width, height)
 
 
+def _developed(
+    data: bytes,
+    orientation: str,
+    max_pixels: int,
+    enough: Callable[[int, int], tuple[int, int]] | None,
+    color: Color,
+) -> Decoded:
+    """Return a raw file's preview, or its development at half the size."""
+    with Raw(data, max_pixels) as raw:
+        rgb = _preview(raw, max_pixels, enough, color) or raw.develop()
+        if orientation == "stored":
+            return Decoded(rgb, raw.across, raw.down)
+        return Decoded(raw.upright(rgb), raw.width, raw.height)
+
+
+def _preview(
+    raw: Raw,
+    max_pixels: int,
+    enough: Callable[[int, int], tuple[int, int]] | None,
+    color: Color,
+) -> Image.Image | None:
+    """Return the JPEG inside a raw file, as stored; None where it is small, damaged, or none."""
+    jpeg = raw.preview()
+    if jpeg is None:
+        return None
+    try:
+        header = jpeg_header(jpeg, max_pixels)
+        if header is None or not raw.large_enough(header.width, header.height):
+            return None
+        return decode(
+            jpeg,
+            orientation="stored",
+            truncated="refuse",
+            max_pixels=max_pixels,
+            enough=enough,
+            color=color,
+        ).rgb
+    except ImageError:  # what the sensor measured may be whole
+        return None
+
+
 class JpegHeader(NamedTuple):
-    """Size as stored, and what makes the image upright."""
+    """Size as stored, what makes the image upright, and the ICC profile of its colors."""
 
     width: int
     height: int
     operation: Image.Transpose | None
+    profile: bytes | None
 
 
 def jpeg_header(data: bytes, max_pixels: int) -> JpegHeader | None:
@@ -163,11 +218,13 @@ def jpeg_header(data: bytes, max_pixels: int) -> JpegHeader | None:
     Raises:
         ImageError: The image has more pixels than it may have, or is none.
     """
+    if not data.startswith(b"\xff\xd8"):
+        return None
     image, _ = _open(data, "refuse", max_pixels)
     with image:
         if image.format != "JPEG" or image.mode not in ("RGB", "L"):
             return None
-        return JpegHeader(*image.size, _orientation(image))
+        return JpegHeader(*image.size, _orientation(image), image.info.get("icc_profile"))
 
 
 def _open(data: bytes, truncated: str, max_pixels: int) -> tuple[ImageFile.ImageFile, Levels]:
@@ -178,6 +235,13 @@ def _open(data: bytes, truncated: str, max_pixels: int) -> tuple[ImageFile.Image
     """
     with _init_lock:  # imports Pillow's plugins the first time
         Image.init()
+    if heif.is_heif(data[:16]):
+        try:
+            return _of_size(*_parse("HEIF", heif.reader(), data, truncated), max_pixels)
+        except _DAMAGE as error:
+            if isinstance(error, ImageError):
+                raise
+            raise ImageError(f"the HEIF header cannot be read: {_one_line(error)}") from error
     failure = "not an image, or of a format that is not supported"
     for name in FORMATS:
         if name not in Image.OPEN:  # this build of Pillow lacks the codec
@@ -186,20 +250,26 @@ def _open(data: bytes, truncated: str, max_pixels: int) -> tuple[ImageFile.Image
         if accepts is not None and accepts(data[:16]) is not True:
             continue
         try:
-            image, levels = _parse(name, factory, data, truncated)
+            opened = _parse(name, factory, data, truncated)
         except ImageError:
             raise
         except _DAMAGE as error:
             failure = f"the {name} header cannot be read: {_one_line(error)}"
             continue
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageError(
-                f"too large: {width} x {height} pixels, over the limit of "
-                f"{max_pixels:,} (max_pixels)"
-            )
-        return image, levels
+        return _of_size(*opened, max_pixels)
     raise ImageError(failure)
+
+
+def _of_size(
+    image: ImageFile.ImageFile, levels: Levels, max_pixels: int
+) -> tuple[ImageFile.ImageFile, Levels]:
+    """Refuse an opened image with too many pixels."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"too large: {width} x {height} pixels, over the limit of {max_pixels:,} (max_pixels)"
+        )
+    return image, levels
 
 
 def _parse(
@@ -219,7 +289,9 @@ def _parse(
     if name == "JPEG2000":
         require_depth(data)
     elif name == "PNG":
-        data = without_texts(data)
+        image = factory(io.BytesIO(without_texts(data)), "")
+        image.info["icc_profile"] = profile(data, LARGEST)
+        return image, Levels()
     elif name == "JPEG" and truncated == "pad":
         data += b"\xff\xd9"  # a JPEG that ends early decodes to its end once an end marker follows
     return factory(io.BytesIO(data), ""), Levels()
@@ -248,14 +320,18 @@ def _has_pixels(image: ImageFile.ImageFile) -> bool:
     return getattr(image, "_im", None) is not None
 
 
-def _to_rgb(image: Image.Image, levels: Levels) -> Image.Image:
+def _to_rgb(image: Image.Image, levels: Levels, color: Color) -> Image.Image:
     """Convert any supported mode to 8-bit RGB; see the module's docstring."""
     mode = image.mode
     try:
         if mode.startswith("I;16") or mode == "I":
-            return _eight_bit(image, levels).convert("RGB")
+            gray = _eight_bit(image, levels)
+            gray.info["icc_profile"] = image.info.get("icc_profile")
+            image, mode = gray, gray.mode
         if mode == "F":
             raise ImageError("floating point pixels have no agreed range; convert to 8 or 16 bits")
+        if color == "srgb" and (converted := to_srgb(image)) is not None:
+            return converted
         if mode in ("P", "PA", "LA", "La", "RGBa"):
             image = image.convert("LA") if mode == "La" else image
             return image.convert("RGBA").convert("RGB")

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from featcache.errors import ConfigError
+from featcache.images.color import changes
 from featcache.images.decode import TURNED, jpeg_header
 from featcache.images.measures import Sums
 
@@ -88,6 +89,7 @@ def read_jpeg(
     interpolation: str,
     upright: bool,
     max_pixels: int,
+    managed: bool = False,
 ) -> Resized | None:
     """Decode and resize a JPEG file on a device.
 
@@ -98,6 +100,7 @@ def read_jpeg(
         interpolation: ``bicubic`` or ``bilinear``, both with antialiasing.
         upright: Apply the EXIF orientation.
         max_pixels: Refuse images with more, before they are decoded.
+        managed: Leave photos whose colors have to be converted to the processor.
 
     Returns:
         The photo, or None where the processor has to decode this file.
@@ -112,7 +115,7 @@ def read_jpeg(
     if not data.endswith(_END):
         return None
     header = jpeg_header(data, max_pixels)
-    if header is None:
+    if header is None or (managed and changes(header.profile)):
         return None
     operation = header.operation if upright else None
     width, height = header.width, header.height

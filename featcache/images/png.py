@@ -43,6 +43,24 @@ def without_texts(data: bytes) -> bytes:
     return b"".join([*kept, view[start:]]) if len(kept) > 1 else data
 
 
+def profile(data: bytes, most: int) -> bytes | None:
+    """Return the color profile of a PNG, unpacked; None for none, or one of over ``most`` bytes."""
+    place = len(SIGNATURE)
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind == b"iCCP":
+            packed = data[place + 8 : place + 8 + length].partition(b"\0")[2][1:]
+            try:
+                unpacked = zlib.decompressobj().decompress(packed, most + 1)
+            except zlib.error:
+                return None
+            return unpacked if len(unpacked) <= most else None
+        if kind in (b"IDAT", b"IEND"):  # profiles stand before the pixels
+            return None
+        place += 12 + length
+    return None
+
+
 def _orients(content: bytes, kind: bytes, seen: set[bytes]) -> bool:
     """Whether a text is the first of its keyword that may hold the orientation, and is small."""
     keyword, _, rest = content[:80].partition(b"\0")

@@ -58,6 +58,8 @@ class Preprocessing(Configuration):
             the decoder makes half, a quarter or an eighth of each side, at least twice of what is
             needed. Much quicker for photos of many megapixels; pixels and measures differ a little.
             ``gpu``: JPEG is decoded and resized on the backbone's GPU; see ``gpu.py``.
+        color: ``stored`` takes the numbers as they are stored, as CLIP's own code does; ``srgb``
+            converts the colors of an embedded ICC profile to sRGB; see ``color.py``.
         min_side: Refuse images with a shorter side, after resizing: those that the backbone sees
             nothing in.
     """
@@ -74,6 +76,7 @@ class Preprocessing(Configuration):
     max_pixels: int = 178_956_970
     min_side: int = newer(1)
     decode: Literal["exact", "scaled", "gpu"] = newer("exact")
+    color: Literal["stored", "srgb"] = newer("stored")
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -201,6 +204,7 @@ def _on_host(data: bytes, preprocessing: Preprocessing) -> Resized:
         truncated=preprocessing.truncated,
         max_pixels=preprocessing.max_pixels,
         enough=preprocessing.enough if preprocessing.decode == "scaled" else None,
+        color=preprocessing.color,
     )
     original = np.asarray(rgb)  # [H, W, 3]
     target = preprocessing.target(width, height)
@@ -222,6 +226,7 @@ def _on_device(
         target=preprocessing.target,
         interpolation=preprocessing.interpolation,
         upright=preprocessing.orientation == "exif",
+        managed=preprocessing.color == "srgb",
         max_pixels=preprocessing.max_pixels,
     )
 

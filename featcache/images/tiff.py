@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 258, 259, 262
 _SAMPLES, _PLANAR, _FORMAT, _SUBSAMPLING = 277, 284, 339, 530
 
+_PAGES_BELOW, _DNG_VERSION = 330, 50706
+
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _YCBCR, _LAB = 0, 1, 2, 5, 6, 8
+_SENSOR = (32803, 34892)  # color filter array (TIFF/EP), linear raw (DNG)
 _INTERLEAVED, _APART = 1, 2  # planar configurations
 _UNCOMPRESSED = 1
 _PREVIEW, _MASK = 1, 4  # bits of the subfile type
@@ -155,8 +158,32 @@ class Page:
         return self._tags[tag].values if tag in self._tags else default
 
 
-def _tags(data: bytes, order: str) -> Iterator[tuple[int, _Tag]]:
-    """Yield the whole numbers among the first page's tags, of classic TIFF and BigTIFF.
+def holds_sensor_values(data: bytes) -> bool:
+    """Tell whether a TIFF is a camera's raw file: a DNG, a CR2, or with a page of sensor values.
+
+    Sources: TIFF/EP (ISO 12234-2), DNG 1.7 (Adobe, 2023). The first page of such a file is mostly
+    a small preview, and the sensor's page stands below it.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        first = dict(_tags(data, order))
+        pages = first[_PAGES_BELOW].values if _PAGES_BELOW in first else ()
+        below = [dict(_tags(data, order, place)) for place in pages]
+    except struct.error:
+        return False
+    if data[8:10] == b"CR" or _DNG_VERSION in first:
+        return True
+    kinds = [page[_PHOTOMETRIC].values[0] for page in (first, *below) if _PHOTOMETRIC in page]
+    return any(kind in _SENSOR for kind in kinds)
+
+
+def _tags(data: bytes, order: str, start: int | None = None) -> Iterator[tuple[int, _Tag]]:
+    """Yield the whole numbers among a page's tags, of classic TIFF and BigTIFF.
+
+    Args:
+        data: The file.
+        order: ``<`` or ``>``, as for struct.
+        start: Where the page begins; the first page's when left out.
 
     Raises:
         struct.error: The file ends before the tags do.
@@ -164,7 +191,8 @@ def _tags(data: bytes, order: str) -> Iterator[tuple[int, _Tag]]:
     big = data[2:4] in (b"+\0", b"\0+")
     # The letters for an offset and for the number of tags, bytes of a tag, and of its value.
     offset, number, size, room = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)
-    (start,) = struct.unpack_from(order + offset, data, 8 if big else 4)
+    if start is None:
+        (start,) = struct.unpack_from(order + offset, data, 8 if big else 4)
     (count,) = struct.unpack_from(order + number, data, start)
     start += struct.calcsize(number)
     for entry in range(start, min(start + size * count, len(data)), size):

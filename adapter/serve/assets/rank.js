@@ -56,7 +56,9 @@ export async function showWishes() {
 
 function line(wish) {
   const item = make("li");
-  item.append(make("strong", wish.text), make("span", `by ${wish.source}`));
+  item.append(make("strong", wish.text));
+  if (wish.opposite) item.append(make("span", `rather than ${wish.opposite}`));
+  else item.append(make("span", `by ${wish.source}`));
   if (wish.status === "ready") {
     const name = `Weight of ${wish.text}`;
     const slider = make("input", undefined, {
@@ -98,13 +100,20 @@ export function start(theGrid, theState) {
   byId("wish-source").replaceChildren(...sources.map((name) => make("option", name)));
   const known = state.runs.flatMap((run) => run.queries);
   byId("known").replaceChildren(...known.map((text) => make("option", undefined, { value: text })));
+  byId("opposites").append(
+    ...state.opposites.map(([high], at) => make("option", high, { value: String(at) })));
+  byId("opposites").addEventListener("change", (event) => {
+    const pair = state.opposites[event.target.value] ?? ["", ""];
+    [byId("wish-text").value, byId("wish-opposite").value] = pair;
+  });
   byId("folder").append(
     ...state.folders.map((name, at) => make("option", name, { value: String(at) })));
   byId("new-wish").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const text = byId("wish-text").value;
-    await post("/api/wishes", { text, source: byId("wish-source").value });
-    byId("wish-text").value = "";
+    const [text, opposite] = ["wish-text", "wish-opposite"].map((id) => byId(id).value.trim());
+    const source = opposite ? "similarity" : byId("wish-source").value;
+    await post("/api/wishes", { text, source, opposite });
+    for (const id of ["wish-text", "wish-opposite", "opposites"]) byId(id).value = "";
     say(`ranking by ${text}`);
     await showWishes();
   });

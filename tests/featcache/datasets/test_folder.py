@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from featcache.datasets import open_dataset
+from featcache.datasets import open_dataset, paths
 from featcache.errors import DatasetError, DatasetNotFoundError
 
 
@@ -77,8 +77,42 @@ def test_names_that_are_not_utf8_are_named(tmp_path):
         open_dataset("folder", tmp_path).images()
 
 
+@pytest.fixture
+def without_photos(monkeypatch):
+    """As if the extra photos were not installed."""
+    monkeypatch.setattr(paths, "find_spec", lambda name: None)
+    paths.readable_suffixes.cache_clear()
+    yield
+    monkeypatch.undo()
+    paths.readable_suffixes.cache_clear()
+
+
+def test_what_needs_the_extra_is_counted_and_says_how_to_get_it(tmp_path, without_photos):
+    touch(tmp_path, "a.jpg", "a.CR2", "c.HEIC", "d.heic", "e.jxl")
+    folder = open_dataset("folder", tmp_path)
+    assert [image.path for image in folder.images()] == ["a.jpg"]
+    unreadable, needed = folder.check().notes
+    assert "cannot be read here: 1 .jxl; save them" in unreadable
+    assert "need one more package: 2 .heic, 1 .cr2; pip install 'featcache[photos]'" in needed
+
+
+def test_a_raw_file_and_its_jpeg_are_one_photo(tmp_path):
+    touch(tmp_path, "1/a.CR2", "1/a.JPG", "2/a.cr2", "b.dng", "c.heic", "c.nef", "d.png", "d.raf")
+    folder = open_dataset("folder", tmp_path)
+    assert [image.path for image in folder.images()] == [
+        *("1/a.JPG", "2/a.cr2", "b.dng", "c.heic", "d.png", "d.raf")
+    ]
+    [note] = folder.check().notes
+    assert note.startswith("2 raw files stand beside a JPEG of the same name")
+    apart = open_dataset("folder", tmp_path, pairs="separate")
+    assert len(apart.images()) == 8
+    assert not apart.check().notes
+    with pytest.raises(DatasetError, match="expected merge or separate"):
+        open_dataset("folder", tmp_path, pairs="both")
+
+
 def test_what_is_skipped_is_told_by_kind(tmp_path):
-    touch(tmp_path, "a.JPE", "b.jfif", "c.HEIC", "d.heic", "notes.txt", "plain", "._a.jpg")
+    touch(tmp_path, "a.JPE", "b.jfif", "c.JXL", "d.jxl", "notes.txt", "plain", "._a.jpg")
     touch(tmp_path, "__MACOSX/x.jpg", ".cache/y.jpg")
     (tmp_path / "itself.jpg").symlink_to("itself.jpg")
     (tmp_path / "loop").symlink_to("loop")
@@ -89,7 +123,7 @@ def test_what_is_skipped_is_told_by_kind(tmp_path):
     assert [image.path for image in folder.images()] == ["a.JPE", "b.jfif"]
     pictures, others = folder.check().notes
     assert pictures == (
-        "skipped pictures that cannot be read here: 2 .heic; save them as JPEG or PNG"
+        "skipped pictures that cannot be read here: 2 .jxl; save them as JPEG or PNG"
     )
     for part in ("3 broken links", "2 hidden folders", "1 .txt", "1 without a suffix", "1 hidden,"):
         assert part in f"{others},"
@@ -98,8 +132,8 @@ def test_what_is_skipped_is_told_by_kind(tmp_path):
 
 
 def test_only_pictures_of_another_kind(tmp_path):
-    touch(tmp_path, "a.heic")
-    with pytest.raises(DatasetNotFoundError, match=r"none of 0 images.* 1 \.heic; save them"):
+    touch(tmp_path, "a.jxl")
+    with pytest.raises(DatasetNotFoundError, match=r"none of 0 images.* 1 \.jxl; save them"):
         open_dataset("folder", tmp_path).images()
 
 
