@@ -83,7 +83,9 @@ class Session:
             raise ConfigError(f"{root}: no such folder")
         for run in runs.values():
             run.require_features(cache)
-        library = Library(cache=cache, root=root, thumbnails=thumbnails)
+        library = Library(
+            cache=cache, root=root, thumbnails=thumbnails, dates=folder / "dates.json"
+        )
         engine = Engine(library, runs, device=device, backbone=backbone)
         before, problems = library.sidecar_marks()
         said, answered = Journal(folder / "marks.jsonl"), Journal(folder / "answers.jsonl")

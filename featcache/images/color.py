@@ -2,9 +2,9 @@
 
 A photo of a phone is often stored in Display P3: the same numbers mean stronger colors there.
 CLIP's own code reads the numbers as they are stored, and so does ``--color stored``. ``--color
-srgb`` converts them, as a browser does, with Little CMS (Pillow's ``ImageCms``), relative to the white
-point. A profile that cannot be read, or is of another kind of color than the pixels, counts for
-nothing: the picture is there, and looks as it would without it.
+srgb`` converts them, as a browser does, with Little CMS (Pillow's ``ImageCms``), relative to the
+white point. A profile that cannot be read, or is of another kind of color than the pixels, counts
+for nothing: the picture is there, and looks as it would without it.
 """
 
 from __future__ import annotations

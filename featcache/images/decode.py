@@ -70,7 +70,7 @@ TURNED = [_TRANSPOSE[value] for value in (5, 6, 7, 8)]
 
 # What Pillow's parsers and decoders raise on damaged files (found by altering bytes of all
 # FORMATS); anything else is a bug and must surface.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -238,7 +238,7 @@ def _open(data: bytes, truncated: str, max_pixels: int) -> tuple[ImageFile.Image
     if heif.is_heif(data[:16]):
         try:
             return _of_size(*_parse("HEIF", heif.reader(), data, truncated), max_pixels)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if isinstance(error, ImageError):
                 raise
             raise ImageError(f"the HEIF header cannot be read: {_one_line(error)}") from error
@@ -253,7 +253,7 @@ def _open(data: bytes, truncated: str, max_pixels: int) -> tuple[ImageFile.Image
             opened = _parse(name, factory, data, truncated)
         except ImageError:
             raise
-        except _DAMAGE as error:
+        except DAMAGE as error:
             failure = f"the {name} header cannot be read: {_one_line(error)}"
             continue
         return _of_size(*opened, max_pixels)
@@ -281,7 +281,7 @@ def _parse(
         page.require_meaning()
         try:
             image = factory(io.BytesIO(page.readable()), "")
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = f"{page} cannot be read ({_one_line(error)}); convert to RGB of 8 bits"
             raise ImageError(reason) from error
         page.mend_tiles(image)
@@ -306,7 +306,7 @@ def _load(image: ImageFile.ImageFile, truncated: str) -> Image.Image:
         )
     try:
         image.load()
-    except (*_DAMAGE, MemoryError) as error:
+    except (*DAMAGE, MemoryError) as error:
         if truncated == "refuse" or not _has_pixels(image):
             raise ImageError(f"cannot be decoded: {_one_line(error)}") from error
         # The decoder writes into the image as it goes. Without tiles left to load, `load` and all
@@ -336,7 +336,7 @@ def _to_rgb(image: Image.Image, levels: Levels, color: Color) -> Image.Image:
             image = image.convert("LA") if mode == "La" else image
             return image.convert("RGBA").convert("RGB")
         return image.convert("RGB")
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"cannot be converted from {mode} to RGB: {_one_line(error)}") from error
@@ -356,7 +356,7 @@ def _orientation(image: ImageFile.ImageFile) -> Image.Transpose | None:
     """Return what makes an image upright; damaged or senseless metadata means: as stored."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DAMAGE:
+    except DAMAGE:
         # The pixels are whole and the tag is optional: a reader that cannot parse it shows the
         # image as stored, like browsers do.
         return None

@@ -81,13 +81,15 @@ class Page:
         return answer.json()
 
     def wish(self, text, source="ages"):
-        number = self.post("/api/wishes", {"text": text, "source": source})["number"]
+        return self.wait(self.post("/api/wishes", {"text": text, "source": source})["number"])
+
+    def wait(self, number):
         for _ in range(600):
             [wish] = [w for w in self.get("/api/wishes").json() if w["number"] == number]
             if wish["status"] != "working":
                 return wish
             time.sleep(0.05)
-        raise TimeoutError(text)
+        raise TimeoutError(number)
 
 
 @pytest.fixture

@@ -60,6 +60,25 @@ def test_any_sentence_is_encoded_on_the_spot(page):
     assert sorted(rows["rows"]) == list(range(14))
 
 
+def test_two_opposite_sentences_rank_without_a_run(open_session, make_page):
+    session = open_session(with_run=False)
+    page = make_page(session)
+    pair = {"text": "Good photo.", "source": "similarity", "opposite": " Bad  photo. "}
+    assert ["Good photo.", "Bad photo."] in page.get("/api/state").json()["opposites"]
+    number = page.post("/api/wishes", pair)["number"]
+    wish = page.wait(number)
+    assert (wish["status"], wish["opposite"]) == ("ready", "Bad photo."), wish
+    assert page.post("/api/wishes", pair)["number"] == number
+    turned = {"text": "Bad photo.", "source": "similarity", "opposite": "Good photo."}
+    other = page.post("/api/wishes", turned)["number"]
+    page.wait(other)
+    scores = session.engine.wishes[number].scores
+    assert ((scores >= 0) & (scores <= 1)).all()
+    np.testing.assert_allclose(scores + session.engine.wishes[other].scores, 1)
+    same = {"text": "a", "source": "similarity", "opposite": "a"}
+    assert "two different sentences" in page.post("/api/wishes", same, 409)["error"]
+
+
 def test_filters_and_folding(page, session, query):
     number = page.wish(query)["number"]
     page.post("/api/marks", {"row": 3, "stars": 4})
