@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 LANDMARKS = 800
-WIDTH = 2.0  # of a bell, in units of the median squared distance between landmarks
+WIDTH = 4.0  # of a bell, in units of the median squared distance between landmarks
 _LEAST = 1e-6  # eigenvalues of K below this share of the largest are noise
 
 
