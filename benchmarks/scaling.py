@@ -7,7 +7,8 @@
 The first runs the driver as it is, with its files, renames and fsyncs, on virtual workers behind
 the interface that Ray's actors are behind: each takes a fixed time for a shard. The second does the
 same with actors of Ray, a process each. The third extracts drawn scenes with a real backbone, by
-one actor and by this process in turn. Start-up is left out everywhere.
+this process, by one actor and by this process again, and adds its turns to those of the file: give
+it at different times. Start-up is left out everywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import os
 import tempfile
 import time
 from collections import deque
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import figures
@@ -26,10 +30,11 @@ import figures
 from featcache.backbone import BackboneSpec, load_backbone
 from featcache.datasets import open_dataset
 from featcache.datasets.base import ImageRecord
+from featcache.distributed import driver as driving
 from featcache.distributed.driver import Driver
 from featcache.distributed.engine import RayEngine
 from featcache.distributed.fleet import Fleet, Made, Proven, Pulse
-from featcache.distributed.messages import Challenge, Hello, Receipt
+from featcache.distributed.messages import Challenge, Hello, Order, Receipt
 from featcache.distributed.settings import ClusterConfig
 from featcache.extraction.counting import Counting
 from featcache.extraction.engine import Job
@@ -44,9 +49,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from featcache.distributed.fleet import Event
-    from featcache.distributed.messages import Order
 
 IMAGES = 512  # of a shard, the default
+MEDIAN = "median of all turns"
 NONCE = "nonce"
 CONTENT = b"a shard would be here"
 CHUNK = [ImageRecord(f"photos/{n:09d}.jpg", f"photos/{n:09d}.jpg") for n in range(IMAGES)]
@@ -61,13 +66,13 @@ def receipt(order: Order, folder: Path, attempt: int) -> Receipt:
 
 
 class Sleepers(Fleet):
-    """Virtual workers that take a fixed time for each shard."""
+    """Virtual workers that take a fixed time for each shard; their files are written before."""
 
-    def __init__(self, out: Path, size: int, seconds: float) -> None:
-        self.out, self.size, self.ready, self.seconds = out, size, size, seconds
+    def __init__(self, out: Path, size: int, seconds: float, shards: int) -> None:
+        self.size, self.ready, self.seconds = size, size, seconds
         self.free = [0.0] * size  # when each has done all that it was given
         self.due: list[tuple[float, int, int]] = []
-        self.orders: dict[int, Order] = {}
+        self.made: dict[int, Receipt] = {}
         self.events: deque[Event] = deque()
         self.began: float | None = None
         for worker in range(size):
@@ -75,12 +80,14 @@ class Sleepers(Fleet):
             write_bytes(file, NONCE.encode())
             hello = Hello(host="here", pid=worker, device="virtual", answer=file.name)
             self.events.append(Proven(worker, hello))
+        for number in range(shards):
+            order = Order(number=number, attempt=1, images=CHUNK)
+            self.made[number] = receipt(order, out, order.attempt)
 
     def give(self, worker: int, order: Order) -> None:
         """Note when it will be done."""
         self.began = self.began or time.monotonic()
         self.free[worker] = max(self.free[worker], time.monotonic()) + self.seconds
-        self.orders[order.number] = order
         heapq.heappush(self.due, (self.free[worker], worker, order.number))
 
     def wait(self, seconds: float) -> Sequence[Event]:
@@ -90,8 +97,7 @@ class Sleepers(Fleet):
         now = time.monotonic()
         while self.due and self.due[0][0] <= now:
             _, worker, number = heapq.heappop(self.due)
-            made = receipt(self.orders.pop(number), self.out, worker)
-            self.events += (Pulse(worker, number), Made(worker, made))
+            self.events += (Pulse(worker, number), Made(worker, self.made[number]))
         found = list(self.events)
         self.events.clear()
         return found
@@ -115,7 +121,7 @@ def drive(size: int, seconds: float, shards: int) -> tuple[float, float]:
         run = Counting(out, ExtractConfig(), lambda event: None)
         run.total = shards * IMAGES
         asked = Challenge(probe="", nonce=NONCE, images={}, backbone={}, versions={})
-        fleet = Sleepers(out, size, seconds)
+        fleet = Sleepers(out, size, seconds, shards)
         driver = Driver(fleet, job, run, asked, patience=1e9, stop=stop)
         processor = time.process_time()
         driver.loop()
@@ -173,7 +179,17 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
             self._images += len(order.images)
             return receipt(order, self.tools, os.getpid())
 
+    class Timed(ray_fleet.RayFleet):
+        """Knows when the first order was given, to workers that are all there."""
+
+        began: float | None = None
+
+        def give(self, worker: int, order: Order) -> None:
+            self.began = self.began or time.monotonic()
+            super().give(worker, order)
+
     ray_fleet._Actor = Sleeper
+    driving.BARRIER = float("inf")  # all actors are there before the first order
     rows = []
     ray.init(
         address="local",
@@ -198,18 +214,14 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
             )  # type: ignore[arg-type]
             place = ray_fleet.Room(actors=size, fit=size, gpus=0, cpus=1)
             asked = Challenge(probe="", nonce=NONCE, images={}, backbone={}, versions={})
-            fleet = ray_fleet.RayFleet(out, place, asked)  # type: ignore[arg-type]
-            begun: list[float] = []
-
-            def note(event: Any, begun: list[float] = begun, size: int = size) -> None:
-                if event.kind == "image" and event.workers == size and not begun:
-                    begun.append(time.monotonic())
-
-            run = Counting(out, ExtractConfig(), note)
+            fleet = Timed(out, place, asked)  # type: ignore[arg-type]
+            run = Counting(out, ExtractConfig(), lambda event: None)
             run.total = shards * IMAGES
             driver = Driver(fleet, job, run, asked, patience=1e9, stop=stop)
+            processor = time.process_time()
             driver.loop()
-            took = time.monotonic() - begun[0]
+            processor = time.process_time() - processor
+            took = time.monotonic() - (fleet.began or 0.0)
             fleet.close()
         rows.append(
             {
@@ -217,7 +229,7 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
                 "shards_s": shards / took,
                 "images_s": shards * IMAGES / took,
                 "linear": args.rounds * args.seconds / took,
-                "processor_ms": None,
+                "processor_ms": 1000 * processor / shards,
                 "load": os.getloadavg()[0],
             }
         )
@@ -226,32 +238,47 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def cost_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Extract the same scenes by this process and by one actor, in turn."""
-    rates: dict[str, list[float]] = {"this process": [], "one actor": []}
+    """Extract the same scenes by this process, by one actor, and by this process again."""
+    rows = _earlier(args.json) if args.json else []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         dataset = open_dataset("demo", root / "images", count=args.images)
         backbone = load_backbone(BackboneSpec(name="drawn-scenes-clip"))
         config = ExtractConfig(workers=args.decoding, shard_size=args.shard_size)
         one = ClusterConfig(actors=1, cpus_per_actor=1)
-        for turn in range(args.rounds):
-            began: list[float] = []
+        outs = (root / str(number) for number in count())
 
-            def note(event: Any, began: list[float] = began) -> None:
-                if event.kind in ("start", "finish"):
-                    began.append(time.monotonic())
+        def here() -> float:
+            moments: dict[str, float] = {}
 
-            extract(dataset, root / f"plain{turn}", backbone, config, note)
-            rates["this process"].append(args.images / (began[1] - began[0]))
-            made = extract(
-                dataset, root / f"ray{turn}", backbone, config, engine=RayEngine(cluster=one)
-            )
-            rates["one actor"].append(*made.rates.values())
-    best = {name: max(found) for name, found in rates.items()}
-    return [
-        {"case": name, "images_s": rate, "share": rate / best["this process"]}
-        for name, rate in best.items()
-    ]
+            def note(event: Any) -> None:
+                moments.setdefault(event.kind, time.monotonic())
+
+            extract(dataset, next(outs), backbone, config, note)
+            return float(args.images / (moments["finish"] - moments["start"]))
+
+        def actor() -> float:
+            engine = RayEngine(cluster=one)
+            (rate,) = extract(dataset, next(outs), backbone, config, engine=engine).rates.values()
+            return rate
+
+        for _ in range(args.rounds):
+            case = f"turn {len(rows) + 1}, {datetime.now(UTC):%H:%M}"
+            before, by_actor, after = here(), actor(), here()
+            plain = (before + after) / 2
+            rows.append({"case": case, "plain": plain, "actor": by_actor})
+            rows[-1] |= {"share": by_actor / plain, "load": os.getloadavg()[0]}
+    middle = {name: median(row[name] for row in rows) for name in ("plain", "actor", "share")}
+    return [*rows, {"case": MEDIAN, **middle, "load": None}]
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    """Return the turns that a file holds already: they are taken at different times."""
+    tables = figures.read(path)["tables"] if path.exists() else []
+    for table in tables:
+        if table["rows"][-1]["case"] == MEDIAN:
+            return list(table["rows"][:-1])
+    return []
 
 
 def main() -> None:
@@ -263,7 +290,7 @@ def main() -> None:
     driver.add_argument("--workers", type=int, nargs="+", default=[64, 512])
     driver.add_argument("--seconds", type=float, default=5.0)
     driver.add_argument("--rounds", type=int, default=8)
-    driver.add_argument("--limit", type=int, default=2000)
+    driver.add_argument("--limit", type=int, default=4096)
     actors = kinds.add_parser("actors")
     actors.add_argument("--workers", type=int, nargs="+", default=[8, 32])
     actors.add_argument("--seconds", type=float, default=2.0)
@@ -271,13 +298,15 @@ def main() -> None:
     cost = kinds.add_parser("cost")
     cost.add_argument("--images", type=int, default=512)
     cost.add_argument("--shard-size", type=int, default=128)
-    cost.add_argument("--decoding", type=int, default=1)
-    cost.add_argument("--rounds", type=int, default=3)
+    cost.add_argument("--decoding", type=int, default=2)
+    cost.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
     if args.kind == "cost":
         rows = cost_rows(args)
-        columns = [["case", "drawn scenes, one thread", ""], ["images_s", "images/s", ".1f"]]
-        columns += [["share", "of this process", ".2f"]]
+        columns = [["case", "drawn scenes", ""]]
+        columns += [["plain", "this process, images/s", ".1f"]]
+        columns += [["actor", "one actor, images/s", ".1f"], ["share", "of this process", ".3f"]]
+        columns += [["load", "load of the machine", ".0f"]]
     else:
         rows = driver_rows(args) if args.kind == "driver" else actor_rows(args)
         columns = [["case", "virtual workers" if args.kind == "driver" else "actors of Ray", ""]]

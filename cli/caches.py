@@ -185,7 +185,7 @@ def describe_unfinished(
 
 def _settings(path: Path, manifest: Manifest) -> dict[str, Any]:
     """Return what was decided before the first image, and who has worked."""
-    from featcache.storage.history import makers
+    from featcache.storage.makers import makers
 
     return {
         "path": str(path),

@@ -22,6 +22,7 @@ from featcache.storage.layout import SHARDS, shard_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from featcache.distributed.fleet import Event, Fleet
     from featcache.distributed.messages import Challenge, Receipt, Refusal
@@ -34,6 +35,7 @@ IN_FLIGHT = 2  # orders of a worker: one goes through the backbone, the next is 
 DEATHS = 3  # workers that a shard may take down
 STARTS = 3  # times that a worker may die before it has proven
 WAIT = 0.5  # seconds between two looks at signals and at silent workers
+SYNC = 1.0  # seconds at most until the names of shards are on the disk
 BARRIER = 60.0  # seconds to wait for all workers that have room, before the first order
 LONELY = 30.0  # seconds without any worker after which people are told
 
@@ -94,14 +96,16 @@ class Driver:
         self.moved: dict[int, float] = {}  # when a worker last gave a sign of work
         self.images: dict[int, int] = {}  # that a worker has settled, as it said last
         self.settled: dict[int, int] = {}  # of those, in shards that are done
-        self.made_by: dict[str, list[int]] = {}
         self.tallies: dict[str, Tally] = {}
         self.error: FeatcacheError | None = None
-        self.began = self.lonely = clock()
+        self.began = self.lonely = self.synced = clock()
+        self.looked = float("-inf")  # when silent workers and counters were last looked at
+        self.named = False  # whether shards have got their names since
         self.open = False  # whether orders are given out
+        self.roomy: set[int] = set()  # workers that hold fewer orders than they may
 
-    def loop(self) -> dict[str, list[int]]:
-        """Make everything; returns which device made which shards.
+    def loop(self) -> None:
+        """Make everything.
 
         Raises:
             WorkersError: A shard was set aside, or no worker is left that may work.
@@ -110,14 +114,18 @@ class Driver:
         """
         while self._unfinished():
             self._give_out()
-            committed = False
             for event in self.fleet.wait(WAIT):
-                committed |= self._handle(event)
-            if committed:
-                with explained(self.job.out / SHARDS):
-                    fsync_path(self.job.out / SHARDS)
-            self._watch()
-            self._tell()
+                self._handle(event)
+            # What follows looks at all workers, or waits for the disk: not for each shard.
+            now = self.clock()
+            if self.named and now - self.synced >= SYNC:
+                self._sync()
+            if now - self.looked >= WAIT:
+                self.looked = now
+                self._watch()
+                self._tell()
+        if self.named:
+            self._sync()
         self.run.under_way = 0
         self.run.rates = {device: tally.rate for device, tally in self.tallies.items()}
         if self.error is not None:
@@ -126,7 +134,6 @@ class Driver:
             raise KeyboardInterrupt
         if self.aside:
             raise WorkersError(self._set_aside())
-        return self.made_by
 
     @property
     def _stopping(self) -> bool:
@@ -146,9 +153,9 @@ class Driver:
         if not self.open:
             enough = len(self.devices) >= self.fleet.ready
             self.open = enough or (bool(self.devices) and self.clock() - self.began >= BARRIER)
-        if not self.open or self._stopping:
+        if not self.open or self._stopping or not (self.suspects or self.waiting):
             return
-        for worker in list(self.devices):
+        for worker in sorted(self.roomy):
             while (number := self._next_for(self.held[worker])) is not None:
                 self.attempts[number] += 1
                 order = Order(
@@ -163,6 +170,8 @@ class Driver:
                 tally = self.tallies.setdefault(self.devices[worker], Tally())
                 tally.began = tally.began or self.clock()
                 self.fleet.give(worker, order)
+            if len(self.held[worker]) >= IN_FLIGHT:
+                self.roomy.discard(worker)
 
     def _next_for(self, held: list[Order]) -> int | None:
         """Choose a shard for a worker that holds some; None where it should get no other."""
@@ -176,15 +185,15 @@ class Driver:
             return self.waiting.popleft()
         return None
 
-    def _handle(self, event: Event) -> bool:
-        """Take one event in; returns whether a file has got its final name."""
+    def _handle(self, event: Event) -> None:
+        """Take one event in."""
         match event:
             case Proven():
                 self._welcome(event)
             case Refused():
                 self._refuse(event.worker, event.refusal)
             case Made():
-                return self._take(event.worker, event.receipt)
+                self._take(event.worker, event.receipt)
             case Troubled():
                 self.error = self.error or event.trouble.error()
                 self.held[event.worker] = []
@@ -194,7 +203,6 @@ class Driver:
                 if event.images != self.images.get(event.worker):
                     self.images[event.worker] = event.images
                     self.moved[event.worker] = self.clock()
-        return False
 
     def _welcome(self, event: Proven) -> None:
         worker, hello = event.worker, event.hello
@@ -205,6 +213,7 @@ class Driver:
         self.starts[worker] = 0
         self.devices[worker] = self.names[worker] = hello.device
         self.held[worker] = []
+        self.roomy.add(worker)
         self.images[worker] = self.settled[worker] = 0
 
     def _refuse(self, worker: int, refusal: Refusal) -> None:
@@ -218,38 +227,40 @@ class Driver:
         else:
             self.run.report("note", text=f"a worker is left out: {reason}")
 
-    def _take(self, worker: int, receipt: Receipt) -> bool:
+    def _take(self, worker: int, receipt: Receipt) -> None:
         """Give a shard its final name; drop it where the shard is done."""
         number = receipt.number
         holds = self.held.get(worker, [])
         self.held[worker] = [order for order in holds if order.number != number]
+        if worker in self.devices:
+            self.roomy.add(worker)
         self.moved[worker] = self.clock()
         self.settled[worker] = self.settled.get(worker, 0) + receipt.images
         staged = self.job.out / SHARDS / receipt.file
         if number in self.made:
             staged.unlink(missing_ok=True)
-            return False
+            return
         final = self.job.out / shard_name(number)
         with explained(final):
-            if not staged.is_file() or staged.stat().st_size != receipt.entry.bytes:
+            if _size(staged) != receipt.entry.bytes:
                 staged.unlink(missing_ok=True)
                 self._again([number], f"its file {staged.name} did not arrive whole")
-                return False
+                return
             staged.replace(final)
+        self.named = True
         self.made.add(number)
         self.aside.pop(number, None)
         device = self.names[worker]
-        self.made_by.setdefault(device, []).append(number)
         tally = self.tallies[device]
         tally.images += receipt.images
         tally.ended = self.clock()
-        self.run.receipt(number, receipt.entry, receipt.images, receipt.failures)
-        return True
+        self.run.receipt(number, receipt.entry, device, receipt.images, receipt.failures)
 
     def _lose(self, event: Lost) -> None:
         """Put the orders of a worker back; set aside what has killed too many."""
         worker = event.worker
         proven = self.devices.pop(worker, None) is not None
+        self.roomy.discard(worker)
         numbers = [order.number for order in self.held.pop(worker, [])]
         if not proven:
             self.starts[worker] += 1
@@ -275,6 +286,12 @@ class Driver:
                 self.aside[number] = reason
             else:
                 self.suspects.append(number)
+
+    def _sync(self) -> None:
+        """Let the disk keep the names of the shards that are done."""
+        with explained(self.job.out / SHARDS):
+            fsync_path(self.job.out / SHARDS)
+        self.synced, self.named = self.clock(), False
 
     def _watch(self) -> None:
         """Replace workers that hold orders and have not moved for too long."""
@@ -303,3 +320,11 @@ class Driver:
             f"are made:{''.join(lines)}\nSee to their images or to the memory of the workers; the "
             "same command goes on with them"
         )
+
+
+def _size(path: Path) -> int | None:
+    """Return a file's size in bytes; None where there is no file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

@@ -19,8 +19,6 @@ from featcache.storage.durable import is_temporary, remove_temporaries
 from featcache.storage.layout import SHARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from featcache.extraction.counting import Counting
     from featcache.extraction.engine import Job
 
@@ -37,7 +35,7 @@ class RayEngine:
 
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
-    def __call__(self, job: Job, run: Counting) -> Mapping[str, Sequence[int]]:
+    def __call__(self, job: Job, run: Counting) -> None:
         """Make all shards.
 
         Raises:
@@ -46,7 +44,7 @@ class RayEngine:
                 several workers.
         """
         if not job.chunks:
-            return {}
+            return
         from featcache.distributed.ray_fleet import RayFleet, connected, room
 
         with connected(self.cluster.address), StopRequest() as stop:
@@ -70,7 +68,7 @@ class RayEngine:
                         driver = Driver(
                             fleet, job, run, asked, patience=self.cluster.patience, stop=stop
                         )
-                        return driver.loop()
+                        driver.loop()
                     finally:
                         fleet.close()
             finally:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from featcache.errors import TooManyFailuresError
 from featcache.extraction.checks import named
+from featcache.storage.makers import note_maker
 from featcache.storage.tables import changed, without_gone
 
 if TYPE_CHECKING:
@@ -117,25 +118,32 @@ class Counting:
         self._count(record)
         self.report("image")
 
-    def shard(self, number: int, entry: FileEntry) -> None:
-        """Remember a shard that is on the disk."""
+    def shard(self, number: int, entry: FileEntry, device: str) -> None:
+        """Remember a shard that is on the disk, and what has made it."""
         self.entries[number] = entry
+        note_maker(self.out, number, device)
         self.report("shard")
 
     def receipt(
-        self, number: int, entry: FileEntry, images: int, failures: Sequence[tuple[str, str]]
+        self,
+        number: int,
+        entry: FileEntry,
+        device: str,
+        images: int,
+        failures: Sequence[tuple[str, str]],
     ) -> None:
         """Count a shard that another process has made, with all its images.
 
         Args:
             number: The shard's.
             entry: Of the shard, which is on the disk.
+            device: What has made it.
             images: How many were planned for it.
             failures: Path and reason of those that failed.
         """
         self.done += images
         self.failures += failures
-        self.shard(number, entry)
+        self.shard(number, entry, device)
         self._check()
 
     def _count(self, record: SampleRecord) -> None:

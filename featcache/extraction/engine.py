@@ -47,12 +47,13 @@ class Job:
     workers: int = 0
 
 
-# Makes all shards of a job, tells the counters of each, and returns which device made which.
-Engine: TypeAlias = "Callable[[Job, Counting], Mapping[str, Sequence[int]]]"
+# Makes all shards of a job, and tells the counters of each, and which device has made it.
+Engine: TypeAlias = "Callable[[Job, Counting], None]"
 
 
-def in_this_process(job: Job, run: Counting) -> Mapping[str, Sequence[int]]:
+def in_this_process(job: Job, run: Counting) -> None:
     """Make all shards here, one after the other."""
+    device = str(job.backbone.device)
     make_shards(
         job.chunks,
         changes=job.changes,
@@ -63,6 +64,5 @@ def in_this_process(job: Job, run: Counting) -> Mapping[str, Sequence[int]]:
         batch_size=job.batch_size,
         workers=job.workers,
         on_image=run.image,
-        on_shard=run.shard,
+        on_shard=lambda number, entry: run.shard(number, entry, device),
     )
-    return {str(job.backbone.device): tuple(job.chunks)}

@@ -35,6 +35,7 @@ from featcache.storage.durable import make_folders, remove_temporaries
 from featcache.storage.history import append_history
 from featcache.storage.layout import SHARDS, folder_exists, shard_name
 from featcache.storage.lock import reading, writing
+from featcache.storage.makers import forget_makers, noted_makers
 from featcache.storage.tables import queries_of, without_gone
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def extract(
                 manifest = manifest.unfinished(run.total)
                 manifest.write(out)
         run.report("start", None if work.first else work.growth)
-        made_by = engine(
+        engine(
             Job(
                 chunks=work.chunks,
                 changes=work.changes,
@@ -189,7 +190,9 @@ def extract(
             growth="" if work.first else str(work.growth),
             rates=run.rates,
         )
-        append_history(out, manifest, "extract", summary, str(backbone.device), made_by)
+        device = str(backbone.device)
+        append_history(out, manifest, "extract", summary, device, noted_makers(out))
+        forget_makers(out)
     return summary
 
 

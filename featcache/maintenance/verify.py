@@ -33,7 +33,7 @@ from featcache.maintenance.integrity import (
 )
 from featcache.maintenance.recovery import old_table, recover_manifest
 from featcache.storage.durable import is_temporary
-from featcache.storage.layout import HELD, HISTORY, LOCK, MANIFEST, PLANNED, is_shard
+from featcache.storage.layout import HELD, HISTORY, LOCK, MAKERS, MANIFEST, PLANNED, is_shard
 from featcache.storage.lock import reading
 from featcache.storage.manifest import Manifest
 from featcache.storage.tables import ok_samples, without_gone
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from featcache.datasets.base import Dataset
 
-_OWN = (MANIFEST, HISTORY, LOCK, HELD)  # files that no entry describes
+_OWN = (MANIFEST, HISTORY, LOCK, HELD, MAKERS)  # files that no entry describes
 BLOCK = 4096  # images that are waiting to be read
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from featcache.datasets import info
 from featcache.datasets.stand_in import NOTICE
 from featcache.errors import DatasetError
-from featcache.storage.history import makers
+from featcache.storage.makers import makers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from featcache.storage.fingerprint import canonical_json, digest
 from featcache.storage.layout import HISTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from featcache.storage.manifest import Manifest
@@ -27,7 +27,7 @@ def append_history(
     command: str,
     summary: Any,
     device: str = "cpu",
-    shards: Mapping[str, Sequence[int]] | None = None,
+    shards: Mapping[str, str] | None = None,
 ) -> None:
     """Add a line: what ran, when, where and for how long. Call it under the lock.
 
@@ -39,7 +39,7 @@ def append_history(
         command: Which command ran.
         summary: A dataclass of JSON values; its ``out`` and ``path`` are left out.
         device: Where the backbone ran.
-        shards: Numbers of the shards that each device has made.
+        shards: Numbers of the shards that each device has made, such as ``0-11,14``.
     """
     line = {
         "command": command,
@@ -49,7 +49,7 @@ def append_history(
         "device": device,
         "identity": manifest.identity,
         "name": manifest.name,
-        **({"shards": {on: _ranges(made) for on, made in shards.items()}} if shards else {}),
+        **({"shards": dict(shards)} if shards else {}),
         **{k: v for k, v in asdict(summary).items() if k not in ("out", "path")},
     }
     path = folder / HISTORY
@@ -78,30 +78,9 @@ def read_history(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
     return entries, damaged
 
 
-def makers(folder: Path) -> dict[str, str]:
-    """Return which device has made which shards, such as ``{"cuda:0": "0-99,120"}``."""
-    made: dict[str, list[str]] = {}
-    for line in read_history(folder)[0]:
-        for device, numbers in line.get("shards", {}).items():
-            if numbers:
-                made.setdefault(device, []).append(numbers)
-    return {device: ",".join(numbers) for device, numbers in made.items()}
-
-
 def rewrite_history(folder: Path) -> None:
     """Keep the intact lines of history.jsonl alone."""
     write_bytes(folder / HISTORY, b"".join(map(_serialize, read_history(folder)[0])))
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Write numbers as ``0-11,14``."""
-    found: list[list[int]] = []
-    for number in sorted(numbers):
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
 
 
 def _serialize(line: dict[str, Any]) -> bytes:

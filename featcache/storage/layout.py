@@ -6,6 +6,7 @@ labels.parquet     one row per (image, query, fold)
 prompts.h5         tokens of every prompt
 shards/00000.h5    features
 history.jsonl      one line per run that wrote to the cache: when, where, how long
+.makers            who has made which shard, while an extraction runs
 .lock              held by the process that is writing
 """
 
@@ -30,6 +31,7 @@ PROMPTS = "prompts.h5"
 PLANNED = "planned.parquet"  # in a part alone
 HISTORY = "history.jsonl"
 LOCK = ".lock"
+MAKERS = ".makers"  # who has made which shard, until it stands in the history
 HELD = ".lock.held"  # stands for the lock where the file system has none
 SHARDS = "shards"
 

@@ -150,7 +150,7 @@ class VirtualEngine:
 
     def __call__(self, job: Job, run: Counting):
         if not job.chunks:
-            return {}
+            return
         clock = Clock()
         tools = Tools(
             root=job.root,
@@ -172,7 +172,7 @@ class VirtualEngine:
                 self.driver = Driver(
                     self.fleet, job, run, asked, patience=self.patience, stop=stop, clock=clock
                 )
-                return self.driver.loop()
+                self.driver.loop()
             finally:
                 self.fleet.close()
 

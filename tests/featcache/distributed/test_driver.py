@@ -15,7 +15,8 @@ from featcache.extraction.engine import in_this_process
 from featcache.extraction.extract import extract
 from featcache.extraction.plan import ExtractConfig
 from featcache.maintenance.verify import verify_cache
-from featcache.storage.history import makers, read_history
+from featcache.storage.history import read_history
+from featcache.storage.makers import makers
 
 SMALL = {"batch_size": 2, "workers": 1, "shard_size": 1, "max_failures": 1.0}
 
@@ -63,6 +64,27 @@ def test_the_history_says_which_device_made_which_shard(run, tmp_path):
     (line,) = read_history(tmp_path / "c")[0]
     assert set(line["shards"]) == {"device0", "device1"} == set(makers(tmp_path / "c"))
     assert verify_cache(tmp_path / "c").ok
+    assert not (tmp_path / "c/.makers").exists()
+
+
+def test_who_made_a_shard_is_known_after_a_run_that_was_cut_short(virtual, run, tmp_path):
+    with pytest.raises(WorkersError, match="set aside"):
+        run(virtual.Plan(fate=lambda _, order: "die" if order.number == 9 else None), workers=2)
+    before = makers(tmp_path / "c")
+    assert set(before) == {"device0", "device1"}
+    with (tmp_path / "c/.makers").open("ab") as file:
+        file.write(b'\n[3, "cut by a full di')
+    run(workers=1)
+    (line,) = read_history(tmp_path / "c")[0]
+    assert line["shards"] == makers(tmp_path / "c")
+    # The second run had one worker, for what was left and for shards without any readable image.
+    assert "device1" in line["shards"]
+    assert sum(len(_numbers(found)) for found in line["shards"].values()) == 10
+
+
+def _numbers(ranges):
+    parts = [part.split("-") for part in ranges.split(",")]
+    return [n for part in parts for n in range(int(part[0]), int(part[-1]) + 1)]
 
 
 def test_progress_counts_all_workers(run):
