@@ -160,7 +160,7 @@ def driver_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure actors of Ray, a process each, that sleep in place of a backbone."""
+    """Measure actors of Ray, a process each, that sleep in place of a backbone, or take no time."""
     import ray
 
     from featcache.distributed import ray_fleet
@@ -169,15 +169,16 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
         """Sleeps, and writes a small file."""
 
         def prove(self, challenge: Challenge) -> Hello:
-            file = staged(self.tools / SHARDS / "answer", os.getpid())
+            file = staged(self.tools[0] / SHARDS / "answer", os.getpid())
             write_bytes(file, NONCE.encode())
             return Hello(host="here", pid=os.getpid(), device="asleep", answer=file.name)
 
         def make(self, order: Order) -> Receipt:
+            out, seconds = self.tools
             with self._turn:
-                time.sleep(args.seconds)
+                time.sleep(seconds)
             self._images += len(order.images)
-            return receipt(order, self.tools, os.getpid())
+            return receipt(order, out, order.attempt)
 
     class Timed(ray_fleet.RayFleet):
         """Knows when the first order was given, to workers that are all there."""
@@ -198,8 +199,8 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
         log_to_driver=False,
         object_store_memory=ray_fleet.STORE,
     )
-    for size in args.workers:
-        shards = size * args.rounds
+    cases = [(size, args.seconds, size * args.rounds) for size in args.workers]
+    for size, seconds, shards in [*cases, (2, 0.0, args.limit)]:
         with tempfile.TemporaryDirectory() as folder, StopRequest() as stop:
             out = Path(folder)
             (out / SHARDS).mkdir()
@@ -214,7 +215,7 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
             )  # type: ignore[arg-type]
             place = ray_fleet.Room(actors=size, fit=size, gpus=0, cpus=1)
             asked = Challenge(probe="", nonce=NONCE, images={}, backbone={}, versions={})
-            fleet = Timed(out, place, asked)  # type: ignore[arg-type]
+            fleet = Timed((out, seconds), place, asked)  # type: ignore[arg-type]
             run = Counting(out, ExtractConfig(), lambda event: None)
             run.total = shards * IMAGES
             driver = Driver(fleet, job, run, asked, patience=1e9, stop=stop)
@@ -225,10 +226,10 @@ def actor_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
             fleet.close()
         rows.append(
             {
-                "case": f"{size} actors, {args.seconds:g} s a shard",
+                "case": f"{size} actors, {seconds:g} s a shard",
                 "shards_s": shards / took,
                 "images_s": shards * IMAGES / took,
-                "linear": args.rounds * args.seconds / took,
+                "linear": shards / size * seconds / took if seconds else None,
                 "processor_ms": 1000 * processor / shards,
                 "load": os.getloadavg()[0],
             }
@@ -295,6 +296,7 @@ def main() -> None:
     actors.add_argument("--workers", type=int, nargs="+", default=[8, 32])
     actors.add_argument("--seconds", type=float, default=2.0)
     actors.add_argument("--rounds", type=int, default=8)
+    actors.add_argument("--limit", type=int, default=1000)
     cost = kinds.add_parser("cost")
     cost.add_argument("--images", type=int, default=512)
     cost.add_argument("--shard-size", type=int, default=128)
