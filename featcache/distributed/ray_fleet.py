@@ -76,6 +76,9 @@ def connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     with handlers_kept():
         _connect(address)
+    # Whatever we ask, Ray prints what became of its processes to standard output, where results
+    # go. This is the switch by which its debugger keeps them away.
+    ray._private.worker._worker_logs_enabled = False
     try:
         yield
     finally:

@@ -208,8 +208,8 @@ def test_a_growth_that_is_stopped_is_not_seen_and_goes_on(
     (photos / "image_00.png").unlink()
     real = extraction.Counting.shard
 
-    def stop(run: Any, number: int, entry: Any) -> None:
-        real(run, number, entry)
+    def stop(run: Any, number: int, *made: Any) -> None:
+        real(run, number, *made)
         if number == 5:
             raise KeyboardInterrupt
 
