@@ -16,7 +16,7 @@ RELEASED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev test test-slow test-oldest lint format docs dist demo bench-read \
-  bench-head bench-step bench-extract bench-tables bench-opponents bench-gpu bench-compare serve model-card reproduce \
+  bench-head bench-step bench-extract bench-tables bench-opponents bench-gpu bench-compare bench-serve serve soak fuzz model-card reproduce \
   reproduce-table1 clean
 
 help:  ## list the targets
@@ -41,6 +41,13 @@ test: setup-dev  ## all tests but the slow ones
 
 test-slow: setup-dev  ## the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+soak: setup-dev  ## the page of `adapter serve` for an hour at 50 requests a second: memory stays flat
+	FEATCACHE_SOAK_SECONDS=3600 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -m slow \
+	  tests/adapter/serve/test_soak.py
+
+fuzz: setup-dev  ## the page, asked for what its own description allows and does not allow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/adapter/serve/test_fuzz.py
 
 # Apart from .venv and from .ci/run, as it downloads several GB of its own. Warnings are no errors
 # here: old versions warn of the newer ones of what they use themselves.
@@ -122,6 +129,10 @@ bench-tables: setup  ## a million and ten million rows to a plan, five million l
 
 bench-opponents: setup  ## ranking by comparison with some opponents: the time for 20,000 images
 	$(BIN)/python benchmarks/opponents.py --json docs/benchmarks/opponents.json time --width 256
+
+bench-serve: setup  ## how long the page waits, at 10,000 and 100,000 photos
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve.py --photos 10000 --photos 100000 \
+	  --json docs/benchmarks/serve.json
 
 bench-compare: setup  ## what changed between two results: make bench-compare OLD=a.json NEW=b.json
 	$(BIN)/python benchmarks/figures.py compare "$(OLD)" "$(NEW)"

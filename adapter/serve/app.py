@@ -13,7 +13,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from adapter.errors import AdapterError
+from adapter.errors import AdapterError, ConfigError
 from adapter.explain.maps import explain
 from adapter.serve import requests as ask
 from adapter.serve.security import Address, Guard
@@ -39,6 +39,14 @@ ASSETS = {
     "why.js": "text/javascript",
     "take.js": "text/javascript",
 }
+# What a route may answer beside 200 and 422: part of the description that the page is tested with.
+REFUSED: dict[int | str, dict[str, Any]] = {
+    409: {"model": ask.Refusal, "description": "Not done, with the reason."}
+}
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {}}, "description": "The photo."},
+    404: {"content": {"text/plain": {}}, "description": "It cannot be shown, with the reason."},
+}
 _FOLDER = files("adapter.serve") / "assets"
 
 
@@ -49,7 +57,7 @@ def make_app(session: Session, address: Address) -> Any:
         session: Photos, runs and what a person has said.
         address: Where it is served.
     """
-    app = FastAPI(title="featcache", docs_url=None, redoc_url=None)
+    app = FastAPI(title="featcache", docs_url=None, redoc_url=None, responses=REFUSED)
     _errors(app)
     _pages(app)
     _ranking(app, session)
@@ -117,14 +125,14 @@ def _ranking(app: FastAPI, session: Session) -> None:
         wish = engine.wishes.get(body.wish)
         run = None if wish is None else engine.runs.get(wish.source)
         if wish is None or run is None:
-            raise HTTPException(409, "only wishes that a run ranks can be explained")
+            raise ConfigError("only wishes that a run ranks can be explained")
         return explain(run, engine.cache, wish.text, body.first, body.second)
 
-    @app.get("/thumb/{row}")
+    @app.get("/thumb/{row}", response_class=Response, responses=PICTURE)
     async def thumb(row: int) -> Response:
         return await _picture(session.library.thumbnail, row)
 
-    @app.get("/photo/{row}")
+    @app.get("/photo/{row}", response_class=Response, responses=PICTURE)
     async def photo(row: int) -> Response:
         return await _picture(session.large, row)
 
@@ -143,7 +151,7 @@ def _marks(app: FastAPI, session: Session) -> None:
     @app.post("/api/marks")
     def mark(body: ask.NewMark) -> dict[str, Any]:
         if body.row >= len(session.library):
-            raise HTTPException(409, f"there is no photo {body.row}")
+            raise ConfigError(f"there is no photo {body.row}")
         sample = session.library.samples[body.row]
         with session.lock:
             return session.marks.set(sample, stars=body.stars, flag=body.flag).to_dict()
@@ -197,7 +205,11 @@ def _teaching(app: FastAPI, session: Session) -> None:
     def status() -> dict[str, Any]:
         return teacher.status
 
-    @app.get("/api/teach/answers.csv")
+    @app.get(
+        "/api/teach/answers.csv",
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}}, "description": "All answers."}},
+    )
     def answers() -> Response:
         named = {"content-disposition": 'attachment; filename="answers.csv"'}
         return Response(teacher.book.to_csv(), media_type="text/csv", headers=named)

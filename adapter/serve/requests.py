@@ -17,6 +17,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Refusal(BaseModel):
+    """Why something was not done, in a sentence."""
+
+    error: str
+
+
 class Weight(Body):
     """A wish and its weight."""
 

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
 import time
+from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from featcache.errors import FeatcacheError
 
 sync_api = pytest.importorskip("playwright.sync_api")
+AXE = files(pytest.importorskip("axe_playwright_python")) / "axe.min.js"
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 SHOTS = os.environ.get("FEATCACHE_SCREENSHOTS")  # a folder for pictures of the page
 
 
 @pytest.fixture
-def served(session):
+def serve():
+    """Serve a session; returns its address."""
+    stops = []
+
+    def serve_(session):
+        address, stop = running(session)
+        stops.append(stop)
+        return address
+
+    yield serve_
+    for stop in stops:
+        stop()
+
+
+@pytest.fixture
+def served(serve, session):
     """The address of a page that is served."""
+    return serve(session)
+
+
+def running(session):
+    """Serve in a thread; returns the address, and what ends it."""
     import uvicorn
 
     from adapter.serve.app import make_app
@@ -31,10 +59,13 @@ def served(session):
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    yield address.url
-    server.should_exit = True
-    thread.join()
-    listening.close()
+
+    def stop():
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+    return address.url, stop
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +173,208 @@ def test_take_away_shows_first(tab, photos):
     tab.click("#confirm")
     until(tab, "document.getElementById('plan').innerText.includes('adapter undo')")
     assert len(list(photos.rglob("*.xmp"))) == 2
+
+
+def violations(tab, view):
+    """What axe-core finds: rule, and where."""
+    tab.evaluate(AXE.read_text("utf-8"))
+    found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        (view, rule["id"], node["target"], node["failureSummary"])
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(chromium, served, session, query, scheme):
+    width = {"light": 1200, "dark": 360}[scheme]
+    tab = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    tab.goto(served)
+    tab.wait_for_selector("body[data-ready]")
+    tab.fill("#wish-text", query)
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#wish-list input[type=range]", timeout=60_000)
+    until(tab, "document.querySelector('.cell')?.innerText.includes('1. ')")
+    found = violations(tab, "rank")
+    tab.click("nav [data-view=teach]")
+    tab.fill("#question", "a question")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#pair:not([hidden])")
+    found += violations(tab, "teach")
+    tab.click("nav [data-view=take]")
+    tab.click("#take-form button:has-text('Show')")
+    tab.wait_for_selector("#confirm:not([hidden])")
+    found += violations(tab, "take")
+    tab.click("nav [data-view=cull]")
+    tab.keyboard.press("5")
+    found += violations(tab, "cull")
+    tab.keyboard.press("Space")
+    tab.wait_for_selector("dialog[open] img")
+    found += violations(tab, "large")
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("w")
+    tab.wait_for_selector("dialog canvas[data-drawn]")
+    found += violations(tab, "why")
+    tab.close()
+    assert found == []
+
+
+def tab_to(tab, selector):
+    """Press Tab until an element has the focus, which can be seen; no pointer is used."""
+    for _ in range(80):
+        if tab.evaluate("s => document.activeElement.matches(s)", selector):
+            style = tab.evaluate(
+                "(() => { const s = getComputedStyle(document.activeElement);"
+                " return [s.outlineStyle, parseFloat(s.outlineWidth)]; })()"
+            )
+            assert style[0] != "none", selector
+            assert style[1] >= 2, selector
+            return
+        tab.keyboard.press("Tab")
+    raise AssertionError(f"no Tab leads to {selector}")
+
+
+def test_the_keyboard_alone_is_enough(tab, session, photos):
+    tab_to(tab, "#wish-text")
+    tab.keyboard.type("Good photo.")
+    tab_to(tab, "#wish-opposite")
+    tab.keyboard.type("Bad photo.")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#wish-list input[type=range]", timeout=60_000)
+    before = order(tab)
+    tab_to(tab, "#wish-list input")
+    tab.keyboard.press("Home")
+    until(tab, f"!document.querySelector('.cell img').src.endsWith('/{before[0]}')")
+    tab_to(tab, "#grid")
+    tab.keyboard.press("End")
+    tab.keyboard.press("3")
+    until(tab, "document.querySelector('[aria-selected=true]').innerText.includes('★★★')")
+    assert [session.marks.of(s).stars for s in session.library.samples].count(3) == 1
+    tab.keyboard.press("Shift+Tab")
+    tab.evaluate("document.activeElement.blur()")
+    tab_to(tab, "nav [data-view=teach]")
+    tab.keyboard.press("Enter")
+    tab_to(tab, "#question")
+    tab.keyboard.type("Which is better?")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#pair:not([hidden])")
+    tab.keyboard.press("ArrowRight")
+    until(tab, "document.getElementById('answered').textContent === '1'")
+    tab.evaluate("document.activeElement.blur()")
+    tab_to(tab, "nav [data-view=take]")
+    tab.keyboard.press("Enter")
+    tab_to(tab, "#top")
+    tab.keyboard.press("Control+a")
+    tab.keyboard.type("2")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#confirm:not([hidden])")
+    tab_to(tab, "#confirm")
+    tab.keyboard.press("Enter")
+    until(tab, "document.getElementById('plan').innerText.includes('adapter undo')")
+    assert len(list(photos.rglob("*.xmp"))) == 2
+
+
+@pytest.fixture
+def session_of_5000(tmp_path):
+    """5,000 photos of 50 contents in ten folders, and random embeddings."""
+    from adapter.serve.session import Session
+
+    folder, contents = tmp_path / "many", []
+    for number in range(50):
+        picture = Image.new("RGB", (96, 64), (5 * number, 250 - 5 * number, 120))
+        picture.save(tmp_path / f"{number}.jpg")
+        contents.append((tmp_path / f"{number}.jpg").read_bytes())
+    names = [f"{number // 500}/IMG_{number:04d}.jpg" for number in range(5000)]
+    for number in range(10):
+        (folder / str(number)).mkdir(parents=True)
+    for number, name in enumerate(names):
+        os.link(tmp_path / f"{number % 50}.jpg", folder / name)
+    found = Session.open(
+        MadeCache(names, [hashlib.sha256(content).hexdigest() for content in contents]),
+        folder,
+        {},
+        tmp_path / "state",
+        tmp_path / "thumbnails",
+    )
+    yield found
+    found.close()
+
+
+class MadeCache:
+    """What the page reads of a cache, without one."""
+
+    def __init__(self, names, digests):
+        import pyarrow as pa
+
+        count = len(names)
+        self.sample_ids = pa.array(names)
+        shas = [digests[n % len(digests)] for n in range(count)]
+        self._samples = pa.table({"path": names, "status": ["ok"] * count, "sha256": shas})
+        self._pooled = np.random.default_rng(0).normal(size=(count, 64)).astype(np.float32)
+        self.shapes, self.name, self.views = SimpleNamespace(num_tokens=0), "many", ("original",)
+
+    def __len__(self):
+        return len(self._pooled)
+
+    def read_samples(self, *columns):
+        return self._samples.select(list(columns))
+
+    def pooled(self, rows, view=None):
+        return self._pooled[rows]
+
+    def rows(self, names):
+        places = {name: row for row, name in enumerate(self.sample_ids.to_pylist())}
+        return np.array([places.get(name, -1) for name in names])
+
+    def prompt(self, text):
+        raise FeatcacheError("this cache has no text tower")
+
+
+def test_five_thousand_photos(chromium, serve, session_of_5000):
+    session = session_of_5000
+    scores = np.random.default_rng(1).normal(size=5000)
+    session.engine.put("a wish", "made", scores, "")
+    session.engine.put("another", "made", np.arange(5000.0), "")
+    tab = chromium.new_page(viewport={"width": 1200, "height": 800})
+    tab.goto(serve(session))
+    tab.wait_for_selector("#wish-list li:nth-child(2) input")
+    until(tab, "document.getElementById('count').textContent === '5,000 photos'")
+    slider = tab.locator("#wish-list li:nth-child(2) input")
+    slider.focus()
+    for _ in range(20):  # 1 to 0: the first wish alone is left
+        tab.keyboard.press("ArrowLeft")
+    until(tab, f"document.querySelector('.cell img').src.endsWith('/{scores.argmax()}')")
+    assert int(tab.get_attribute("body", "data-milliseconds")) < 2000
+    tab.focus("#grid")
+    tab.keyboard.press("End")
+    last = int(tab.get_attribute("#grid", "aria-activedescendant").removeprefix("photo-"))
+    assert last == scores.argmin()
+    until(tab, f"document.querySelector('#photo-{last} img').naturalWidth > 0")
+    until(tab, f"document.getElementById('photo-{last}').innerText.includes('5000. ')")
+    assert tab.locator(".cell").count() < 60
+    tab.keyboard.press("4")
+    until(tab, "document.querySelector('[aria-selected=true]').innerText.includes('★★★★')")
+    assert session.marks.of(session.library.samples[last]).stars == 4
+    tab.fill("#fold", "0.8")
+    tab.select_option("#folder", "3")
+    until(tab, "document.getElementById('count').textContent === '500 photos'")
+    tab.select_option("#folder", "")
+    tab.click("nav [data-view=teach]")
+    tab.fill("#question", "Which is better?")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#pair:not([hidden])")
+    for number in range(1, 11):
+        tab.keyboard.press("ArrowLeft" if number % 3 else "ArrowRight")
+        until(tab, f"document.getElementById('answered').textContent === '{number}'")
+    tab.click("#train")
+    until(tab, "document.getElementById('learned').innerText.includes('Learned from 10')")
+    tab.click("nav [data-view=take]")
+    tab.select_option("#kind", "copy")
+    tab.fill("#top", "100")
+    tab.click("#take-form button:has-text('Show')")
+    until(tab, "document.getElementById('plan').innerText.includes('100 files would')")
+    tab.close()
 
 
 def test_a_name_that_is_code_stays_a_name(tab, session):
