@@ -1,4 +1,4 @@
-"""What simulated comparisons teach: the head, the linear taste, ridge on strengths.
+"""What simulated comparisons teach: the taste by resemblance, ridge on strengths, the head.
 
     python benchmarks/comparisons.py --cache cache/utkface --query "..." --json comparisons.json
 
@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import figures
 import numpy as np
@@ -24,6 +25,7 @@ from adapter.data.labels import select_labels
 from adapter.teaching.choose import next_pair
 from adapter.teaching.head import STEPS, train_head
 from adapter.teaching.linear import fit_linear, image_features, ridge_on_strengths
+from adapter.teaching.resemblance import resemblance_scores
 from featcache import Cache
 
 MISTAKES = 0.1
@@ -32,6 +34,14 @@ COLUMNS = [
     ("pairs", "pairs in the right order", ".3f"),
     ("srcc", "SRCC", ".3f"),
     ("seconds", "seconds", ".1f"),
+]
+RIDGE = "ridge on strengths"
+SUMMARY = [
+    ("case", "learned from", ""),
+    ("pairs", "pairs in the right order", ".3f"),
+    ("spread", "deviation over seeds", ".3f"),
+    ("more", "more than ridge", "+.4f"),
+    ("more_spread", "deviation of that", ".4f"),
 ]
 REFIT = 10  # answers between two fits of the model that chooses
 
@@ -103,6 +113,28 @@ def head(cache: Cache, query: str, answers: Comparisons, seed: int, steps: int) 
         return Run.load(Path(folder) / "run").score(cache, np.arange(len(cache)), query)
 
 
+def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and deviation over seeds, and of the difference to ridge on the same answers."""
+    rows = []
+    for case in dict.fromkeys((r["drawn"], r["count"], r["method"]) for r in results):
+        drawn, count, method = case
+        mine, ridge = (
+            np.array([r["pairs"] for r in results if (r["drawn"], r["count"], r["method"]) == key])
+            for key in (case, (drawn, count, RIDGE))
+        )
+        more = mine - ridge if len(mine) == len(ridge) and method != RIDGE else None
+        rows.append(
+            {
+                "case": f"{method}, {count} {drawn} answers",
+                "pairs": mine.mean(),
+                "spread": mine.std(),
+                "more": None if more is None else more.mean(),
+                "more_spread": None if more is None else more.std(),
+            }
+        )
+    return {"columns": SUMMARY, "rows": rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, required=True)
@@ -125,6 +157,9 @@ def main() -> None:
         results.append(
             {
                 "case": f"{method}, {count} {drawn} answers, seed {seed}",
+                "method": method,
+                "drawn": drawn,
+                "count": count,
                 "pairs": right,
                 "srcc": rho,
                 "seconds": seconds,
@@ -136,7 +171,8 @@ def main() -> None:
             flush=True,
         )
         if options.json:
-            figures.write(options.json, [{"columns": COLUMNS, "rows": results}], "torch", "numpy")
+            tables = [summary(results), {"columns": COLUMNS, "rows": results}]
+            figures.write(options.json, tables, "torch", "numpy")
 
     counts = [int(c) for c in options.counts.split(",")]
     heads = [int(c) for c in options.head_counts.split(",") if c]
@@ -152,23 +188,21 @@ def main() -> None:
                 answers = all_answers.take(np.arange(count))
                 start = time.perf_counter()
                 note(
-                    "linear",
-                    kind,
-                    count,
-                    seed,
-                    fit_linear(features, answers).scores(features),
-                    start,
+                    "taste", kind, count, seed, resemblance_scores(cache, features, answers), start
                 )
                 start = time.perf_counter()
+                linear = fit_linear(features, answers, ridge=1.0).scores(features)
+                note("linear", kind, count, seed, linear, start)
+                start = time.perf_counter()
                 note(
-                    "ridge on strengths",
+                    RIDGE,
                     kind,
                     count,
                     seed,
                     ridge_on_strengths(features, answers),
                     start,
                 )
-                if count in heads:
+                if count in heads and kind == "random":
                     start = time.perf_counter()
                     scores = head(cache, options.query, answers, seed, options.steps)
                     note("head", kind, count, seed, scores, start)

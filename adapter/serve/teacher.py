@@ -18,6 +18,7 @@ from adapter.stored import StoredRun
 from adapter.teaching.choose import next_pair
 from adapter.teaching.head import train_head
 from adapter.teaching.linear import fit_linear, image_features, ridge_on_strengths
+from adapter.teaching.resemblance import resemblance_scores
 from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 LONGEST = 300  # characters of a question
-TOKENS_UP_TO = 20_000  # photos; beyond, the linear taste sees pooled embeddings alone
+TOKENS_UP_TO = 20_000  # photos; beyond, the taste sees pooled embeddings alone
 HELD_OUT = 2  # every second random answer measures, and is not learned from, while measuring
 LEAST = 8  # answers before a taste can be fitted
 
@@ -135,7 +136,7 @@ class Teacher:
         held[chosen] = True
         known, unseen = everything.take(~held), everything.take(held)
         orders: dict[str, Array] = {
-            "linear": fit_linear(self.features, known).scores(self.features),
+            "taste": self._taste(known),
             "ridge": ridge_on_strengths(self.features, known),
         }
         notes = []
@@ -150,10 +151,10 @@ class Teacher:
             else:
                 notes.append("the cache holds no tokens, so there is no head")
         found = {name: agreement(scores, unseen).to_dict() for name, scores in orders.items()}
-        best = max(("linear", "head"), key=lambda name: found.get(name, {}).get("share") or 0.0)
-        scores = orders["head"] if best == "head" else None
-        if scores is None:
-            scores = fit_linear(self.features, everything).scores(self.features)
+        # Few answers measure, so the head has to be better by more than chance.
+        surely = found.get("head", {}).get("low", 0.0) > (found["taste"]["share"] or 0.0)
+        best = "head" if surely else "taste"
+        scores = orders["head"] if surely else self._taste(everything)
         wish = self.engine.put(question, "taste", scores, f"learned from {len(table)} answers")
         return {
             "answers": len(table),
@@ -162,6 +163,12 @@ class Teacher:
             "wish": wish.number,
             "notes": notes,
         }
+
+    def _taste(self, answers: Comparisons) -> Array:
+        """Score every photo by its resemblance to those that were answered about."""
+        cache = self.engine.library.cache
+        tokens = len(cache) <= TOKENS_UP_TO
+        return resemblance_scores(cache, self.features, answers, tokens=tokens)
 
     def _head(self, question: str, table: ComparisonTable, held: NDArray[np.bool_]) -> Array:
         """Train a head without the answers that measure, and score every photo."""

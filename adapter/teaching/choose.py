@@ -1,7 +1,8 @@
 """Which two photos to ask about next.
 
-Most pairs are those whose answer would tell most (:meth:`LinearTaste.information`): the present
-model is not sure, or the photos are unlike those of the answers so far. One in ``RANDOM_EVERY``
+Most pairs are those whose answer would tell most about the order of all photos
+(:meth:`LinearTaste.information`): the present model is not sure, and the photos are like many others,
+but unlike those of the answers so far. One in ``RANDOM_EVERY``
 is drawn at random, and only those measure how often the model is right: pairs that were chosen
 because the model is not sure would make it look worse than it is.
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 RANDOM_EVERY = 4
 CANDIDATES = 400
+SEEN = 1000  # photos whose order counts, drawn where there are more
 
 Drawn = Literal["random", "active"]
 
@@ -72,7 +74,9 @@ def next_pair(
     if len(asked) % RANDOM_EVERY == 0:
         left, right = pairs[0]
         return Question(left=int(left), right=int(right), drawn="random")
-    information = taste.information(features[pairs[:, 0]] - features[pairs[:, 1]])
+    seen = rows if len(rows) <= SEEN else generator.choice(rows, SEEN, replace=False)
+    differences = features[pairs[:, 0]] - features[pairs[:, 1]]
+    information = taste.information(differences, features[seen])
     left, right = pairs[int(information.argmax())]
     return Question(left=int(left), right=int(right), drawn="active")
 

@@ -92,25 +92,34 @@ class LinearTaste:
         found: Array = features @ self.weights
         return found
 
-    def information(self, differences: Array) -> Array:
-        """Return how much an answer would tell: p (1 - p) times the variance of u_l - u_r.
+    def information(self, differences: Array, images: Array) -> Array:
+        """Return how much surer an answer would make the strengths of images, on average.
+
+        The mean fall of the variance of their strengths, less what all of them share, which no
+        order sees (Cohn, Ghahramani and Jordan, "Active learning with statistical models", JAIR
+        1996, for the Laplace approximation around the weights).
 
         Args:
             differences: float64 [k, D], features of left minus right.
+            images: float64 [n, D], those whose order counts, or some of them.
 
         Returns:
-            float64 [k]: large where the model is not sure, and where photos are unlike those of
-            the answers so far.
+            float64 [k]: large where the model is not sure, and where photos are like many others
+            and unlike those of the answers so far.
         """
-        p = expit(differences @ self.weights)
-        variance = np.square(differences).sum(axis=1) / self.ridge
+        shared, variance = images @ differences.T, np.square(differences).sum(axis=1)  # [n, k], [k]
         if len(self.differences):
             # Woodbury: (ridge I + A^T W A)^-1, through a system of the size of the answers.
             gram = self.differences @ self.differences.T
             system = gram + self.ridge * np.diag(1 / np.maximum(self.curvature, 1e-9))  # [m, m]
-            across = differences @ self.differences.T  # [k, m]
-            variance -= (across * np.linalg.solve(system, across.T).T).sum(axis=1) / self.ridge
-        told: Array = p * (1 - p) * variance
+            across = self.differences @ differences.T  # [m, k]
+            solved = np.linalg.solve(system, across)  # [m, k]
+            shared = shared - (images @ self.differences.T) @ solved
+            variance = variance - (across * solved).sum(axis=0)
+        shared = (shared - shared.mean(axis=0)) / self.ridge  # covariance of u and u_left - u_right
+        p = expit(differences @ self.weights)
+        sure = p * (1 - p)
+        told: Array = np.square(shared).mean(axis=0) * sure / (1 + sure * variance / self.ridge)
         return told
 
 

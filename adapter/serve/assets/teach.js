@@ -70,7 +70,7 @@ async function follow() {
   const head = make("tr");
   head.append(...["", "agrees with", "of", "95 %"].map((t) => make("th", t, { scope: "col" })));
   table.append(make("caption", "Answers that it has not seen"), head);
-  const names = { head: "the head", linear: "the linear taste", ridge: "ridge",
+  const names = { head: "the head", taste: "the taste by resemblance", ridge: "ridge",
     untrained: "the untrained order" };
   for (const [key, name] of Object.entries(names)) {
     const found = status.agreement[key];

@@ -153,7 +153,7 @@ def test_teaching_ends_in_an_order_with_its_agreement(page, session, query):
     session.teacher.join()
     status = page.get("/api/teach/status").json()
     assert status["answers"] == 23, status
-    assert set(status["agreement"]) == {"head", "linear", "ridge", "untrained"}
+    assert set(status["agreement"]) == {"head", "taste", "ridge", "untrained"}
     assert all(a["count"] == 3 for a in status["agreement"].values())
     rows = page.post("/api/order", weights((status["wish"], 1)))["rows"]
     assert np.corrcoef(np.argsort(rows), -taste)[0, 1] > 0.3

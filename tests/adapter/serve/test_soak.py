@@ -1,6 +1,7 @@
 """Fifty requests a second for ten minutes: nothing fails, and the server's memory stays flat.
 
-`make soak` does it for an hour: FEATCACHE_SOAK_SECONDS says for how long.
+`make soak` does it for an hour: FEATCACHE_SOAK_SECONDS says for how long. Where the machine is too
+busy for fifty a second, it takes longer: as many requests are sent.
 """
 
 from __future__ import annotations
@@ -64,19 +65,25 @@ def requests(number):
     return kinds[number % len(kinds)]
 
 
-def ask(port, numbers, start, seen, stop):
-    """Send requests at their time, one after the other; what is late is not caught up."""
+def ask(port, numbers, start, seen):
+    """Send requests at their time, one after the other; what is late is sent at once."""
     origin = {"origin": f"http://127.0.0.1:{port}", "content-type": "application/json"}
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
         for number in numbers:
+            if number >= RATE * SECONDS:
+                return
             wait = start + number / RATE - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
-            if stop.is_set() or time.monotonic() > start + SECONDS:
-                return
             method, path, body = requests(number)
-            connection.request(method, path, None if body is None else json.dumps(body), origin)
-            answer = connection.getresponse()
+            words = (method, path, None if body is None else json.dumps(body), origin)
+            try:
+                connection.request(*words)
+                answer = connection.getresponse()
+            except (BrokenPipeError, http.client.RemoteDisconnected):
+                connection.close()  # the server closes what was idle for seconds, as for browsers
+                connection.request(*words)
+                answer = connection.getresponse()
             answer.read()
             seen[answer.status] += 1
 
@@ -94,15 +101,13 @@ def test_memory_stays_flat(tmp_path):
         text=True,
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "home")},
     )
-    stop, seen = threading.Event(), Counter()
+    seen = Counter()
     try:
         port = int(process.stdout.readline().strip().rstrip("/").rpartition(":")[2])
         make_wish(port)
         start = time.monotonic()
         clients = [
-            threading.Thread(
-                target=ask, args=(port, itertools.count(n, CLIENTS), start, seen, stop)
-            )
+            threading.Thread(target=ask, args=(port, itertools.count(n, CLIENTS), start, seen))
             for n in range(CLIENTS)
         ]
         for client in clients:
@@ -115,19 +120,18 @@ def test_memory_stays_flat(tmp_path):
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=120)
     finally:
-        stop.set()
         process.kill()
         process.communicate()
     fifth = len(sizes) // 5
     early, late = (statistics.median(part) for part in (sizes[fifth : 2 * fifth], sizes[-fifth:]))
     print(
-        f"{seen.total()} requests in {seconds:.0f} s ({seen.total() / seconds:.1f} a second): "
+        f"\n{seen.total()} requests in {seconds:.0f} s ({seen.total() / seconds:.1f} a second): "
         f"{dict(seen)}; {early / 2**20:.1f} MB in the second fifth, {late / 2**20:.1f} in the last"
     )
     assert set(seen) == {200, 404, 422}, told
     assert "Traceback" not in told
     assert late - early < GROWTH
-    assert seen.total() > 0.8 * RATE * SECONDS
+    assert seen.total() == RATE * SECONDS
 
 
 def make_wish(port):

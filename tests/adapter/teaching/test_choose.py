@@ -33,8 +33,10 @@ def test_some_pairs_are_random_and_the_others_tell_most():
         if question.drawn == "active":
             pairs = np.random.default_rng(1).integers(0, 50, (200, 2))
             pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-            others = model.information(FEATURES[pairs[:, 0]] - FEATURES[pairs[:, 1]])
-            this = model.information(FEATURES[[question.left]] - FEATURES[[question.right]])
+            others = model.information(FEATURES[pairs[:, 0]] - FEATURES[pairs[:, 1]], FEATURES)
+            this = model.information(
+                FEATURES[[question.left]] - FEATURES[[question.right]], FEATURES
+            )
             assert this[0] > np.quantile(others, 0.9)
         asked.append((question.left, question.right))
     assert [k == "random" for k in kinds] == [n % RANDOM_EVERY == 0 for n in range(8)]
