@@ -1,8 +1,8 @@
 """Which two photos to ask about next.
 
 Most pairs are those whose answer would tell most about the order of all photos
-(:meth:`LinearTaste.information`): the present model is not sure, and the photos are like many others,
-but unlike those of the answers so far. One in ``RANDOM_EVERY``
+(:meth:`LinearTaste.information`): the present model is not sure, and the photos are like many
+others, but unlike those of the answers so far. One in ``RANDOM_EVERY``
 is drawn at random, and only those measure how often the model is right: pairs that were chosen
 because the model is not sure would make it look worse than it is.
 """

@@ -13,9 +13,11 @@ per image, then a ridge regression from features to strengths.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -92,6 +94,12 @@ class LinearTaste:
         found: Array = features @ self.weights
         return found
 
+    @cached_property
+    def _system(self) -> Any:
+        """Woodbury's system for (ridge I + A^T W A)^-1, of the size of the answers, factored."""
+        gram = self.differences @ self.differences.T  # [m, m]
+        return cho_factor(gram + self.ridge * np.diag(1 / np.maximum(self.curvature, 1e-9)))
+
     def information(self, differences: Array, images: Array) -> Array:
         """Return how much surer an answer would make the strengths of images, on average.
 
@@ -109,11 +117,8 @@ class LinearTaste:
         """
         shared, variance = images @ differences.T, np.square(differences).sum(axis=1)  # [n, k], [k]
         if len(self.differences):
-            # Woodbury: (ridge I + A^T W A)^-1, through a system of the size of the answers.
-            gram = self.differences @ self.differences.T
-            system = gram + self.ridge * np.diag(1 / np.maximum(self.curvature, 1e-9))  # [m, m]
             across = self.differences @ differences.T  # [m, k]
-            solved = np.linalg.solve(system, across)  # [m, k]
+            solved = cho_solve(self._system, across)  # [m, k]
             shared = shared - (images @ self.differences.T) @ solved
             variance = variance - (across * solved).sum(axis=0)
         shared = (shared - shared.mean(axis=0)) / self.ridge  # covariance of u and u_left - u_right

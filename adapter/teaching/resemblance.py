@@ -1,4 +1,4 @@
-"""A taste by resemblance: a photo is liked as those are that it resembles, whole and patch by patch.
+"""A taste by resemblance: liked is what resembles the photos that were liked, patch by patch.
 
 Bradley and Terry's model (1952) with a Gaussian process over images in the place of a linear map
 (Chu and Ghahramani, "Preference learning with Gaussian processes", ICML 2005): the strengths u

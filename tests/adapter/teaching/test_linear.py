@@ -50,16 +50,28 @@ def test_the_weights_are_a_minimum(world):
     assert np.abs(gradient).max() < 1e-3
 
 
-def test_information_is_the_variance_of_the_laplace_approximation(world):
+def test_information_is_how_much_variance_an_answer_takes_away(world):
+    """One more row of the Hessian, for each candidate, and the variances before and after."""
     features, direction = world
     taste = fit_linear(features, drawn(features, direction, 30), ridge=0.7)
     hessian = 0.7 * np.eye(20) + taste.differences.T @ (
         taste.curvature[:, None] * taste.differences
     )
-    d = features[:9] - features[9:18]
-    p = expit(d @ taste.weights)
-    expected = p * (1 - p) * np.einsum("kd,de,ke->k", d, np.linalg.inv(hessian), d)
-    np.testing.assert_allclose(taste.information(d), expected, rtol=1e-6)
+
+    def variance(inverse):
+        """Of strengths less what all share: the mean over images."""
+        covariance = features @ inverse @ features.T
+        middle = np.eye(len(features)) - 1 / len(features)
+        return np.diag(middle @ covariance @ middle).mean()
+
+    differences = features[:9] - features[9:18]
+    before, expected = variance(np.linalg.inv(hessian)), []
+    for d in differences:
+        p = expit(d @ taste.weights)
+        more = hessian + p * (1 - p) * np.outer(d, d)
+        expected.append(before - variance(np.linalg.inv(more)))
+    found = taste.information(differences, features)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_without_answers_nothing_is_known(world):
@@ -67,7 +79,7 @@ def test_without_answers_nothing_is_known(world):
     none = drawn(features, direction, 0)
     taste = fit_linear(features, none)
     np.testing.assert_array_equal(taste.scores(features), 0)
-    assert (taste.information(features[:3] - features[3:6]) > 0).all()
+    assert (taste.information(features[:3] - features[3:6], features) > 0).all()
     with pytest.raises(LabelsError, match="no answers yet"):
         ridge_on_strengths(features, none)
 
