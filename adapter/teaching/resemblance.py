@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import solve
 from scipy.special import expit
 
 from adapter.teaching.linear import CHUNK
@@ -93,13 +94,14 @@ def _coefficients(among: Array, shares: Array, ridge: float) -> Array:
         shares: float64 [m].
         ridge: As above.
     """
-    found = np.zeros(len(shares))
+    found: Array = np.zeros(len(shares))
     for _ in range(STEPS):
         logits = among @ found
         p = expit(logits)
         curvature = np.maximum(p * (1 - p), _LEAST)
         system = among + ridge * np.diag(1 / curvature)
-        before, found = found, np.linalg.solve(system, logits + (shares - p) / curvature)
+        before = found
+        found = np.asarray(solve(system, logits + (shares - p) / curvature, assume_a="pos"))
         if np.abs(found - before).max(initial=0) < 1e-8:
             break
     return found
@@ -119,7 +121,7 @@ class _Patches:
         self._anchors = self._directions(anchors)
         some = self._raw(self._directions(every[:: max(len(every) // 128, 1)]), self._anchors)
         # Mean of K(x, x) less mean of K(x, y): half of the mean square distance.
-        self._scale = 1 / max(2.0**DEGREE - float(some.mean()), _LEAST)
+        self._scale = 1 / max(float(2**DEGREE) - float(some.mean()), _LEAST)
 
     def between(self, rows: NDArray[np.int64]) -> Array:
         """Return the resemblance [n, a] of images to the anchors."""
