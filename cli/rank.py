@@ -163,6 +163,13 @@ def rank(
     model_config: ConfigAgain = None,
     resize: Resize = "squash",
     positions: PositionsOption = "default",
+    comparisons: Annotated[
+        Path | None,
+        typer.Option(
+            help="Without a run, with --shards: rank by the taste that answers teach, a table with "
+            "the columns left, right, answer, question."
+        ),
+    ] = None,
     color: ColorOption = "",
     raw_pairs: PairsOption = "",
 ) -> None:
@@ -185,6 +192,8 @@ def rank(
 
     `adapter rank runs/ava --shards cache/ava --root ava --query A --why a.jpg --why b.jpg --out
     why.html`
+
+    `adapter rank --shards cache/photos --comparisons answers.csv --out ranked.csv`
 
     `adapter rank --images photos --antonyms "Good photo." "Bad photo." --out ranked.html`
 
@@ -255,7 +264,14 @@ def rank(
             "--by comparison and --opponents need a run of `adapter train`; others give scores"
         )
     rankers: list[Ranker]
-    if pairs:
+    if comparisons is not None:
+        from adapter.data.comparisons import read_comparisons
+        from adapter.teaching.ranker import taste_rankers
+
+        if run is not None or pairs or caches is None:
+            raise ConfigError("--comparisons needs no run and no opposites, and goes with --shards")
+        rankers = [*taste_rankers(read_comparisons(comparisons), queries)]
+    elif pairs:
         if run is not None or queries:
             raise ConfigError("opposite prompts need no run and no --query; leave those out")
         if caches is not None:
