@@ -21,14 +21,16 @@ from adapter.stacking.ridge import Decomposed, standardizer
 from adapter.stacking.stack import Array, StackedQuery, image_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from adapter.data.labels import FeatureCache, LabelSelection, QueryLabels
     from adapter.settings import SamplingConfig
 
-SPREAD = 0.3  # how far weights are expected from equal ones: a standard deviation
+SPREAD = 0.3  # how far weights are expected from those expected most: a standard deviation
+EXPECTED = (0.5, 0.25, 0.25)  # weights of a line and of two curves, before any label is seen
+EXPECTED_SPREAD = 0.1
 LARGEST = 5000  # images of a query that are read: more hardly move a regression
 
 
@@ -39,38 +41,44 @@ class Blend(NamedTuple):
     offset: float
 
 
-def blend(predictions: Array, values: Array, spread: float = SPREAD) -> Blend:
+def blend(
+    predictions: Array,
+    values: Array,
+    spread: float = SPREAD,
+    expected: Sequence[float] | None = None,
+) -> Blend:
     """Find how members are added up, from predictions for images that they have not seen.
 
-    Least squares with w >= 0, and with a pull towards the plain mean:
+    Least squares with w >= 0, and with a pull towards weights v that are expected:
 
-        sum_i (y_i - b - sum_m w_m p_im)^2 / e + sum_m (w_m - 1/M)^2 / spread^2
+        sum_i (y_i - b - sum_m w_m p_im)^2 / e + sum_m (w_m - v_m)^2 / spread^2
 
     where e is the mean square error of the best member: the most probable weights where they are
-    spread by so much around equal ones. Few images, or bad members, leave them near equal; a member
-    without error gets all.
+    spread by so much around v. Few images, or bad members, leave them near v; a member without
+    error gets all.
 
     Args:
         predictions: float64 [n, M].
         values: float64 [n].
         spread: Expected deviation of the weights.
+        expected: v [M]; None for equal ones.
     """
     count = predictions.shape[1]
-    equal = np.full(count, 1 / count)
+    center = np.full(count, 1 / count) if expected is None else np.asarray(expected, np.float64)
     if len(values) == 0:
-        return Blend(equal, 0.0)
+        return Blend(center, 0.0)
     means, mean = predictions.mean(axis=0), float(values.mean())
     error = float(((predictions - values[:, None]) ** 2).mean(axis=0).min())
     pull = np.sqrt(error) / spread
     weights, _ = nnls(
         np.concatenate([predictions - means, pull * np.eye(count)]),  # [n + M, M]
-        np.concatenate([values - mean, pull * equal]),
+        np.concatenate([values - mean, pull * center]),
     )
     return Blend(weights, mean - float(means @ weights))
 
 
 class Regression(NamedTuple):
-    """Straight lines and smooth curves on embedding and mean token, blended.
+    """A straight line and two smooth curves, blended.
 
     Attributes:
         line: float64 [E + C].
@@ -85,21 +93,11 @@ class Regression(NamedTuple):
     left_out: Array
 
 
-class _Line(NamedTuple):
-    """One kind of features: where they are among all, their mean and scale [F], decomposed."""
-
-    place: slice
-    mean: Array
-    scale: Array
-    decomposed: Decomposed
-
-
 class Regressions:
     """Fits the regressions of a cache's queries; those of the same images share the work.
 
-    A query has five: straight lines on the pooled embedding, on the mean patch token and on both,
-    and smooth curves on the first and on the second. Blended, they predict better than the best of
-    them.
+    A query has three: a straight line on pooled embedding and mean patch token, and a smooth curve
+    on each. Blended, they predict better than the best of them, or as well.
 
     Args:
         cache: Where the features are.
@@ -112,49 +110,42 @@ class Regressions:
         some = np.sort(_shuffled(np.unique(rows), 0)[: 2 * LANDMARKS])
         seen = self._vectors(some)  # [n, V, E + C]
         embedding = cache.pooled(some[:1], view=views[0]).shape[1]  # E
-        self._pooled, self._token = slice(embedding), slice(embedding, None)
         flat = seen.reshape(-1, seen.shape[-1])
-        self.landmarks = tuple(
-            Landmarks.choose(flat, place) for place in (self._pooled, self._token)
-        )
+        self._mean, self._scale = standardizer(flat)
+        places = slice(embedding), slice(embedding, None)
+        self.landmarks = tuple(Landmarks.choose(flat, place) for place in places)
         self._roots = [landmarks.root() for landmarks in self.landmarks]  # [m, r] each
         self._rows: NDArray[np.int64] | None = None
-        self._lines: list[_Line] = []
-        self._curves: list[Decomposed] = []
+        self._ready: list[Decomposed] = []  # of the line, and of each curve
 
     def fit(self, labels: QueryLabels) -> Regression:
-        """Fit lines and curves, and blend them."""
+        """Fit line and curves, and blend them."""
         if self._rows is None or not np.array_equal(self._rows, labels.rows):
-            self._decompose(labels.rows)
-        lines = [line.decomposed.fit(labels.values) for line in self._lines]
-        curves = [curve.fit(labels.values) for curve in self._curves]
-        left_out = np.stack([fit.left_out for fit in (*lines, *curves)], axis=1)  # [n, 5]
-        found = blend(left_out, labels.values)
-        shares = found.weights.tolist()
-        weights = np.zeros(max(len(fit.weights) for fit in lines))
-        intercept = found.offset
-        for share, fit, line in zip(shares[: len(lines)], lines, self._lines, strict=True):
-            part = fit.weights / line.scale
-            weights[line.place] += share * part
-            intercept += share * (fit.intercept - float(line.mean @ part))
-        heights = []
-        for share, fit, root in zip(shares[len(lines) :], curves, self._roots, strict=True):
-            heights.append(share * (root @ fit.weights))
-            intercept += share * fit.intercept
-        left_out_together = left_out @ found.weights + found.offset
-        return Regression(weights, tuple(heights), intercept, left_out_together)
+            self._rows, self._ready = labels.rows, [*self._decompose(labels.rows)]
+        fits = [ready.fit(labels.values) for ready in self._ready]
+        left_out = np.stack([fit.left_out for fit in fits], axis=1)  # [n, 3]
+        found = blend(left_out, labels.values, EXPECTED_SPREAD, EXPECTED)
+        share, *others = found.weights.tolist()
+        line = share * fits[0].weights / self._scale
+        curves = [
+            share * (root @ fit.weights)
+            for share, root, fit in zip(others, self._roots, fits[1:], strict=True)
+        ]
+        intercepts = float(found.weights @ [fit.intercept for fit in fits])
+        return Regression(
+            line=line,
+            curves=tuple(curves),
+            intercept=found.offset + intercepts - float(self._mean @ line),
+            left_out=left_out @ found.weights + found.offset,
+        )
 
-    def _decompose(self, rows: NDArray[np.int64]) -> None:
-        """Prepare the features of the images to learn from."""
+    def _decompose(self, rows: NDArray[np.int64]) -> Iterator[Decomposed]:
+        """Yield the features of the line, then those of each curve, of images to learn from."""
         x = self._vectors(rows)  # [n, V, E + C]
-        self._rows, self._lines, self._curves = rows, [], []
-        for place in (self._pooled, self._token, slice(None)):
-            part = x[:, :, place]
-            mean, scale = standardizer(part.reshape(-1, part.shape[-1]))
-            self._lines.append(_Line(place, mean, scale, Decomposed((part - mean) / scale)))
+        yield Decomposed((x - self._mean) / self._scale)
         for landmarks, root in zip(self.landmarks, self._roots, strict=True):
             each = [landmarks.kernel(x[:, view]) @ root for view in range(x.shape[1])]
-            self._curves.append(Decomposed(np.stack(each, axis=1)))  # [n, V, r]
+            yield Decomposed(np.stack(each, axis=1))  # [n, V, r]
 
     def _vectors(self, rows: NDArray[np.int64]) -> Array:
         """Return embedding and mean token of images, in all views: [n, V, E + C]."""
