@@ -124,7 +124,8 @@ def test_a_killed_driver_goes_on(cluster, photos, tiny_config, tmp_path, content
     command = [
         *(sys.executable, "-m", "cli.featcache", "extract", "--dataset", "folder"),
         *("--root", photos, "--out", tmp_path / "c", "--model-config", tiny_config),
-        *("--pretrained", "seed:0", "--batch-size", 2, "--workers", 1, "--shard-size", 2),
+        *("--pretrained", "seed:0", "--color", "stored", "--batch-size", 2, "--workers", 1),
+        *("--shard-size", 2),
         *("--engine", "ray", "--address", cluster.address, "--actors", 2, "--cpus-per-actor", 1),
     ]
     command = list(map(str, command))
