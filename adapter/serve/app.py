@@ -47,6 +47,14 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {}}, "description": "The photo."},
     404: {"content": {"text/plain": {}}, "description": "It cannot be shown, with the reason."},
 }
+TABLE_KINDS = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
+}
+TABLE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {} for kind in TABLE_KINDS.values()}, "description": "The order."}
+}
 _FOLDER = files("adapter.serve") / "assets"
 
 
@@ -216,11 +224,10 @@ def _teaching(app: FastAPI, session: Session) -> None:
 
 
 def _taking(app: FastAPI, session: Session) -> None:
-    @app.post("/api/take/table")
-    def table(body: ask.TakeOut) -> Response:
-        rows = session.views.make(body.order).rows[: body.top].tolist()
-        lines = session.views.details(rows, body.order)
-        return Response(json.dumps(lines), media_type="application/json")
+    @app.post("/api/take/table", response_class=Response, responses=TABLE)
+    def table(body: ask.TableOut) -> Response:
+        content = session.views.table(body.order, body.top).to_bytes(f".{body.kind}")
+        return Response(content, media_type=TABLE_KINDS[body.kind])
 
     @app.post("/api/take")
     def take(body: ask.TakeOut) -> dict[str, Any]:

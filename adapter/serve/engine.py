@@ -61,6 +61,12 @@ class Wish:
     scores: Array | None = None
     prepared: dict[str, Array] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """What tells it from every other wish."""
+        more = f" rather than {self.opposite}" if self.opposite else f" by {self.source}"
+        return self.text + more
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the scores."""
         return {

@@ -110,5 +110,13 @@ class TakeOut(Body):
     confirm: Annotated[str, Field(max_length=64)] | None = None
 
 
+class TableOut(Body):
+    """An order as a file."""
+
+    kind: Literal["csv", "json", "parquet"] = "csv"
+    order: Order = Order()
+    top: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+
+
 class Nothing(Body):
     """A request that says nothing."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adapter.evaluation.wishes import percentiles
+from adapter.takeaway.table import OrderTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,6 +90,26 @@ class Views:
                 keep &= np.array([mark.flag == order.flag for mark in marks])
         found: NDArray[np.bool_] = keep
         return found
+
+    def table(self, order: Order, top: int | None) -> OrderTable:
+        """Return the order as a table: what each wish adds, percentile, stars and flag."""
+        view = self.make(order)
+        rows = view.rows[:top]
+        marks = [self._marks.of(self._library.samples[row]) for row in rows.tolist()]
+        wishes = [self._engine.wishes[w.wish] for w in order.weights if w.weight]
+        return OrderTable(
+            paths=[self._library.paths[row] for row in rows.tolist()],
+            scores=view.scores[rows].tolist(),
+            more={
+                "percentile": view.percentile[rows].tolist(),
+                "stars": [mark.stars for mark in marks],
+                "flag": [mark.flag for mark in marks],
+                **{
+                    f"share of {wish.title}": view.shares[k, rows].tolist()
+                    for k, wish in enumerate(wishes)
+                },
+            },
+        )
 
     def details(self, rows: list[int], order: Order) -> list[dict[str, Any]]:
         """Return what is shown under photos."""

@@ -62,6 +62,14 @@ class OrderTable:
         columns: dict[str, list[Any]] = {name: [*cells] for name, cells in self.columns.items()}
         return pa.table(columns)
 
+    def to_bytes(self, suffix: str) -> bytes:
+        """Return the content of a file of this suffix, one of ``SUFFIXES``."""
+        if suffix == ".parquet":
+            file = io.BytesIO()
+            pq.write_table(self.to_arrow(), file, compression="zstd")
+            return file.getvalue()
+        return (self.to_json() if suffix == ".json" else self.to_csv()).encode()
+
     def write(self, path: Path) -> None:
         """Write a file, whole or not at all; its suffix, one of ``SUFFIXES``, decides the form."""
         if path.suffix == ".parquet":

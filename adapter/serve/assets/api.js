@@ -5,8 +5,18 @@ export async function get(path) {
 }
 
 export async function post(path, body) {
+  return answer(await send(path, body));
+}
+
+// The same where the answer is a file.
+export async function postFile(path, body) {
+  const response = await send(path, body);
+  return response.ok ? response.blob() : answer(response);
+}
+
+function send(path, body) {
   const headers = { "content-type": "application/json" };
-  return answer(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
+  return fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
 async function answer(response) {

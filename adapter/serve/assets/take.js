@@ -1,6 +1,6 @@
 // Taking the order away: what would be done is shown, and then done as it was shown.
 
-import { byId, make, post } from "/assets/api.js";
+import { byId, make, post, postFile } from "/assets/api.js";
 import { order } from "/assets/rank.js";
 
 let token = null;
@@ -35,9 +35,11 @@ async function carryOut() {
 }
 
 async function table() {
-  const found = await post("/api/take/table", request(null));
-  const file = new Blob([JSON.stringify(found, null, 1)], { type: "application/json" });
-  const link = make("a", "order.json", { href: URL.createObjectURL(file), download: "order.json" });
+  const kind = byId("table-kind").value;
+  const top = Number(byId("top").value) || null;
+  const file = await postFile("/api/take/table", { kind, order: order(), top });
+  const name = `order.${kind}`;
+  const link = make("a", name, { href: URL.createObjectURL(file), download: name });
   byId("plan").replaceChildren(link);
   link.click();
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -196,8 +199,24 @@ def test_an_export_is_done_as_it_was_shown_and_undone(page, session, photos, que
             assert photo_marks(session.library.file(best)).rating == 5
         assert undo(Path(done["log"])).left == {}
         assert sorted(photos.rglob("*")) == before
-    rows = page.post("/api/take/table", {"kind": "link", "order": weights((number, 1)), "top": 2})
-    assert [r["place"] for r in rows] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_the_order_is_a_table(page, query, kind):
+    number = page.wish(query)["number"]
+    page.post("/api/marks", {"row": 3, "stars": 4})
+    body = {"kind": kind, "order": weights((number, 1)), "top": 3}
+    content = page.client.post("/api/take/table", json=body).content
+    table = {
+        "csv": lambda: list(csv.DictReader(io.StringIO(content.decode()))),
+        "json": lambda: json.loads(content),
+        "parquet": lambda: pq.read_table(io.BytesIO(content)).to_pylist(),
+    }[kind]()
+    best = page.post("/api/details", {"rows": page.post("/api/order", body["order"])["rows"]})
+    assert [row["path"] for row in table] == [photo["path"] for photo in best[:3]]
+    assert [int(row["place"]) for row in table] == [1, 2, 3]
+    assert [int(row["stars"]) for row in table] == [photo["stars"] for photo in best[:3]]
+    assert float(table[0][f"share of {query} by ages"]) == pytest.approx(float(table[0]["score"]))
 
 
 def test_without_a_run_and_without_pictures_the_page_says_what_is_missing(open_session, make_page):

@@ -167,6 +167,10 @@ def test_teach_by_keyboard(tab, session):
 def test_take_away_shows_first(tab, photos):
     tab.click("nav [data-view=take]")
     tab.fill("#top", "2")
+    with tab.expect_download() as saved:
+        tab.click("#table")
+    assert saved.value.suggested_filename == "order.csv"
+    assert len(Path(saved.value.path()).read_text("utf-8").splitlines()) == 3
     tab.click("#take-form button:has-text('Show')")
     tab.wait_for_selector("#confirm:not([hidden])")
     assert list(photos.rglob("*.xmp")) == []
