@@ -30,10 +30,12 @@ export function order() {
 // The newest answer counts: a slider moves faster than answers come.
 export async function refresh() {
   const number = ++asked;
+  document.body.dataset.asked = String(number);
   const start = performance.now();
   const found = await post("/api/order", order());
   if (number !== asked) return;
   grid.show(found.rows, found.sizes);
+  document.body.dataset.shown = String(number);
   document.body.dataset.milliseconds = String(Math.round(performance.now() - start));
 }
 

@@ -348,6 +348,7 @@ def test_five_thousand_photos(chromium, serve, session_of_5000):
     slider.focus()
     for _ in range(20):  # 1 to 0: the first wish alone is left
         tab.keyboard.press("ArrowLeft")
+    until(tab, "document.body.dataset.asked === document.body.dataset.shown")
     until(tab, f"document.querySelector('.cell img').src.endsWith('/{scores.argmax()}')")
     assert int(tab.get_attribute("body", "data-milliseconds")) < 2000
     tab.focus("#grid")
