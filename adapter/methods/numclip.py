@@ -103,8 +103,8 @@ class NumClip(Hyperparameters):
         if len(data.class_values) <= MOST_CLASSES and not data.binned:
             shared = len(common_words(data.class_prompts).split())
             rest = tuple(" ".join(prompt.split()[shared:]) for prompt in data.class_prompts)
-            own = bool(self.context) or not shared or not all(rest)
-            return data.class_names if own else rest, data.class_values
+            whole = bool(self.context) or not shared or not all(rest)
+            return data.class_names if whole else rest, data.class_values
         low, high = data.value_range
         if tells_age(data.query):
             ends = (*AGE_STARTS[1:], np.inf)

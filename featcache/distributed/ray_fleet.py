@@ -87,11 +87,11 @@ def connected(address: str) -> Iterator[None]:
 
 
 def _connect(address: str) -> None:
-    """Connect; a Ray of our own is tried again, since on a busy machine its start times out."""
-    own = address == LOCAL
-    given: dict[str, Any] = {"object_store_memory": STORE} if own else {}
-    given |= {"include_dashboard": False} if own else {}
-    for tries_left in reversed(range(STARTS if own else 1)):
+    """Connect; a Ray of our here is tried again, since on a busy machine its start times out."""
+    here = address == LOCAL
+    given: dict[str, Any] = {"object_store_memory": STORE} if here else {}
+    given |= {"include_dashboard": False} if here else {}
+    for tries_left in reversed(range(STARTS if here else 1)):
         try:
             ray.init(
                 address=address,
@@ -106,7 +106,7 @@ def _connect(address: str) -> None:
                 continue
             advice = (
                 "see its logs in /tmp/ray/session_latest/logs"
-                if own
+                if here
                 else "start one with `ray start --head`, or give --address local"
             )
             raise ConfigError(
