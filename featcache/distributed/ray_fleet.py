@@ -87,7 +87,7 @@ def connected(address: str) -> Iterator[None]:
 
 
 def _connect(address: str) -> None:
-    """Connect; a Ray of our here is tried again, since on a busy machine its start times out."""
+    """Connect; a Ray that starts here is tried again, as on a busy machine its start times out."""
     here = address == LOCAL
     given: dict[str, Any] = {"object_store_memory": STORE} if here else {}
     given |= {"include_dashboard": False} if here else {}
