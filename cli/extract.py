@@ -90,7 +90,7 @@ DRAWN = shlex.split(
     "--preset best --steps 1200 --batch-size 32 --lr 1e-3 --width 128 --set model.blocks=1 "
     "--set model.post_blocks=0 --set model.prompt_tokens=4 --set model.mlp_ratio=2 "
     "--set model.pair_layers=1 --set loss.regression_weight=1 --set optim.amsgrad=false "
-    "--set train.stack_parts=2 --set train.stack_steps=0.4"
+    "--set train.stack_parts=2 --set train.stack_steps=0.25"
 )
 
 
