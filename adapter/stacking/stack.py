@@ -125,9 +125,10 @@ class Stack:
         arrays = {str(at): q.line for at, q in enumerate(self.queries)}
         for at, q in enumerate(self.queries):
             arrays |= {f"{at}/curve/{k}": heights for k, heights in enumerate(q.curves)}
-            for k, landmarks in enumerate(q.landmarks):
+        for cache, kinds in {q.cache: q.landmarks for q in self.queries}.items():
+            for k, landmarks in enumerate(kinds):
                 named = landmarks.to_arrays().items()
-                arrays |= {f"landmarks/{q.cache}/{k}/{name}": array for name, array in named}
+                arrays |= {f"landmarks/{cache}/{k}/{name}": array for name, array in named}
         write_bytes(folder / LINES, save(arrays))
         values = [q.to_dict() for q in self.queries]
         write_json(folder / STACK, {"format": FORMAT, "queries": values})
@@ -145,21 +146,16 @@ class Stack:
         try:
             arrays = load_file(folder / LINES)
             landmarks = _load_landmarks(arrays)
-            queries = tuple(
-                StackedQuery(
-                    **value,
-                    line=arrays[str(at)],
-                    landmarks=landmarks.get(value["cache"], ()),
-                    curves=tuple(
-                        arrays[f"{at}/curve/{k}"]
-                        for k in range(len(landmarks.get(value["cache"], ())))
-                    ),
+            queries = []
+            for at, value in enumerate(record["queries"]):
+                here = landmarks.get(value["cache"], ())
+                curves = tuple(arrays[f"{at}/curve/{k}"] for k in range(len(here)))
+                queries.append(
+                    StackedQuery(**value, line=arrays[str(at)], landmarks=here, curves=curves)
                 )
-                for at, value in enumerate(record["queries"])
-            )
         except (SafetensorError, OSError, KeyError, TypeError) as error:
             raise CheckpointError(f"{folder / LINES}: cannot be read ({error})") from error
-        return cls(queries=queries)
+        return cls(queries=tuple(queries))
 
 
 def _load_landmarks(arrays: Mapping[str, NDArray[Any]]) -> dict[int, tuple[Landmarks, ...]]:
