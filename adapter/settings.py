@@ -27,6 +27,10 @@ class SamplingConfig(Configuration):
 
     Attributes:
         batch_size: Images per batch over all processes; fewer where a query has fewer.
+        queries_per_batch: With more than 1, the images of a batch are drawn by several
+            queries of one cache, in turn, and each image is labeled by all of them that know it.
+            The part of the network that reads no prompt runs once per image. A step costs about
+            as much as that many times ``batch_size`` images; so give fewer images.
         balance: ``values`` gives every value of a query the same probability, ``none`` every
             image.
         value_bins: Labels with more distinct values than this are balanced over quantile bins.
@@ -51,6 +55,7 @@ class SamplingConfig(Configuration):
     _error: ClassVar[type[Exception]] = ConfigError
 
     batch_size: int = 64
+    queries_per_batch: int = 1
     balance: Literal["values", "none"] = "values"
     value_bins: int = 32
     negative_ratio: float = 0.2
@@ -65,8 +70,12 @@ class SamplingConfig(Configuration):
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         super().__post_init__()
-        self._require_at_least(1, "batch_size", "value_bins")
+        self._require_at_least(1, "batch_size", "queries_per_batch", "value_bins")
         self._require_at_least(0, "relevance_max")
+        if self.relevance and self.queries_per_batch > 1:
+            raise ConfigError(
+                "relevance draws one query and one count; set sampling.queries_per_batch=1"
+            )
         if not 0 <= self.negative_ratio < 1:
             raise ConfigError(f"negative_ratio must be in [0, 1), not {self.negative_ratio}")
         if not 0 < self.comparison_share <= 1:

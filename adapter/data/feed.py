@@ -115,8 +115,9 @@ class TrainBatch:
     Attributes:
         plan: The whole batch over all processes, b images.
         image_tokens: [n, P, C] of this process's part, in the stored dtype, on the device.
-        text_tokens: float32 [T, D] of the prompt, on the device.
+        text_tokens: float32 [T, D] of the prompt, or [Q, T, D] of several, on the device.
         targets: float32 [b], standardized, on the device; of comparisons, shares of the answers.
+            Of several queries [Q, b], NaN where there is no label.
     """
 
     plan: Batch
@@ -194,7 +195,7 @@ class Feed:
         return TrainBatch(
             plan=plan,
             image_tokens=tokens.to(self._device, non_blocking=True),
-            text_tokens=self._text(plan.shard, plan.prompt),
+            text_tokens=self._texts_of(plan),
             targets=self._send(self._targets(plan)),
         )
 
@@ -202,7 +203,18 @@ class Feed:
         """Return what the losses read: labels in the network's unit, or shares of answers."""
         if plan.compared:
             return plan.values
-        return self._scales.of_task(plan.shard, plan.task).standardize(plan.values)
+        found = [
+            self._scales.of_task(plan.shard, asked.task).standardize(asked.values)
+            for asked in plan.labeled
+        ]
+        return np.stack(found) if plan.others else found[0]
+
+    def _texts_of(self, plan: Batch) -> Tensor:
+        """Return the tokens of the prompt [T, D], or of several [Q, T, D]."""
+        first = self._text(plan.shard, plan.prompt)
+        if not plan.others:
+            return first
+        return torch.stack([first, *(self._text(plan.shard, o.query) for o in plan.others)])
 
     def _send(self, values: NDArray[np.float64]) -> Tensor:
         tensor = torch.from_numpy(values.astype(np.float32))

@@ -15,6 +15,7 @@ score there is no zero to add. See :class:`adapter.settings.SamplingConfig`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,23 @@ class QueryPool:
     counting: bool
     zeros: NDArray[np.int64]
     replace: bool
+
+    def label(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what is known of images: values [b] float64, NaN where there is no label."""
+        values = np.full(len(rows), np.nan)
+        if self.counting:
+            values[np.isin(rows, self.zeros, kind="table")] = 0.0
+        order = self.order
+        at = np.searchsorted(self.labels.rows, rows, sorter=order).clip(max=len(order) - 1)
+        at = order[at]
+        there = self.labels.rows[at] == rows
+        values[there] = self.labels.values[at[there]]
+        return values
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """The labels by image: int64 [n]."""
+        return np.argsort(self.labels.rows, kind="stable")
 
 
 def make_pool(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedQuery:
+    """A query that labels the images of a batch.
+
+    Attributes:
+        task: Its task.
+        query: The prompt.
+        values: float64 [b], targets in the data set's unit; NaN where the query has no label.
+    """
+
+    task: str
+    query: str
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """One batch, before its features are gathered.
 
@@ -44,7 +60,9 @@ class Batch:
         prompt: What the text tower was given; differs from ``query`` for relevance.
         rows: int64 [b], images, in an order without meaning.
         views: int64 [b], index of the view of each image.
-        values: float64 [b], targets in the data set's unit.
+        values: float64 [b], targets in the data set's unit. NaN where there is no label, which
+            happens only where there are ``others``.
+        others: More queries that label the same images.
         compared: The batch holds b / 2 comparisons: image i was compared with image i + b / 2,
             and ``values`` are their shares of the answers: 1 for the chosen one, 0 for the other,
             1/2 for both where they are equal.
@@ -58,7 +76,13 @@ class Batch:
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
     values: NDArray[np.float64]
+    others: tuple[SharedQuery, ...] = ()
     compared: bool = False
+
+    @property
+    def labeled(self) -> tuple[SharedQuery, ...]:
+        """Every query that labels the images."""
+        return (SharedQuery(task=self.task, query=self.query, values=self.values), *self.others)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -118,6 +142,8 @@ class Sampler:
         )
         if self._compares(shard, generator):
             return self._compared(step, shard, generator)
+        if self.config.queries_per_batch > 1 and len(self.pools[shard]) > 1:
+            return self._shared(step, shard, generator)
         pool = self.pools[shard][_integer(generator, len(self.pools[shard]))]
         rows, values = draw(pool, self.config, generator)
         prompt = pool.labels.query
@@ -135,6 +161,34 @@ class Sampler:
             rows=rows,
             views=views,
             values=values,
+        )
+
+    def _shared(self, step: int, shard: int, generator: np.random.Generator) -> Batch:
+        """Draw several queries, images of each in turn, and label all images by all queries."""
+        pools = self.pools[shard]
+        chosen = uniform_choice(len(pools), self.config.queries_per_batch, generator)
+        drawn = [draw(pools[k], self.config, generator)[0] for k in chosen]
+        # One image of the first query, one of the second, …: each query has its share.
+        turns = [row for turn in zip_longest(*drawn) for row in turn if row is not None]
+        distinct = list(dict.fromkeys(turns))
+        rows = np.array(distinct[: self.config.batch_size], np.int64)
+        rows = rows[np.argsort(generator.random(len(rows)), kind="stable")]
+        first, *others = [
+            SharedQuery(
+                task=pools[k].labels.task, query=pools[k].labels.query, values=pools[k].label(rows)
+            )
+            for k in chosen
+        ]
+        return Batch(
+            step=step,
+            shard=shard,
+            task=first.task,
+            query=first.query,
+            prompt=first.query,
+            rows=rows,
+            views=self._views[shard][integers(generator, len(self._views[shard]), len(rows))],
+            values=first.values,
+            others=tuple(others),
         )
 
     def _compares(self, shard: int, generator: np.random.Generator) -> bool:

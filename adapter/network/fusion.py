@@ -57,11 +57,13 @@ class MultiHeadAttention(nn.Module):
         return split_heads(k, self.heads), split_heads(v, self.heads)
 
     def attend_to(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Attend from x [B, N, D] to keys and values of :meth:`project_keys`."""
+        """Attend from x [B, N, D] to keys and values of :meth:`project_keys`.
+
+        There is a context for each image, or one for each of several equal runs of images.
+        """
         B, N, D = x.shape
         q = functional.linear(x, self.in_proj_weight[:D], self.in_proj_bias[:D])  # [B, N, D]
-        if keys.shape[0] == 1:
-            q = q.reshape(1, B * N, D)  # one prompt: one sequence of queries
+        q = q.reshape(keys.shape[0], -1, D)  # one context: one sequence of queries
         attended = self._attend(split_heads(q, self.heads), keys, values)
         return attended.reshape(B, N, D)
 
@@ -115,7 +117,7 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(width, hidden)
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """[B, P, D] attends to text [B or 1, T, D] → [B, P, D]."""
+        """[B, P, D] attends to text [B, T, D], or [Q, T, D] for Q runs of images → [B, P, D]."""
         keys, values = self.attn.project_keys(self.ln_1_kv(text))
         x = x + self.attn.attend_to(self.ln_1(x), keys, values)
         out: Tensor = x + self.mlp(self.ln_2(x))
@@ -141,10 +143,17 @@ class CrossModalEncoder(nn.Module):
         self.ln_final = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.randn(width, width) * width**-0.5)
 
-    def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """[B, P, D], text [B or 1, T, D] → [B, P, D]."""
+    def forward(self, x: Tensor, text: Tensor, *, every: bool = False) -> Tensor:
+        """[B, P, D], text [B or 1, T, D] → [B, P, D].
+
+        With ``every``, each image under each of Q prompts: text [Q, T, D] → [Q * B, P, D], the
+        images of the first prompt first. What stands before the first prompt runs once.
+        """
+        copies = len(text) if every else 1
         for self_block, cross_block in zip(self.resblocks, self.cross_attn, strict=True):
-            x = cross_block(self_block(x), text)
+            x = self_block(x).repeat(copies, 1, 1) if copies > 1 else self_block(x)
+            x, copies = cross_block(x, text), 1
+        x = x.repeat(copies, 1, 1) if copies > 1 else x  # without blocks
         out: Tensor = self.ln_final(x) @ self.projection
         return out
 

@@ -199,6 +199,7 @@ def loss_terms(
     pair_logits: Tensor | None = None,
     column_targets: Tensor | None = None,
     pair_weight: Tensor | None = None,
+    gaps: bool = False,
 ) -> LossTerms:
     """Compute the sums and counts of a batch, or of one process's part of it.
 
@@ -212,6 +213,8 @@ def loss_terms(
         pair_weight: [K], for logits of pairs whose first image is known to have the larger
             value: 1, or 0 for a tie (:func:`ordered_pairs`). Only for ``hinge`` of ``ordered``
             pairs.
+        gaps: Targets may be NaN, where there is no label. Such an image, and its pairs, count
+            for nothing.
 
     Returns:
         The terms; ``terms.losses(config).total`` is the loss.
@@ -223,6 +226,11 @@ def loss_terms(
 
     zero = targets.new_zeros(())
     ranking_sum = ranking_count = regression_sum = presence_sum = zero
+    columns = targets if column_targets is None else column_targets
+    known = None
+    if gaps:
+        known, column_known = ~targets.isnan(), ~columns.isnan()  # [n], [m]
+        targets, columns = targets.nan_to_num(), columns.nan_to_num()
     if config.needs_pairs:
         if pair_logits is None:
             raise ConfigError(f"ranking loss {config.ranking} needs a ranking head (pair_head)")
@@ -232,7 +240,6 @@ def loss_terms(
         if pair_weight is not None:
             weight, loss = pair_weight, functional.relu(1 - pair_logits)
         else:
-            columns = targets if column_targets is None else column_targets
             difference = targets[:, None] - columns[None]  # [n, m]
             above = (difference > 0).to(pair_logits.dtype)
             if config.ranking == "hinge":
@@ -244,6 +251,8 @@ def loss_terms(
                     pair_logits, above, reduction="none"
                 )
                 weight = (difference != 0) if config.ties == "skip" else above.new_ones(())
+            if known is not None:
+                weight = weight * (known[:, None] & column_known[None])
         ranking_sum = (loss * weight).sum()
         ranking_count = weight.expand_as(loss).sum()
     if config.needs_scores:
@@ -251,14 +260,15 @@ def loss_terms(
             raise ConfigError("the regression and presence losses need a score head")
         scores = scores.to(targets.dtype)
         if config.regression != "none":
-            regression_sum = functional.smooth_l1_loss(scores, targets, reduction="sum")  # eq. 4
+            error = functional.smooth_l1_loss(scores, targets, reduction="none")  # eq. 4
+            regression_sum = (error if known is None else error * known).sum()
         if config.presence:
-            presence_sum = functional.binary_cross_entropy_with_logits(
-                scores, (targets != 0).to(scores.dtype), reduction="sum"
+            entropy = functional.binary_cross_entropy_with_logits(
+                scores, (targets != 0).to(scores.dtype), reduction="none"
             )
-    return LossTerms(
-        ranking_sum, ranking_count, regression_sum, presence_sum, zero + targets.shape[0]
-    )
+            presence_sum = (entropy if known is None else entropy * known).sum()
+    count = zero + targets.shape[0] if known is None else known.sum().to(targets.dtype)
+    return LossTerms(ranking_sum, ranking_count, regression_sum, presence_sum, count)
 
 
 def comparison_terms(

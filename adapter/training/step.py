@@ -49,14 +49,17 @@ def batch_losses(
         config: Which losses.
         world: The processes.
         image_tokens: [n, P, C], this process's part of the batch.
-        text_tokens: [T, D].
-        targets: float32 [b], of the whole batch.
+        text_tokens: [T, D] of one prompt, or [Q, T, D] of several.
+        targets: float32 [b], of the whole batch. Of several prompts [Q, b], NaN where there is
+            no label; the losses are then means over the prompts that have labels.
         autocast: The context that chooses the precision of the network; losses are float32.
 
     Returns:
         The losses of the whole batch, the same on every process. Gradients summed over
         processes are the gradients of the total.
     """
+    if targets.ndim == 2:
+        return _shared_losses(model, config, world, image_tokens, text_tokens, targets, autocast)
     count = len(targets)
     parts = [part_of(count, rank, world.size) for rank in range(world.size)]
     part = parts[world.rank]
@@ -97,6 +100,63 @@ def _pair_logits(
     share = part_of(len(pairs.first), world.rank, world.size)
     logits = model.ordered_pair_logits(everyone, pairs.first[share], pairs.second[share])
     return logits, pairs.weight[share]
+
+
+def _shared_losses(
+    model: RankingAdapter,
+    config: LossConfig,
+    world: World,
+    image_tokens: Tensor,
+    text_tokens: Tensor,
+    targets: Tensor,
+    autocast: AbstractContextManager[None],
+) -> Losses:
+    """Compute the losses of a batch that several queries label; see :func:`batch_losses`."""
+    count = targets.shape[1]
+    lengths = [
+        part.stop - part.start
+        for part in (part_of(count, rank, world.size) for rank in range(world.size))
+    ]
+    part = part_of(count, world.rank, world.size)
+    logits = None
+    with autocast:
+        encodings = model.encode_every(to_compute(image_tokens), text_tokens)
+        if config.needs_pairs:
+            these = [e.summary for e in encodings if e.summary is not None]
+            logits = model.compare_each(these, _gather_each(these, lengths, world))  # [Q, n, b]
+    each = [
+        loss_terms(
+            config,
+            values[part],
+            scores=None if encoding.scores is None else encoding.scores.float(),
+            pair_logits=None if logits is None else logits[at].float(),
+            column_targets=values,
+            gaps=True,
+        )
+        for at, (encoding, values) in enumerate(zip(encodings, targets, strict=True))
+    ]
+    terms = torch.stack([torch.stack(list(one)) for one in each])  # [Q, 5]
+    if world.size > 1:
+        terms = add_up(terms, world)
+    found = LossTerms(*terms.unbind(dim=1))
+    there = (found.image_count > 0).to(terms.dtype)  # [Q]
+    share = there / there.sum().clamp(min=1)
+    return Losses(*((loss * share).sum() for loss in found.losses(config)))
+
+
+def _gather_each(
+    summaries: list[PairSummary], lengths: list[int], world: World
+) -> list[PairSummary]:
+    """Gather the summaries of all images, per prompt, in one message for each of their parts."""
+    if world.size == 1:
+        return summaries
+    pooled = gather(torch.stack([s.pooled for s in summaries], dim=1), lengths, world)
+    parts = [s.logsumexp for s in summaries if s.logsumexp is not None]
+    norms = gather(torch.stack(parts, dim=1), lengths, world).unbind(1) if parts else None
+    return [
+        type(summaries[0])(x, None if norms is None else norms[at])
+        for at, x in enumerate(pooled.unbind(1))
+    ]
 
 
 def comparison_losses(

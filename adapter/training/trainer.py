@@ -243,9 +243,12 @@ class Trainer:
 
     def _refuse(self, plan: Batch) -> None:
         """Stop at a loss that is not finite."""
+        known = [one.values[~np.isnan(one.values)] for one in plan.labeled]
+        values = np.concatenate(known)
+        more = f" and {len(plan.others)} more" if plan.others else ""
         raise TrainingError(
-            f"the loss of step {plan.step} is not finite (query {plan.query!r}, {len(plan)} "
-            f"images, targets {plan.values.min():g} to {plan.values.max():g}); lower the learning "
+            f"the loss of step {plan.step} is not finite (query {plan.query!r}{more}, {len(plan)} "
+            f"images, targets {values.min():g} to {values.max():g}); lower the learning "
             "rate, or use bf16 or fp32 instead of fp16. A saved state is from before that"
         )
 

@@ -109,6 +109,43 @@ def test_small_pools_cap_the_batch(cache):
     assert len(sampler.batch(3)) == 1
 
 
+def test_queries_share_the_images_of_a_batch(cache):
+    labels = truth(cache)
+    counted = set(select_labels(cache, split="train", tasks=["count"]).image_rows.tolist())
+    sampler = make_sampler(cache, batch_size=12, queries_per_batch=3)
+    asked = set()
+    for k in range(40):
+        batch = sampler.batch(k)
+        assert len(batch.others) == 2
+        assert len(np.unique(batch.rows)) == len(batch) == 12
+        assert len({(o.task, o.query) for o in batch.labeled}) == 3
+        for one in batch.labeled:
+            asked.add(one.query)
+            assert np.isfinite(one.values).any()
+            for row, value in zip(batch.rows, one.values, strict=True):
+                known = labels.get((f"image-{row}", one.query))
+                if known is None and one.task == "count" and row in counted:
+                    known = 0.0  # absent counts are true zeros in this cache
+                assert np.isnan(value) if known is None else value == known
+    assert len(asked) == len(sampler.pools[0])
+    again = make_sampler(cache, batch_size=12, queries_per_batch=3).batch(39)
+    np.testing.assert_array_equal(again.rows, batch.rows)
+    assert [o.query for o in again.labeled] == [o.query for o in batch.labeled]
+
+
+def test_a_query_alone_shares_nothing(cache):
+    plain, shared = (make_sampler(cache, queries=["*cats*"]) for _ in range(2))
+    shared.config = SamplingConfig(queries_per_batch=8)
+    one, other = plain.batch(3), shared.batch(3)
+    assert not other.others
+    np.testing.assert_array_equal(one.rows, other.rows)
+
+
+def test_relevance_and_shared_images_do_not_go_together():
+    with pytest.raises(ConfigError, match=r"sampling\.queries_per_batch=1"):
+        SamplingConfig(relevance=True, queries_per_batch=2)
+
+
 def test_views_are_drawn_from_those_asked_for(cache):
     both = np.concatenate([make_sampler(cache).batch(k).views for k in range(10)])
     assert set(both.tolist()) == {0, 1}

@@ -87,6 +87,19 @@ def test_parts_of_a_batch_add_up(config: LossConfig, cut: int) -> None:
     )
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+@settings(max_examples=20)
+@given(known=st.lists(st.booleans(), min_size=6, max_size=6))
+def test_images_without_a_label_count_for_nothing(config: LossConfig, known: list[bool]) -> None:
+    y, scores, logits = example([3, 0, 0, 5, 1, 3])
+    at = torch.tensor(known).nonzero()[:, 0]
+    gone = y.where(torch.tensor(known), torch.nan).requires_grad_()
+    found = loss_terms(config, gone, scores=scores, pair_logits=logits, gaps=True).losses(config)
+    expected = loss_terms(config, y[at], scores=scores[at], pair_logits=logits[at][:, at])
+    for loss, other in zip(found, expected.losses(config), strict=True):
+        torch.testing.assert_close(loss, other)
+
+
 @settings(max_examples=30)
 @given(values=st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=1, max_size=7))
 def test_ordered_pairs_alone_give_the_same_hinge(values: list[float]) -> None:

@@ -105,6 +105,35 @@ def test_a_prompt_given_once_equals_one_given_per_image(position: str, form: str
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("changes", [{}, {"blocks": 0}, {"prompt_form": "scalar"}])
+@pytest.mark.parametrize("pair_head", [*PAIR_HEADS, "none"])
+def test_every_prompt_at_once_equals_one_after_the_other(
+    pair_head: str, changes: dict[str, Any]
+) -> None:
+    adapter = RankingAdapter(small(pair_head=pair_head, **changes)).eval()
+    image, _ = batch()
+    texts = torch.randn(5, 7, 16, generator=torch.Generator().manual_seed(1))  # as many as images
+    found = adapter.encode_every(image, texts)
+    expected = [adapter.encode(image, text) for text in texts]
+    for (scores, summary), (score, one) in zip(found, expected, strict=True):
+        torch.testing.assert_close(scores, score, rtol=1e-5, atol=1e-5)
+        assert (summary is None) == (one is None) == (pair_head == "none")
+    if pair_head != "none":
+        logits = adapter.compare_each(*([s for _, s in found if s] for _ in range(2)))
+        each = torch.stack([adapter.compare_summaries(s, s) for _, s in expected if s])
+        torch.testing.assert_close(logits, each, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_before_the_first_prompt_run_once_per_image() -> None:
+    adapter = RankingAdapter(small())
+    seen: list[int] = []
+    for block in adapter.crossmodal_block.resblocks:
+        block.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    image, text = batch()
+    adapter.encode_every(image, text.expand(3, -1, -1))
+    assert seen == [5, 15]
+
+
 def test_prompt_keys_are_projected_once_per_prompt() -> None:
     adapter = RankingAdapter(small()).eval()
     seen: list[torch.Size] = []

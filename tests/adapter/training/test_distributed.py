@@ -30,6 +30,8 @@ JOBS = {
     "compared": {"comparisons": ANSWERS},
     "pairs": {"regression": "none", "pair_head": "subtract"},
     "stacked": {"stack_parts": 2},
+    "shared": {"queries_per_batch": 2},
+    "shared ordered": {"queries_per_batch": 3, "ranking": "hinge", "hinge_pairs": "ordered"},
 }
 
 
