@@ -85,5 +85,6 @@ def test_the_settings_of_its_commands_exist() -> None:
     given = re.findall(r"--set (?:'([^']+)'|([\w.]+=\S+))", PAGE)
     assignments = [a or b.rstrip("`.,") for a, b in given if b != "SECTION.FIELD=VALUE`,"]
     assert len(assignments) >= 10
-    for section, values in parse(assignments).items():
-        build(SECTIONS[section], section, values)
+    for assignment in assignments:
+        for section, values in parse([assignment]).items():
+            build(SECTIONS[section], section, values)
