@@ -59,11 +59,11 @@ def measure(cache: Cache, images: int, draws: int) -> dict[str, list[tuple[float
     for labels in select_labels(cache, split="train").queries:
         for draw in range(draws):
             order = np.random.default_rng(draw).permutation(len(labels.rows))
-            learnt, rest = order[:images], order[images:]
-            y = labels.values[learnt]
+            learned, rest = order[:images], order[images:]
+            y = labels.values[learned]
             if len(rest) < 2 or len(np.unique(y)) < 2:
                 continue
-            train = replace(labels, rows=labels.rows[learnt], values=y)
+            train = replace(labels, rows=labels.rows[learned], values=y)
             each = [image_vectors(cache, train.rows, view) for view in cache.views]
             x = np.stack(each, axis=1)  # [n, V, F]
             tests = [image_vectors(cache, labels.rows[rest], view) for view in cache.views]

@@ -18,55 +18,62 @@ BackboneName = Annotated[
     str,
     typer.Option(
         "--backbone",
-        help="OpenCLIP model name or hf-hub:OWNER/MODEL. Default: convnext_large_d_320, or the "
-        "stem of --model-config.",
+        help="Name of an OpenCLIP model, or hf-hub:OWNER/MODEL.  [default: convnext_large_d_320, "
+        "or the file name of --model-config without .json]",
         show_default=False,
     ),
 ]
 Pretrained = Annotated[
     str,
     typer.Option(
-        help="OpenCLIP tag, local checkpoint file, or seed:N for random weights on purpose. "
-        "Default with the default backbone: laion2b_s29b_b131k_ft_soup.",
+        help="The backbone's weights: an OpenCLIP tag, a checkpoint file, or seed:N for random "
+        "weights.  [default: for the default backbone laion2b_s29b_b131k_ft_soup]",
         show_default=False,
     ),
 ]
 ModelConfig = Annotated[
     str | None,
-    typer.Option(help="An OpenCLIP model config of your own, a JSON file.", show_default=False),
+    typer.Option(help="Your own OpenCLIP model config, a JSON file.", show_default=False),
 ]
 ProjectionOption = Annotated[
-    str, typer.Option(help="Token projection: clip, random:SEED, checkpoint:FILE or none.")
+    str,
+    typer.Option(
+        help="The last linear layer for patch tokens: clip (the backbone's), random:SEED, "
+        "checkpoint:FILE, or none."
+    ),
 ]
-TokenPool = Annotated[int, typer.Option(help="K: average K x K neighboring patch tokens.")]
+TokenPool = Annotated[
+    int, typer.Option(help="Average each square of K x K patch tokens.", metavar="K")
+]
 TextWeights = Annotated[
     str | None,
     typer.Option(
-        help="Other weights for the text tower: text_tower.safetensors of `adapter convert`.",
+        help="Other weights for the text tower: the file text_tower.safetensors that "
+        "`adapter convert` writes.",
         show_default=False,
     ),
 ]
 Resize = Annotated[
     str,
     typer.Option(
-        help="squash: to the model's own square; native: not at all; short:N: the shorter side "
-        "to N pixels."
+        help="squash: each image becomes the model's square. native: images keep their size. "
+        "short:N: the shorter side becomes N pixels."
     ),
 ]
 DecodeOption = Annotated[
     str,
     typer.Option(
-        help="exact; scaled: of large JPEG photos, half, a quarter or an eighth of each side is "
-        "decoded, which is much quicker; gpu: JPEG photos are decoded on the GPU. With both, "
-        "pixels differ a little, and so do features."
+        help="exact: every pixel is decoded. scaled: large JPEG photos are decoded at a half, a "
+        "quarter or an eighth of each side, which is much faster. gpu: the GPU decodes JPEG "
+        "photos. With scaled and gpu, pixels and features differ a little from exact."
     ),
 ]
 ColorOption = Annotated[
     str,
     typer.Option(
-        help="srgb: the colors of an embedded profile (Display P3, Adobe RGB) are converted to "
-        "sRGB; stored: numbers are taken as stored, as CLIP's own code does.  [default: srgb for "
-        "folders of photos, stored for the papers' data sets]",
+        help="srgb: colors with an embedded profile (Display P3, Adobe RGB) are converted to "
+        "sRGB. stored: the profile is ignored, as in CLIP's code.  [default: srgb for folders of "
+        "photos, stored for the papers' data sets]",
         show_default=False,
     ),
 ]
@@ -74,55 +81,60 @@ PairsOption = Annotated[
     str,
     typer.Option(
         "--pairs",
-        help="A raw file and its JPEG of the same name: merge, one photo; separate, two.  "
-        "[default: merge]",
+        help="A raw file and a JPEG of the same name: merge makes one photo of them, separate "
+        "two.  [default: merge]",
         show_default=False,
     ),
 ]
 PositionsOption = Annotated[
     str,
     typer.Option(
-        help="Of a ResNet or ViT of OpenCLIP: default; none: left out, so that any image size "
-        "passes (CLIP-IQA); interpolated: stretched along the list of tokens, as CLIP-IQA's "
-        "Table 2 does."
+        help="Position embeddings of a ResNet or ViT. default: as trained. none: left out, so "
+        "that every image size works (CLIP-IQA). interpolated: stretched to the number of "
+        "tokens, as in CLIP-IQA's Table 2."
     ),
 ]
 TokensOption = Annotated[
     str,
     typer.Option(
-        help="patch: patch tokens and pooled embeddings; none: pooled embeddings alone, which "
-        "images of different sizes need."
+        help="patch: keep patch tokens and pooled embeddings. none: keep pooled embeddings "
+        "only; images of different sizes need this."
     ),
 ]
 Device = Annotated[
     str,
-    typer.Option(help="Where to compute: cpu, cuda, cuda:N, mps, or auto (CUDA if there is some)."),
+    typer.Option(help="Where to compute: cpu, cuda, cuda:N, mps, or auto (CUDA, else the CPU)."),
 ]
 PrecisionOption = Annotated[
     str, typer.Option(help="fp32, bf16, fp16, or auto: mixed precision on a GPU, fp32 on a CPU.")
 ]
 
 MaxFailures = Annotated[
-    float, typer.Option(help="Share of all images that may fail; above it the extraction stops.")
+    float,
+    typer.Option(help="Stop when more than this share of all images cannot be read (0 to 1)."),
 ]
 
 
 # For commands that load the backbone of a cache again: where its parts are now.
 PretrainedAgain = Annotated[
     str | None,
-    typer.Option(
-        "--pretrained", help="Where the weights are now, if not where the extraction found them."
-    ),
+    typer.Option("--pretrained", help="Where the backbone's weights are now, if they were moved."),
 ]
 ConfigAgain = Annotated[
-    str | None, typer.Option("--model-config", help="Where the model config is now.")
+    str | None,
+    typer.Option("--model-config", help="Where the model config is now, if it was moved."),
 ]
 ProjectionAgain = Annotated[
     str | None,
-    typer.Option("--projection", help="Where the token projection is now: checkpoint:FILE."),
+    typer.Option(
+        "--projection", help="Where the token projection is now, if it was moved: checkpoint:FILE."
+    ),
 ]
 TextWeightsAgain = Annotated[
-    str | None, typer.Option("--text-weights", help="Where the text tower's weights are now.")
+    str | None,
+    typer.Option(
+        "--text-weights", help="Where the text tower's weights are now, if they were moved."
+    ),
 ]
 
 

@@ -20,6 +20,7 @@ from cli.backbone import (
 from cli.console import command, options, out, say, say_next, size, table
 from cli.settings import texts_of
 from featcache.datasets.stand_in import WORDS
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,14 +33,14 @@ CacheFolder = Annotated[Path, typer.Argument(help="The cache's folder.", metavar
 
 def info(
     cache: CacheFolder,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     failures: Annotated[
         bool, typer.Option("--failures", help="List the images that failed, and why.")
     ] = False,
 ) -> None:
-    """Say what a cache holds: features, labels, prompts, failures, fingerprint.
+    """Show what a cache holds: features, labels, prompts, failures, fingerprint.
 
-    Of a cache that is still being made, it says how far the extraction is.
+    If the extraction is not finished, it shows how far it is.
 
     **Examples**
 
@@ -84,7 +85,7 @@ def info(
                 ),
             ),
             ("views", ", ".join(facts["fingerprint"]["views"])),
-            ("on disk", f"{size(facts['bytes'])} in {facts['shards']:,} shards"),
+            ("on disk", f"{size(facts['bytes'])} in {quantity(facts['shards'], 'shard')}"),
             *(
                 ("shards made by", f"{device}: {numbers}")
                 for device, numbers in facts["made_by"].items()
@@ -115,7 +116,7 @@ def info(
         table("failed images", ["path", "reason"], failed)
     elif facts["failed"]:
         listing = command("featcache", "info", cache, "--failures")
-        say(f"{facts['failed']:,} images failed; listed by: {listing}")
+        say(f"{quantity(facts['failed'], 'image')} failed; to see which, and why: {listing}")
 
 
 def _images(facts: Mapping[str, Any]) -> str:
@@ -250,16 +251,21 @@ def _failures(cache: Cache) -> list[tuple[str, str]]:
 def prompts(
     cache: CacheFolder,
     add: Annotated[
-        list[str] | None, typer.Option(help="A prompt to keep tokens of; several times for more.")
+        list[str] | None, typer.Option(help="A prompt to add. Give it several times for more.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A text file with one prompt per line.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Add the prompts of a text file, one per line.")
+    ] = None,
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
     model_config: ConfigAgain = None,
     projection: ProjectionAgain = None,
     text_weights: TextWeightsAgain = None,
 ) -> None:
-    """List the prompts of a cache, or add some; only the text tower runs.
+    """List the prompts of a cache, or add some.
+
+    A run can rank a cache by a prompt that the cache holds. To add prompts, only the text tower
+    runs.
 
     **Examples**
 
@@ -281,7 +287,7 @@ def prompts(
             text_weights=text_weights,
         )
         count = add_texts(cache, texts, load)
-        say(f"{cache} holds {count:,} prompts")
+        say(f"{cache} holds {quantity(count, 'prompt')}")
         ranking = command("--shards", cache, "--query", texts[0])
         say(f"next, with a run on features of the same kind: adapter rank RUN {ranking}")
         return
@@ -302,16 +308,20 @@ def _lines(file: Path) -> list[str]:
 def labels(
     cache: CacheFolder,
     dataset: Annotated[
-        str, typer.Option(help="Read the labels again, with this data set's reader.")
+        str,
+        typer.Option(
+            help="Read new labels as this data set's reader does; see `featcache datasets`."
+        ),
     ] = "",
     root: Annotated[
-        Path | None, typer.Option(help="With --dataset: the data set's folder.")
+        Path | None, typer.Option(help="With --dataset: the folder of the data set.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="An option of the data set, name=value.")
+        list[str] | None,
+        typer.Option(help="With --dataset: an option of the data set, name=value."),
     ] = None,
     append: Annotated[
-        bool, typer.Option("--append", help="Keep the labels that are there, and add these.")
+        bool, typer.Option("--append", help="Keep the old labels, and add the new ones.")
     ] = False,
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
@@ -319,7 +329,7 @@ def labels(
     projection: ProjectionAgain = None,
     text_weights: TextWeightsAgain = None,
 ) -> None:
-    """Show the labels of a cache, or replace them without extracting again.
+    """Show the labels of a cache, or replace them. Features stay as they are.
 
     **Examples**
 
@@ -349,5 +359,8 @@ def labels(
         text_weights=text_weights,
     )
     written, left_out = relabel(cache, reader, load, append=append)
-    say(f"{written:,} labels written to {cache}; {left_out:,} of images that it does not hold")
+    say(
+        f"{quantity(written, 'label')} written to {cache}; {left_out:,} of images that it does "
+        "not hold"
+    )
     say_next("adapter", "train", "--shards", cache)

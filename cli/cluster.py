@@ -9,6 +9,7 @@ import typer
 
 from cli.console import say
 from cli.progress import working
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,47 +21,47 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="local: this process, with one GPU; ray: workers on all GPUs of this machine or of a "
-        "cluster.",
+        help="local: this process, on one device. ray: workers on all GPUs of this machine or of "
+        "a cluster.",
     ),
 ]
 Address = Annotated[
     str | None,
     typer.Option(
-        help="With --engine ray: local, to start Ray on this machine; auto, for the cluster that "
-        "it belongs to; or HOST:PORT of its head.  [default: local]",
+        help="With --engine ray: local starts Ray on this machine; auto joins the cluster that "
+        "this machine belongs to; HOST:PORT joins the cluster with that head.  [default: local]",
         show_default=False,
     ),
 ]
 Actors = Annotated[
     int | None,
     typer.Option(
-        help="With --engine ray: how many workers.  [default: one per GPU, or one per machine "
-        "without]",
+        help="With --engine ray: number of workers.  [default: one per GPU; without GPUs, one per "
+        "machine]",
         show_default=False,
     ),
 ]
 GpusPerActor = Annotated[
     float | None,
     typer.Option(
-        help="With --engine ray: GPUs of a worker, such as 1 or 0.5.  [default: 1 where there "
-        "are GPUs]",
+        help="With --engine ray: GPUs per worker, such as 1 or 0.5.  [default: 1 if there are "
+        "GPUs, else 0]",
         show_default=False,
     ),
 ]
 CpusPerActor = Annotated[
     int | None,
     typer.Option(
-        help="With --engine ray: processors of a worker, which decode.  [default: an equal share "
-        "of its machine]",
+        help="With --engine ray: CPU cores per worker, for decoding.  [default: an equal share "
+        "of the machine]",
         show_default=False,
     ),
 ]
 Patience = Annotated[
     float | None,
     typer.Option(
-        help="With --engine ray: seconds after which a worker that makes nothing is stopped and "
-        "its shard given to another.  [default: 300]",
+        help="With --engine ray: a worker that makes no progress for this many seconds is "
+        "stopped, and another worker takes its shard.  [default: 300]",
         show_default=False,
     ),
 ]
@@ -96,9 +97,10 @@ def connection(cluster: ClusterConfig, precision: str) -> Iterator[str]:
         with working("starting Ray" if cluster.address == LOCAL else "connecting to Ray"):
             stack.enter_context(connected(cluster.address))
         place = room(cluster)
-        gpus = f"{place.gpus:g} GPU(s) and " if place.gpus else ""
+        gpus = f"{place.gpus:g} {'GPU' if place.gpus <= 1 else 'GPUs'} and " if place.gpus else ""
         later = f"; {place.fit:,} have room now" if place.fit < place.actors else ""
-        say(f"Ray: {place.actors:,} worker(s) of {gpus}{place.cpus} processor(s) each{later}")
+        cores = quantity(place.cpus, "CPU core")
+        say(f"Ray: {quantity(place.actors, 'worker')}, each with {gpus}{cores}{later}")
         # This machine may have no GPU: it cannot ask one of them what it can do.
         yield ("bf16" if place.gpus else "fp32") if precision == "auto" else precision
 
@@ -106,19 +108,21 @@ def connection(cluster: ClusterConfig, precision: str) -> Iterator[str]:
 TaskEngine = Annotated[
     str,
     typer.Option(
-        "--engine", help="local: one after the other, here; ray: side by side, as tasks of Ray."
+        "--engine",
+        help="local: one after the other in this process. ray: in parallel, as Ray tasks.",
     ),
 ]
 GpusPerTask = Annotated[
     float | None,
     typer.Option(
-        help="With --engine ray: GPUs of a task, such as 0.25; tasks share a GPU.  [default: 0]",
+        help="With --engine ray: GPUs per task, such as 0.25 for four tasks on one GPU.  "
+        "[default: 0]",
         show_default=False,
     ),
 ]
 CpusPerTask = Annotated[
     int | None,
-    typer.Option(help="With --engine ray: processors of a task.  [default: 1]", show_default=False),
+    typer.Option(help="With --engine ray: CPU cores per task.  [default: 1]", show_default=False),
 ]
 
 

@@ -54,7 +54,7 @@ def make_app(summary: str) -> typer.Typer:
         version: Annotated[
             bool,
             typer.Option(
-                "--version", is_eager=True, callback=_version, help="Show the version and leave."
+                "--version", is_eager=True, callback=_version, help="Show the version and exit."
             ),
         ] = False,
     ) -> None:

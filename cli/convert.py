@@ -14,10 +14,11 @@ def convert(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of the released code.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
 ) -> None:
-    """Convert a checkpoint of the paper's authors.
+    """Convert a checkpoint of the paper's authors into a run.
 
-    Reads tensors only (`weights_only`), writes a run's folder (safetensors and JSON) for
-    `adapter eval` and `adapter rank`, and says which backbone settings a cache for it needs.
+    It reads tensors only (`weights_only`), and writes the folder of a run (safetensors and JSON)
+    for `adapter eval` and `adapter rank`. Then it prints the backbone options that
+    `featcache extract` needs, so that the cache fits.
 
     **Examples**
 

@@ -10,23 +10,30 @@ import typer
 
 from cli.console import options, out, say, say_next, size, table
 from cli.progress import working
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from featcache.datasets.base import DatasetInfo
 
 
 def datasets(
-    name: Annotated[str, typer.Argument(help="A data set; all when left out.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Name of a data set. Without it, all are listed.")
+    ] = "",
     long: Annotated[
-        bool, typer.Option("--long", help="Also where to ask for each, its layout and options.")
+        bool,
+        typer.Option(
+            "--long", help="Also show where to get each data set, its layout and its options."
+        ),
     ] = False,
     check: Annotated[
-        Path | None, typer.Option(help="A folder: say what is found in it, and what is missing.")
+        Path | None,
+        typer.Option(help="Say what this folder holds of the data set, and what is missing."),
     ] = None,
     contents: Annotated[
         bool,
         typer.Option(
-            "--contents", help="With --check, also find equal files on two sides of a split."
+            "--contents", help="With --check: also find equal files in two different splits."
         ),
     ] = False,
     option: Annotated[
@@ -34,13 +41,13 @@ def datasets(
     ] = None,
     miniature: Annotated[
         Path | None,
-        typer.Option(help="Draw a small stand-in of the data set into this folder, to try it out."),
+        typer.Option(help="Draw a small stand-in of the data set into this folder, for a trial."),
     ] = None,
     images: Annotated[
         int | None, typer.Option(help="With --miniature: how many images.", min=1)
     ] = None,
 ) -> None:
-    """List the data sets, describe one, check a folder, or draw a stand-in to try things out.
+    """List the data sets, describe one, check a folder, or draw a small stand-in for a trial.
 
     **Examples**
 
@@ -99,7 +106,8 @@ def draw(name: str, folder: Path, images: int | None) -> None:
         write(name, folder, images)
     reader = open_dataset(name, folder)
     say(
-        f"{reader.title}: {len(reader.images()):,} images in {folder}, for trying things out. "
+        f"{reader.title}: {quantity(len(reader.images()), 'image')} in {folder}, for trying "
+        "things out. "
         f"The pictures are drawn; the real ones: {reader.info.source} "
         f"(terms: {reader.info.license})"
     )

@@ -12,6 +12,7 @@ from cli.console import say, say_next
 from cli.places import known_root
 from cli.progress import progress, working
 from cli.train import Queries, Tasks
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +25,8 @@ RunFolder = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RU
 OpponentsOption = Annotated[
     str,
     typer.Option(
-        help="By comparison: how many others each image meets, or all.  "
-        "[default: all of up to 5,000 images, 64 of more]",
+        help="With comparison: each image is compared with K others, or with all.  "
+        "[default: all for up to 5,000 images, else 64]",
         metavar="K|all",
     ),
 ]
@@ -44,58 +45,62 @@ def evaluate(
     run: RunFolder,
     caches: Annotated[
         list[Path] | None,
-        typer.Option("--shards", help="A cache.  [default: those of the training]"),
+        typer.Option("--shards", help="A cache.  [default: the caches of the training]"),
     ] = None,
-    split: Annotated[
-        str, typer.Option(help="The splits whose labels count, separated by commas.")
-    ] = "test",
+    split: Annotated[str, typer.Option(help="Splits to evaluate, such as val,test.")] = "test",
     fold: Annotated[
-        int | None, typer.Option(help="Fold to evaluate, for data sets that have several.")
+        int | None, typer.Option(help="The fold to evaluate, if the data set has several.")
     ] = None,
     query: Queries = None,
     task: Tasks = None,
     by: Annotated[
-        str, typer.Option(help="score, comparison, or both.  [default: what the run has]")
+        str, typer.Option(help="Rank by score, comparison, or both.  [default: what the run has]")
     ] = "",
     method: Annotated[
-        str, typer.Option(help="How comparisons become a ranking: bradley-terry or borda.")
+        str,
+        typer.Option(help="With comparison: how pairs become a ranking, bradley-terry or borda."),
     ] = "bradley-terry",
     opponents: OpponentsOption = "",
     relevance: Annotated[
-        int | None, typer.Option(help="Evaluate relevance to this count (counting tasks).")
+        int | None, typer.Option(help="For counting queries: evaluate by relevance to this count.")
     ] = None,
     view: Annotated[
-        str | None, typer.Option(help="View of the images to use, such as hflip.")
+        str | None,
+        typer.Option(help="Use this view of the images, such as hflip.  [default: original]"),
     ] = None,
     long_tail: Annotated[
         bool,
         typer.Option(
             "--long-tail",
-            help="Also squared errors where many, fewer and few training labels are, and EMD1 "
-            "and EMD2 of predicted rating distributions.",
+            help="Also print the squared error for values that are frequent, less frequent and "
+            "rare in the training labels, and EMD1 and EMD2 of rating distributions.",
         ),
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(help="With --long-tail: accuracy of above or below it, such as 5 for AVA."),
+        typer.Option(
+            help="With --long-tail: also the accuracy of telling values above this number from "
+            "values below it, such as 5 for AVA."
+        ),
     ] = None,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="File to write the results to.  [default: RUN/eval.json]")
+        Path | None, typer.Option(help="The file for the results.  [default: RUN/eval.json]")
     ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
-            help="Also write one row per image and query: path, query, value, score, comparison. "
-            "A .parquet or .csv file."
+            help="Also write a table (.parquet or .csv) with a row per image and query: path, "
+            "query, value, score, comparison."
         ),
     ] = None,
 ) -> None:
-    """Evaluate a run: PLCC, SRCC, Kendall's tau, MAE, accuracy, pairwise accuracy.
+    """Evaluate a run or a fitted method on labels.
 
-    Per query and averaged over queries. The table is Markdown, on standard output. Of a folder of
-    seeds and folds, every run is evaluated, then mean and spread.
+    It prints PLCC, SRCC, Kendall's tau, MAE, accuracy and pairwise accuracy of each query, and
+    their mean, as a Markdown table. If the folder holds several runs (seeds and folds), each is
+    evaluated, and the table shows mean and spread.
 
     **Examples**
 
@@ -103,9 +108,10 @@ def evaluate(
 
     `adapter eval runs/ava --predictions runs/ava/predictions.parquet`
 
-    `adapter eval runs/hci` (a folder of `--seeds 0,1,2`)
+    Several runs, trained with `--seeds 0,1,2`: `adapter eval runs/hci`
 
-    `adapter eval fits/tmcr-frozen --long-tail --threshold 5`
+    A fitted method, on ratings from 1 to 10: `adapter eval fits/tmcr-frozen --long-tail
+    --threshold 5`
     """
     from adapter.errors import ConfigError
     from adapter.evaluation.evaluate import evaluate as measure
@@ -170,7 +176,7 @@ def evaluate(
     if tails:
         print("\n" + long_tail_table(tails), end="")
     if evaluation.left_out:
-        say(f"{evaluation.left_out:,} labels belong to images without features and were left out")
+        say(f"left out: {quantity(evaluation.left_out, 'label')} of images without features")
     for note in evaluation.notes:
         say(f"note: {note}")
     say(f"written to {target}" + (f" and {predictions}" if predictions is not None else ""))
@@ -276,7 +282,7 @@ def _evaluate_members(
     print(spread.to_markdown(), end="")
     for note in (*spread.notes, *notes):
         say(f"note: {note}")
-    say(f"written to {target} and to eval.json in each of {len(members)} runs")
+    say(f"written to {target} and to eval.json in each of {quantity(len(members), 'run')}")
 
 
 def _shown_on(display: Progress, what: str) -> Callable[[int, int], None]:

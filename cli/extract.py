@@ -41,6 +41,7 @@ from cli.console import command, duration, options, say, say_next, size
 from cli.places import CACHES, find_dataset
 from cli.progress import progress, working
 from cli.settings import texts_of
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,35 +55,38 @@ if TYPE_CHECKING:
     from featcache.extraction.extract import ExtractSummary
     from featcache.extraction.plan import ExtractConfig
 
-EXAMPLES = """Run the frozen backbone over a data set once, and keep the features.
+EXAMPLES = """Run the frozen backbone over a data set once, and keep the features in a cache.
+
+If the extraction was stopped, give the same command again: it goes on. If images were added,
+changed or removed, give the same command again: the cache follows. `--dry-run` shows what would
+be done.
 
 **Examples**
 
-`featcache extract --dataset ava`
+A folder of photos: `featcache extract --dataset folder --root photos --out cache/photos`
 
-`featcache extract --dataset folder --root photos --out cache/photos`
+Photos with a table of labels: `featcache extract --dataset table --root photos
+--option table=ages.csv --out cache/ages`
 
-`featcache extract --dataset ava --root /data/ava --views original,hflip --device cuda`
+A data set in data/ava, into cache/ava: `featcache extract --dataset ava`
 
-`featcache extract --dataset table --root photos --option table=ages.csv --out cache/ages`
+With flipped images too, on a GPU: `featcache extract --dataset ava --root /data/ava
+--views original,hflip --device cuda`
 
-`featcache extract --dataset folder --root photos --out cache/photos
+With your own model: `featcache extract --dataset folder --root photos --out cache/photos
 --model-config my-vit.json --pretrained my-vit.safetensors --token-pool 2`
 
-`featcache extract --dataset folder --root photos --out cache/looks
+For CLIP-IQA: `featcache extract --dataset folder --root photos --out cache/looks
 --backbone RN50-quickgelu --pretrained openai --resize native --positions none --tokens none`
 
-`featcache extract --dataset ava --root /data/ava
---projection checkpoint:released/token_projection.safetensors
+For a converted checkpoint of the paper's authors: `featcache extract --dataset ava
+--root /data/ava --projection checkpoint:released/token_projection.safetensors
 --text-weights released/text_tower.safetensors`
 
-`featcache extract --dataset ava --engine ray`, on all GPUs of this machine
+On all GPUs of this machine: `featcache extract --dataset ava --engine ray`
 
-`featcache extract --dataset ava --root /shared/ava --out /shared/cache/ava --engine ray
---address auto`, on a cluster; see docs/scaling.md
-
-A stopped run goes on where it was when the same command is given again. When the data set has
-changed, the same command makes the cache follow it: `--dry-run` says how.
+On a cluster (see docs/scaling.md): `featcache extract --dataset ava --root /shared/ava
+--out /shared/cache/ava --engine ray --address auto`
 """
 
 # How an adapter learns from drawn scenes in minutes on a CPU; `make demo` gives the same options.
@@ -108,7 +112,9 @@ def extract(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="An option of the data set, name=value; see `featcache datasets NAME`."),
+        typer.Option(
+            help="An option of the data set, name=value; `featcache datasets NAME` lists them."
+        ),
     ] = None,
     backbone: BackboneName = "",
     pretrained: Pretrained = "",
@@ -117,7 +123,9 @@ def extract(
     token_pool: Annotated[
         int | None,
         typer.Option(
-            help="K: average K x K neighboring patch tokens.  [default: 1]", show_default=False
+            help="Average each square of K x K patch tokens.  [default: 1]",
+            metavar="K",
+            show_default=False,
         ),
     ] = None,
     text_weights: TextWeights = None,
@@ -140,30 +148,39 @@ def extract(
     batch_size: Annotated[
         str,
         typer.Option(
-            help="Images per forward pass, at most; auto: as many as the GPU holds, found once."
+            help="Largest number of images per forward pass. auto: as many as the GPU holds.",
+            metavar="N|auto",
         ),
     ] = "32",
-    workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per processor.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Threads that decode images. 0: one per CPU core.")
+    ] = 0,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     shard_size: Annotated[int, typer.Option(help="Images per shard.")] = 512,
-    limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Extract only the first N images.", metavar="N")
+    ] = None,
     max_failures: MaxFailures = 0.25,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
-            help="One more prompt to keep tokens of; those of the labels are kept anyway."
+            help="Add a prompt. The queries of the labels are always added. Give it several times "
+            "for more."
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="What to call the cache.  [default: the data set's name]")
+        str | None, typer.Option(help="A name for the cache.  [default: the name of the data set]")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what there is to do; nothing is written.")
+        bool, typer.Option("--dry-run", help="Show what would be done, and write nothing.")
     ] = False,
     part: Annotated[
         str,
-        typer.Option(help="I/N: make only part I of N, on one of N machines; merge them later."),
+        typer.Option(
+            help="Make only part I of N, on one of N machines; `featcache merge` joins the parts.",
+            metavar="I/N",
+        ),
     ] = "",
     engine: EngineName = "local",
     address: Address = None,
@@ -252,7 +269,7 @@ def announce(
     )
     there = sum(file.stat().st_size for file in out.rglob("*.h5")) if out.exists() else 0
     say(
-        f"{dataset.title}: {total:,} images, {len(config.views)} view(s) of "
+        f"{dataset.title}: {quantity(total, 'image')}, {quantity(len(config.views), 'view')} of "
         f"{features}\n"
         f"backbone {backbone.spec.name} on {backbone.device} ({backbone.precision})\n"
         f"needs {size(needed)} in {out} ({size(there)} there already), "
@@ -305,7 +322,7 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
         if not told and done and (rest := left * seconds / done) >= LONG:
             say(
                 f"{done / seconds:.1f} images/s so far: about {duration(rest)} for the other "
-                f"{left:,} images"
+                f"{quantity(left, 'image')}"
             )
         told = True
 
@@ -324,7 +341,7 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
         if event.kind == "start" and event.growth:
             say(f"since the last time: {event.growth}")
         elif event.kind == "start" and event.resumed:
-            say(f"going on: {event.resumed:,} images are done")
+            say(f"going on: {quantity(event.resumed, 'image')} done before")
         if event.kind == "finish":
             display.show("writing tables and prompts")
             return
@@ -343,9 +360,9 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
 def _facts(event: ExtractEvent) -> Iterator[str]:
     """Say what is worth telling beside the numbers of images."""
     if event.workers:
-        yield f"{event.workers:,} workers"
+        yield f"{quantity(event.workers, 'worker')}"
     if event.retried:
-        yield f"{event.retried:,} shards retried"
+        yield f"{quantity(event.retried, 'shard')} retried"
     if event.failed:
         yield f"{event.failed:,} failed"
 
@@ -355,16 +372,18 @@ def summarize(
 ) -> None:
     """Say how it ended, and what comes next."""
     say(
-        f"done: {summary.images:,} images ({summary.reused:,} from an earlier run), "
-        f"{summary.labels:,} labels, {summary.prompts:,} prompts, {size(summary.bytes)} in "
+        f"done: {quantity(summary.images, 'image')} ({summary.reused:,} from an earlier run), "
+        f"{quantity(summary.labels, 'label')}, {quantity(summary.prompts, 'prompt')}, "
+        f"{size(summary.bytes)} in "
         f"{summary.out}, {duration(summary.seconds)}, {summary.images_per_second:.1f} images/s"
-        + ("" if config.batch_size else f", {summary.batch_size} images at once")
+        + ("" if config.batch_size else f", {quantity(summary.batch_size, 'image')} at once")
     )
     for device, rate in sorted(summary.rates.items()):
         say(f"{device}: {rate:.1f} images/s")
     if summary.failed:
         listing = command("featcache", "info", summary.out, "--failures")
-        say(f"{summary.failed:,} images could not be read; listed with the reasons by: {listing}")
+        unread = quantity(summary.failed, "image")
+        say(f"{unread} could not be read; to see which, and why: {listing}")
     if config.part is not None:
         say(f"next, when all {config.part[1]} parts are made: featcache merge PART... --out CACHE")
     elif not backbone.num_tokens:

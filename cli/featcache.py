@@ -4,8 +4,8 @@ from cli import caches, datasets, extract, maintenance, publish, transfer
 from cli.console import make_app, run
 
 app = make_app(
-    "Run a frozen CLIP backbone over images **once**, and keep its features in a cache that "
-    "can be trusted.\n\nStart with `featcache extract --dataset folder --root DIR --out CACHE`."
+    "Run a frozen CLIP backbone over images **once**, and keep the features in a cache on disk."
+    "\n\nStart with `featcache extract --dataset folder --root DIR --out CACHE`."
 )
 app.command(help=extract.EXAMPLES)(extract.extract)
 app.command()(caches.info)

@@ -24,7 +24,9 @@ from cli.places import RUNS, find_data
 from cli.progress import progress
 from cli.recipes import CacheFolder, Display, how_to_run, show_drawing
 
-EXAMPLES = """Draw a figure of a paper, with photos of your data, as one page.
+EXAMPLES = """Draw a figure of a paper from the images of your data sets, as one HTML page.
+
+It uses the results that `adapter reproduce` left in the same `--out`, and computes the rest.
 
 **Examples**
 
@@ -32,22 +34,21 @@ EXAMPLES = """Draw a figure of a paper, with photos of your data, as one page.
 
 `adapter figure figure5 --data /data --out runs/tables`
 
-`adapter figure figure5 --miniature`, on drawn stand-ins of the data
+Without the data, on drawn stand-ins: `adapter figure figure5 --miniature`
 
 `adapter figure clip-iqa-figure5 --data /data --pairs blurry sharp`
-
-Cells and caches are those of `adapter reproduce` with the same `--out`: what a table has computed
-is not computed again.
 """
 
 
 def figure(
-    name: Annotated[str, typer.Argument(help="A figure's name.", show_default=False)] = "",
-    list_: Annotated[bool, typer.Option("--list", help="Show the figures.")] = False,
+    name: Annotated[
+        str, typer.Argument(help="Name of a figure; --list shows them.", show_default=False)
+    ] = "",
+    list_: Annotated[bool, typer.Option("--list", help="List the figures.")] = False,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that holds the data sets, such as DIR/ava.  "
+            help="The folder that holds the folders of the data sets, such as ava.  "
             "[default: $FEATCACHE_DATA or data]",
             show_default=False,
         ),
@@ -56,8 +57,8 @@ def figure(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for caches, cells and the page.  [default: runs/tables, or "
-            "runs/tables-miniature]",
+            help="The folder for caches, results and the page.  [default: runs/tables; with "
+            "--miniature runs/tables-miniature]",
             show_default=False,
         ),
     ] = None,
@@ -65,21 +66,22 @@ def figure(
         tuple[Path, Path] | None,
         typer.Option(
             "--pairs",
-            help="LOW HIGH: two folders with the same file names, for a figure of pairs.",
+            help="Two folders with the same file names, for a figure of pairs.",
+            metavar="LOW HIGH",
             show_default=False,
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few steps, for a check in minutes.")
+        bool, typer.Option("--quick", help="Take few training steps, for a check in minutes.")
     ] = False,
     miniature: Annotated[
         bool,
         typer.Option(
             "--miniature",
-            help="Without the data: draw small stand-ins of the data sets, and show those.",
+            help="Without the data: draw small stand-ins of the data sets, and use those.",
         ),
     ] = False,
-    note: Annotated[str, typer.Option(help="Said below the figure.")] = "",
+    note: Annotated[str, typer.Option(help="A sentence to print below the figure.")] = "",
     cache: CacheFolder = None,
     device: Device = "auto",
     precision: PrecisionOption = "auto",

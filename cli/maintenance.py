@@ -20,6 +20,7 @@ from cli.backbone import (
 from cli.caches import CacheFolder
 from cli.console import command, duration, say, say_next, size
 from cli.progress import progress
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from featcache.maintenance.repair import RepairProgress
     from featcache.maintenance.verify import VerifyProgress
 
-Root = Annotated[Path | None, typer.Option(help="The data set's folder.")]
+Root = Annotated[
+    Path | None, typer.Option(help="The folder of the images, as in `featcache extract`.")
+]
 NewFolder = Annotated[Path, typer.Option(help="The folder to make.")]
 
 
@@ -37,15 +40,15 @@ def verify(
         str, typer.Argument(help="The cache's folder, or an address.", metavar="CACHE")
     ],
     quick: Annotated[
-        bool, typer.Option("--quick", help="Read sizes, fingerprints and tables only.")
+        bool, typer.Option("--quick", help="Check only file sizes, fingerprints and tables.")
     ] = False,
     root: Annotated[
         Path | None,
-        typer.Option(help="The data set's folder: find images that changed since the extraction."),
+        typer.Option(help="The folder of the images: also name images that changed since then."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Read a whole cache and name each damaged file and row; exit code 1 if there is any.
+    """Read a whole cache, and name each damaged file and row. With damage, the exit code is 1.
 
     **Examples**
 
@@ -55,7 +58,8 @@ def verify(
 
     `featcache verify cache/ava --root /data/ava`
 
-    `featcache verify s3://bucket/ava`, a copy: it is streamed, and nothing is kept of it
+    A cache at an address is streamed, and nothing of it is kept on disk:
+    `featcache verify s3://bucket/ava`
     """
     from featcache.maintenance.verify import verify_cache
     from featcache.storage.layout import is_address
@@ -77,7 +81,7 @@ def verify(
             print(line)
         speed = f", {size(report.bytes / report.seconds)}/s" if report.seconds else ""
         say(
-            f"{'intact' if report.ok else 'not intact'}: {report.files:,} files, "
+            f"{'intact' if report.ok else 'not intact'}: {quantity(report.files, 'file')}, "
             f"{size(report.bytes)} read in {duration(report.seconds)}{speed}"
         )
         if report.damages and is_address(cache):
@@ -94,21 +98,21 @@ def repair(
     root: Root = None,
     accept_changed: Annotated[
         bool,
-        typer.Option(
-            "--accept-changed", help="Make features of images that changed since the extraction."
-        ),
+        typer.Option("--accept-changed", help="Also use images that changed since the extraction."),
     ] = False,
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
     model_config: ConfigAgain = None,
     projection: ProjectionAgain = None,
     text_weights: TextWeightsAgain = None,
-    workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per processor.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Threads that decode images. 0: one per CPU core.")
+    ] = 0,
 ) -> None:
-    """Make again only what is damaged, or failed earlier; the rest stays as it is.
+    """Make damaged parts of a cache again, and try failed images again. The rest stays as it is.
 
-    Lost tables and cache.json are rebuilt from the shards. Images are read, and the backbone is
-    loaded, only where features are lost.
+    Lost tables and a lost cache.json are rebuilt from the shards. Images and backbone are needed
+    only if features are lost.
 
     **Examples**
 
@@ -148,31 +152,35 @@ def repair(
         print(f"readable now: {path}")
     say("repaired and verified" if report.changed else "nothing to repair")
     if report.failed:
-        say(f"{report.failed:,} images still have no features")
+        say(f"still without features: {quantity(report.failed, 'image')}")
     say_next("featcache", "info", cache, "--failures" if report.failed else [])
 
 
 def merge(
-    parts: Annotated[list[Path], typer.Argument(help="Folders made with `extract --part I/N`.")],
+    parts: Annotated[
+        list[Path], typer.Argument(help="The folders that `featcache extract --part I/N` made.")
+    ],
     out: NewFolder,
 ) -> None:
-    """Put the parts that several machines made together into one cache.
+    """Make one cache of the parts that several machines made.
 
     **Examples**
 
-    `featcache extract ... --part 1/2 --out part1` on one machine, `--part 2/2 --out part2` on
-    another, then
+    On one machine: `featcache extract --dataset ava --part 1/2 --out part1`
 
-    `featcache merge part1 part2 --out cache/ava`
+    On another machine: `featcache extract --dataset ava --part 2/2 --out part2`
+
+    Then, with both folders on one machine: `featcache merge part1 part2 --out cache/ava`
     """
     from featcache.maintenance.merge import merge_caches
 
     with progress() as display:
         summary = merge_caches(parts, out, on_progress=_steps(display, "merging"))
     say(
-        f"{summary.images:,} images, {summary.failed:,} failed, {summary.labels:,} labels and "
-        f"{summary.prompts:,} prompts of {summary.parts} parts in {out} "
-        f"({summary.linked:,} shards linked, {summary.copied:,} copied)"
+        f"{quantity(summary.images, 'image')}, {summary.failed:,} failed, "
+        f"{quantity(summary.labels, 'label')} and "
+        f"{quantity(summary.prompts, 'prompt')} of {quantity(summary.parts, 'part')} in {out} "
+        f"({quantity(summary.linked, 'shard')} linked, {summary.copied:,} copied)"
     )
     if summary.labels:
         say_next("adapter", "train", "--shards", out)
@@ -181,9 +189,9 @@ def merge(
 
 
 def compact(cache: CacheFolder) -> None:
-    """Give back the disk that features of images take that are gone; nothing else changes.
+    """Free the disk space of images that were removed from the data set.
 
-    Needs room for one shard. If it is stopped, run it again.
+    Nothing else changes. It needs free space for one shard. If it was stopped, run it again.
 
     **Examples**
 
@@ -194,17 +202,19 @@ def compact(cache: CacheFolder) -> None:
     with progress() as display:
         summary = compact_cache(cache, on_progress=_steps(display, "compacting"))
     say(
-        f"{summary.rows:,} images that are gone left out of {summary.shards:,} shards of {cache}: "
-        f"{size(max(summary.freed, 0))} less"
+        f"{cache}: {quantity(summary.rows, 'removed image')} left out of "
+        f"{quantity(summary.shards, 'shard')}, {size(max(summary.freed, 0))} freed"
         if summary.rows
-        else f"{cache}: nothing to leave out"
+        else f"{cache}: no removed images, nothing to free"
     )
 
 
 def export(
     cache: CacheFolder,
     out: NewFolder,
-    to: Annotated[str, typer.Option("--format", help="safetensors or webdataset.")] = "safetensors",
+    to: Annotated[
+        str, typer.Option("--format", help="safetensors (with Parquet) or webdataset.")
+    ] = "safetensors",
 ) -> None:
     """Write the features in another format: safetensors and Parquet, or WebDataset tar files.
 
@@ -224,7 +234,8 @@ def export(
         raise typer.BadParameter(f"--format {to}: expected {' or '.join(formats)}")
     with progress() as display:
         summary = formats[to](cache, out, on_progress=_steps(display, "exporting"))
-    say(f"{summary.images:,} images in {summary.files:,} files, {size(summary.bytes)}, in {out}")
+    images, files = quantity(summary.images, "image"), quantity(summary.files, "file")
+    say(f"{images} in {files}, {size(summary.bytes)}, in {out}")
 
 
 def _steps(display: Progress, what: str) -> Callable[[int, int], None]:

@@ -11,10 +11,11 @@ from cli.backbone import ConfigAgain, Device, PretrainedAgain
 from cli.console import say, say_next, table
 from cli.progress import progress
 from cli.settings import texts_of, value_of
+from featcache.wording import quantity
 
 
 def methods() -> None:
-    """List the methods: what each needs, where it comes from, and its license.
+    """List the methods that `adapter fit` knows: needs, source and license of each.
 
     **Example**
 
@@ -30,44 +31,54 @@ def methods() -> None:
 
 
 def fit(
-    method: Annotated[str, typer.Argument(help="Its name; `adapter methods` lists them.")],
+    method: Annotated[
+        str, typer.Argument(help="Name of the method; `adapter methods` lists them.")
+    ],
     cache: Annotated[Path, typer.Option("--shards", help="The cache.")],
-    query: Annotated[str, typer.Option(help="What to sort by: one of the cache's queries.")],
+    query: Annotated[
+        str, typer.Option(help="The query to learn; the cache must have labels for it.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(help="A folder for what is learnt.  [default: fits/METHOD]"),
+        typer.Option(help="The folder to write.  [default: fits/METHOD]"),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="FIELD=VALUE: a setting of the method; several times for more."),
+        typer.Option(
+            "--set", help="FIELD=VALUE: a setting of the method. Give it several times for more."
+        ),
     ] = None,
     antonyms: Annotated[
         tuple[str, str] | None,
-        typer.Option(help="Two opposite prompts, the high end first.", metavar="HIGH LOW"),
+        typer.Option(
+            help="Two opposite prompts, for methods that need them.  [default: made from the "
+            "query]",
+            metavar="HIGH LOW",
+        ),
     ] = None,
     scale: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            help="Lowest and highest possible label.  [default: what the data set declares, else "
-            "those of the training]",
+            help="Lowest and highest possible label.  [default: those of the data set, else the "
+            "lowest and highest training label]",
             metavar="LOW HIGH",
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Splits to learn from.")] = "train",
+    split: Annotated[str, typer.Option(help="Splits to learn from, such as train,val.")] = "train",
     fold: Annotated[
-        int | None, typer.Option(help="Fold to learn from, for data sets that have several.")
+        int | None, typer.Option(help="The fold to learn from, if the data set has several.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few steps, for a check in a minute.")
+        bool, typer.Option("--quick", help="Take few training steps, for a check in a minute.")
     ] = False,
     device: Device = "auto",
     pretrained: PretrainedAgain = None,
     model_config: ConfigAgain = None,
 ) -> None:
-    """Fit a method to one query of a cache, then rank or evaluate with it.
+    """Fit a method to one query of a cache, for `adapter eval` and `adapter rank`.
 
-    A stopped fit goes on when the same command is given again.
+    If it was stopped, give the same command again: it goes on.
 
     **Examples**
 
@@ -110,7 +121,7 @@ def fit(
             ),
         )
     say(
-        f"{method}: fitted to {summary.images:,} images in {summary.seconds:.1f} s; "
+        f"{method}: fitted to {quantity(summary.images, 'image')} in {summary.seconds:.1f} s; "
         f"it is in {summary.folder}"
     )
     say_next("adapter", "eval", summary.folder, "--shards", cache)

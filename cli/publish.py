@@ -10,16 +10,21 @@ import typer
 from cli.caches import CacheFolder
 from cli.console import command, say, size
 from cli.progress import working
+from featcache.wording import quantity
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, evaluated.", metavar="RUN")],
-    target: Annotated[str, typer.Argument(help="A folder or an address.", metavar="DST")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run, evaluated with `adapter eval`.", metavar="RUN")
+    ],
+    target: Annotated[
+        str, typer.Argument(help="A folder or an address to write to.", metavar="DST")
+    ],
 ) -> None:
-    """Put a trained adapter where others find it, with a model card.
+    """Publish a trained adapter in a folder or at an address, with a model card.
 
-    The card says what it was trained on and under which licenses, which backbone it needs, and
-    what it reaches. Addresses are as in `featcache copy`.
+    The card says which data the adapter was trained on, their licenses, which backbone it needs,
+    and its test results. Addresses are as in `featcache copy`.
 
     **Examples**
 
@@ -33,7 +38,10 @@ def publish(
         say(f"note: nobody has evaluated it; first: {command('adapter', 'eval', run)}")
     with working(f"writing to {target}"):
         files = put(run, target)
-    say(f"{len(files)} files, {size(sum(files.values()))}, in {target}; its card is README.md")
+    say(
+        f"{quantity(len(files), 'file')}, {size(sum(files.values()))}, in {target}; its card is "
+        "README.md"
+    )
     say(f"next: {command('adapter', 'rank', target)} --images PHOTOS --query TEXT")
 
 
@@ -44,7 +52,7 @@ def card(
         typer.Option(help="The file to write.  [default: standard output]", show_default=False),
     ] = None,
 ) -> None:
-    """Write the data card of a cache: what its features are of, and made by.
+    """Write the data card of a cache: its images and their license, its backbone and its labels.
 
     **Examples**
 

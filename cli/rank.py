@@ -17,7 +17,6 @@ from cli.backbone import (
     PairsOption,
     PositionsOption,
     PrecisionOption,
-    PretrainedAgain,
     Resize,
 )
 from cli.console import say
@@ -26,6 +25,7 @@ from cli.extract import shown_on
 from cli.progress import progress, working
 from cli.settings import texts_of
 from cli.takeaway import TakeAway, take_away
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,8 @@ def rank(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of a run or of a fitted method, or the address of a published run; none "
-            "for opposite prompts.",
+            help="Folder of a run or of a fitted method, or the address of a published run. Leave "
+            "it out with --attribute, --antonyms, --antonyms-file or --comparisons.",
             metavar="[RUN]",
             show_default=False,
         ),
@@ -53,50 +53,55 @@ def rank(
     query: Annotated[
         list[str] | None,
         typer.Option(
-            help="What to sort by: a prompt, as in the labels; several times for several wishes.",
+            help="What to sort by: a sentence, as in the labels. Give it several times to combine "
+            "several queries.",
             show_default=False,
         ),
     ] = None,
     weight: Annotated[
         list[float] | None,
         typer.Option(
-            help="Of each --query, -1 to 1; negative asks for the opposite.  [default: 1]",
+            help="Weight of a query, -1 to 1, in the order of the queries. A negative weight asks "
+            "for the opposite.  [default: 1]",
             show_default=False,
         ),
     ] = None,
     combine: Annotated[
         str,
         typer.Option(
-            help="Several wishes by the mean of their percentiles, or by the product of their "
-            "scores."
+            help="Several queries: percentile takes the weighted mean of percentiles, product "
+            "multiplies the scores."
         ),
     ] = "percentile",
     images: Annotated[
-        Path | None, typer.Option(help="A folder of images; features are made on the way.")
+        Path | None, typer.Option(help="A folder of images to rank. Their features are made first.")
     ] = None,
     caches: Annotated[
-        Path | None, typer.Option("--shards", help="Or a cache that holds them already.")
+        Path | None, typer.Option("--shards", help="Or a cache of images to rank.")
     ] = None,
     attributes: Annotated[
         list[str] | None,
         typer.Option(
             "--attribute",
-            help="Without a run: quality, brightness, ... of CLIP-IQA; several times for more.",
+            help="Without a run: rank by an attribute of CLIP-IQA, such as quality or brightness. "
+            "Give it several times to combine several.",
         ),
     ] = None,
     antonyms: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            help="Without a run: two opposite prompts, the high end first.", metavar="HIGH LOW"
+            help="Without a run: rank by two opposite prompts. Images near HIGH come first.",
+            metavar="HIGH LOW",
         ),
     ] = None,
     antonyms_file: Annotated[
-        Path | None, typer.Option(help="Without a run: pairs of prompts, a CSV file.")
+        Path | None,
+        typer.Option(help="Without a run: the same with several pairs, from a CSV file."),
     ] = None,
     root: Annotated[
         Path | None,
         typer.Option(
-            help="With --shards: the images' folder, for pictures and files.",
+            help="With --shards: the folder of the images, to show or copy them.",
             exists=True,
             file_okay=False,
         ),
@@ -104,79 +109,109 @@ def rank(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A gallery (.html) or a table (.csv, .json, .parquet); else CSV on stdout."
+            help="The file to write: a gallery (.html) or a table (.csv, .json, .parquet).  "
+            "[default: CSV on standard output]",
+            show_default=False,
         ),
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Keep the features of --images in this cache.")
+        Path | None,
+        typer.Option(help="Keep the features of --images in this cache, for the next time."),
     ] = None,
-    top: Annotated[int | None, typer.Option(help="Only the first N.", metavar="N")] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Take only the first N images.", metavar="N")
+    ] = None,
     link: Annotated[
-        Path | None, typer.Option(help="Make links here, named by place: 0001_IMG_2211.jpg.")
+        Path | None,
+        typer.Option(
+            help="Make links to the images in this folder, named by rank: 0001_IMG_2211.jpg."
+        ),
     ] = None,
-    copy: Annotated[Path | None, typer.Option(help="The same with copies.")] = None,
+    copy: Annotated[Path | None, typer.Option(help="The same, with copies of the images.")] = None,
     move: Annotated[
-        Path | None, typer.Option(help="Move the photos here; asks first, or needs --yes.")
+        Path | None, typer.Option(help="The same, but move the images. It asks first.")
     ] = None,
     xmp: Annotated[
-        bool, typer.Option("--xmp", help="Write XMP sidecars, merged into those that are there.")
+        bool,
+        typer.Option(
+            "--xmp",
+            help="Write --stars, --label and --keyword into XMP sidecar files. What they "
+            "hold already stays.",
+        ),
     ] = False,
     embed: Annotated[
-        bool, typer.Option("--embed", help="Write the same into JPEG files themselves.")
+        bool, typer.Option("--embed", help="Write the same into the JPEG files.")
     ] = False,
     stars: Annotated[
         str | None,
-        typer.Option(help="Ratings from percentiles on, such as 5:95,4:85,3:60.", metavar="RULE"),
+        typer.Option(
+            help="Which percentile gets how many stars: 5:95,4:85,3:60 gives five stars from the "
+            "95th percentile on.",
+            metavar="RULE",
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Label of the photos, such as Red.")] = None,
+    label: Annotated[str | None, typer.Option(help="A label for the images, such as Red.")] = None,
     keyword: Annotated[
-        list[str] | None, typer.Option(help="Keyword of the photos; several times for more.")
+        list[str] | None,
+        typer.Option(help="A keyword for the images. Give it several times for more."),
     ] = None,
     sidecar: Annotated[
-        str, typer.Option(help="New sidecars are a.jpg.xmp (full) or a.xmp (stem).")
+        str, typer.Option(help="Names of new sidecar files: full (a.jpg.xmp) or stem (a.xmp).")
     ] = "full",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done to files, and do nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be done to files, and do not do it.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Move without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --move: do not ask.")] = False,
     log: Annotated[
         Path | None,
         typer.Option(
-            help="File that `adapter undo` reads to take everything back.", metavar="FILE"
+            help="Where to write the list of changes, for `adapter undo`.  "
+            "[default: takeaway-TIME.jsonl]",
+            metavar="FILE",
+            show_default=False,
         ),
     ] = None,
     why: Annotated[
         list[str] | None,
         typer.Option(
-            help="Instead of a ranking: which patches spoke for this photo, into --out .html; "
-            "twice to compare two photos.",
-            metavar="PHOTO",
+            help="Do not rank; show in --out PAGE.html which parts of this image raised its score. "
+            "Give it twice to compare two images.",
+            metavar="IMAGE",
         ),
     ] = None,
-    by: Annotated[str, typer.Option(help="Rank by score, or by comparison of pairs.")] = "score",
+    by: Annotated[
+        str, typer.Option(help="Rank by score, or by comparison of pairs of images.")
+    ] = "score",
     opponents: OpponentsOption = "",
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     max_failures: MaxFailures = 0.25,
     backbone: BackboneName = "",
-    pretrained: PretrainedAgain = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            help="The weights of --backbone, as in `featcache extract`. With a run: where the "
+            "weights are now, if they were moved.",
+            show_default=False,
+        ),
+    ] = None,
     model_config: ConfigAgain = None,
     resize: Resize = "squash",
     positions: PositionsOption = "default",
     comparisons: Annotated[
         Path | None,
         typer.Option(
-            help="Without a run, with --shards: rank by the taste that answers teach, a table with "
-            "the columns left, right, answer, question."
+            help="Without a run, with --shards: learn from a table of answers, and rank by what "
+            "was learned. Its columns are left, right, answer and question."
         ),
     ] = None,
     color: ColorOption = "",
     raw_pairs: PairsOption = "",
 ) -> None:
-    """Rank photos by a text query.
+    """Rank images by a text query.
 
-    With a run or a fitted method, or with opposite prompts alone (CLIP-IQA), which need no
-    training.
+    Rank with a run or with a fitted method. Or rank without training, with two opposite prompts
+    (CLIP-IQA).
 
     **Examples**
 
@@ -185,24 +220,29 @@ def rank(
 
     `adapter rank runs/coco --shards cache/coco --query "sort images by the number of cats."`
 
-    `adapter rank runs/ava --images photos --query A --query B --weight 0.7 --weight 0.3 --top 50
-    --link best`
+    Two queries, and links to the best 50 images: `adapter rank runs/ava --images photos --query A
+    --query B --weight 0.7 --weight 0.3 --top 50 --link best`
 
-    `adapter rank runs/ava --images photos --query A --xmp --stars 5:95,4:85,3:60 --dry-run`
+    Stars into sidecar files, only shown: `adapter rank runs/ava --images photos --query A --xmp
+    --stars 5:95,4:85,3:60 --dry-run`
 
-    `adapter rank runs/ava --shards cache/ava --root ava --query A --why a.jpg --why b.jpg --out
-    why.html`
+    Why these two images got their scores: `adapter rank runs/ava --shards cache/ava --root ava
+    --query A --why a.jpg --why b.jpg --out why.html`
 
-    `adapter rank --shards cache/photos --comparisons answers.csv --out ranked.csv`
+    With a published run: `adapter rank hf://NAME/ages --images photos --query "sort images by the
+    person's age group."`
 
-    `adapter rank --images photos --antonyms "Good photo." "Bad photo." --out ranked.html`
+    Without training: `adapter rank --images photos --antonyms "Good photo." "Bad photo." --out
+    ranked.html`
 
-    `adapter rank hf://NAME/ages --images photos --query "sort images by the person's age group."`
+    Without training, by two attributes: `adapter rank --images photos --attribute quality
+    --attribute brightness`
 
-    `adapter rank --images photos --attribute quality --attribute brightness`
+    With the backbone of CLIP-IQA: `adapter rank --images photos --attribute quality
+    --backbone RN50-quickgelu --pretrained openai --resize native --positions none`
 
-    `adapter rank --images photos --attribute quality --backbone RN50-quickgelu
-    --pretrained openai --resize native --positions none`, as CLIP-IQA has it
+    By answers about pairs: `adapter rank --shards cache/photos --comparisons answers.csv
+    --out ranked.csv`
     """
     from adapter.errors import ConfigError
     from adapter.evaluation.rank import extract_folder
@@ -335,7 +375,7 @@ def rank(
         for note in open_dataset("folder", images, **folder_options).notes():
             say(note)
     if ranking.failed:
-        say(f"{len(ranking.failed)} images could not be read:")
+        say(f"{quantity(len(ranking.failed), 'image')} could not be read:")
         for path, reason in list(ranking.failed.items())[:10]:
             say(f"  {path}: {reason}")
     if out is not None and out.suffix == ".html":
@@ -346,7 +386,7 @@ def rank(
         print(_table(ranking, shares, take, top).to_csv(), end="")
     if out is not None:
         count = len(ranking.first(top).paths)
-        say(f"{count:,} images ranked; written to {out}")
+        say(f"{quantity(count, 'image')} ranked; written to {out}")
     take_away(take, images or root, ranking)
 
 

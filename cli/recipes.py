@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featcache.backbone.spec import BackboneSpec
 
 CacheFolder = Annotated[
-    Path | None, typer.Option("--cache", help="Folder of the caches.  [default: OUT/cache]")
+    Path | None, typer.Option("--cache", help="The folder of the caches.  [default: OUT/cache]")
 ]
 
 

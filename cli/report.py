@@ -17,42 +17,40 @@ def report(
     run: RunFolder,
     caches: Annotated[
         list[Path] | None,
-        typer.Option("--shards", help="A cache.  [default: those of the training]"),
+        typer.Option("--shards", help="A cache.  [default: the caches of the training]"),
     ] = None,
     roots: Annotated[
         list[Path] | None,
         typer.Option(
             "--root",
-            help="The images' folder, for the pictures; one for each cache.",
+            help="The folder of the images, to show them. Give one for each cache.",
             exists=True,
             file_okay=False,
         ),
     ] = None,
-    split: Annotated[
-        str, typer.Option(help="The splits whose labels count, separated by commas.")
-    ] = "test",
+    split: Annotated[str, typer.Option(help="Splits to evaluate, such as val,test.")] = "test",
     fold: Annotated[
-        int | None, typer.Option(help="Fold to show, for data sets that have several.")
+        int | None, typer.Option(help="The fold to evaluate, if the data set has several.")
     ] = None,
     max_images: Annotated[
-        int, typer.Option(help="Images per query in the lists that can be opened.", min=1)
+        int, typer.Option(help="Largest number of images per query in the full lists.", min=1)
     ] = 400,
     zero_shot: Annotated[
         bool,
         typer.Option(
             "--zero-shot",
-            help="Also measure the backbone alone, without training: its text tower is loaded and "
-            "must be aligned with the images.",
+            help="Also measure the backbone without training. Its text and image embeddings must "
+            "be aligned.",
         ),
     ] = False,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="The page.  [default: RUN/report.html]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file to write.  [default: RUN/report.html]")
+    ] = None,
 ) -> None:
-    """Write a page about a run: for each query the ranked images, a scatter plot, the metrics.
+    """Write an HTML page about a run: ranked images, a scatter plot and metrics of each query.
 
-    It is one file that needs nothing else.
-
-    Ridge regression on the same cached features is fitted and measured beside the adapter.
+    The page is one file. For comparison, it also shows ridge regression on the same features.
 
     **Example**
 

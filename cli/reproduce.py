@@ -25,6 +25,7 @@ from cli.places import RUNS, find_data
 from cli.progress import progress
 from cli.recipes import CacheFolder, Display, how_to_run, show_drawing
 from featcache.datasets.stand_in import NOTICE
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from adapter.reproduction.recipe import Recipe
     from adapter.reproduction.reproduce import Reproduction
 
-EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache.
+EXAMPLES = """Reproduce a table of a paper, with its baselines.
+
+If it was stopped, give the same command again: it goes on.
 
 **Examples**
 
@@ -44,28 +47,32 @@ EXAMPLES = """Reproduce a table of the paper, baselines included, from one cache
 
 `adapter reproduce --all --data /data --out runs/tables`
 
-`adapter reproduce table1 --miniature`, on drawn stand-ins of the data
+Without the data, on drawn stand-ins: `adapter reproduce table1 --miniature`
 
-`adapter reproduce my_table.py --data /data --out runs/mine --only adapter --only ridge`
+Your own table, two of its rows: `adapter reproduce my_table.py --data /data --out runs/mine
+--only adapter --only ridge`
 
-`adapter reproduce --all --data /data --engine ray --gpus-per-task 0.25`, cells side by side
-
-A stopped run goes on with the same command; finished cells are never computed again.
+Four results at a time on each GPU: `adapter reproduce --all --data /data --engine ray
+--gpus-per-task 0.25`
 """
 
 
 def reproduce(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe's name, or a Python file.", show_default=False)
+        str,
+        typer.Argument(
+            help="Name of a recipe (--list shows them), or your own Python file.",
+            show_default=False,
+        ),
     ] = "",
     all_: Annotated[
-        bool, typer.Option("--all", help="Every recipe that the data allow, and an index page.")
+        bool, typer.Option("--all", help="All tables whose data are there, and an index page.")
     ] = False,
-    list_: Annotated[bool, typer.Option("--list", help="Show the recipes.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that holds the data sets, such as DIR/adience.  "
+            help="The folder that holds the folders of the data sets, such as adience.  "
             "[default: $FEATCACHE_DATA or data]",
             show_default=False,
         ),
@@ -74,39 +81,42 @@ def reproduce(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for caches, cells and tables.  [default: runs/RECIPE]",
+            help="The folder for caches, results and tables.  [default: runs/RECIPE; with --all "
+            "runs/tables; on stand-ins -miniature is added]",
             show_default=False,
         ),
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Few steps, for a check in minutes; not the reproduction."),
+        typer.Option(
+            "--quick", help="Take few training steps: a check in minutes, not a reproduction."
+        ),
     ] = False,
     miniature: Annotated[
         bool,
         typer.Option(
             "--miniature",
-            help="Without the data: draw small stand-ins of the data sets, and run on those.",
+            help="Without the data: draw small stand-ins of the data sets, and use those.",
         ),
     ] = False,
     or_miniature: Annotated[
         bool,
         typer.Option(
-            "--or-miniature", help="As --miniature where none of the recipe's data sets is there."
+            "--or-miniature", help="The same, but only if none of the recipe's data sets is there."
         ),
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option(help="Run only this row; give it several times.")
+        list[str] | None, typer.Option(help="Run only this row. Give it several times for more.")
     ] = None,
     unaligned_text: Annotated[
         bool,
         typer.Option(
             "--unaligned-text",
-            help="The backbone's text tower is not aligned with its images: leave out the "
-            "methods that rest on it.",
+            help="For a backbone whose text and images are not aligned: leave out the methods "
+            "that need it.",
         ),
     ] = False,
-    note: Annotated[str, typer.Option(help="Said below the table.")] = "",
+    note: Annotated[str, typer.Option(help="A sentence to print below the table.")] = "",
     keep_runs: Annotated[
         bool, typer.Option("--keep-runs", help="Keep the trained adapters.")
     ] = False,
@@ -195,11 +205,11 @@ def show_list() -> None:
         rows = sum(row.method is not None for row in recipe.rows)
         quoted = len(recipe.rows) - rows
         data = ", ".join(
-            dict.fromkeys(f"{t.title} ({len(t.folds)} split(s))" for t in recipe.tasks)
+            dict.fromkeys(f"{t.title} ({quantity(len(t.folds), 'split')})" for t in recipe.tasks)
         )
         needs = ", ".join(dict.fromkeys(t.dataset for t in recipe.tasks))
         print(f"{name}  {docstring.strip().splitlines()[0]}")
-        print(f"  {data}; {rows} rows are run, {quoted} quoted; {recipe.source}")
+        print(f"  {data}; {quantity(rows, 'row')} to run, {quoted} quoted; {recipe.source}")
         print(f"  needs {needs}" + backbones(recipe))
 
 
@@ -217,7 +227,7 @@ def backbones(recipe: Recipe) -> str:
 
 def summarize(result: Reproduction) -> None:
     """Say where the tables are; a missing data set is an error."""
-    say(f"{result.computed} cells computed, {result.reused} from earlier runs")
+    say(f"{quantity(result.computed, 'cell')} computed, {result.reused} from earlier runs")
     for path in result.files:
         print(path)
     told = ["not everything could be run.", *result.missing]

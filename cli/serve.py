@@ -24,61 +24,67 @@ if TYPE_CHECKING:
     from adapter.stored import StoredRun
     from featcache.reading.cache import Cache
 
-EXAMPLES = """Rank, teach, cull and take away photos on a page in the browser.
+EXAMPLES = """Open a page in the browser to rank, teach, cull and take away photos.
 
-Needs the extra `serve`: `pip install 'featcache[serve]'`.
+It needs the extra `serve`: `pip install 'featcache[serve]'`.
+
+Only this machine can open the page (127.0.0.1). With another `--host`, the address contains a
+token: everybody who has the address can see the photos and give stars. Stars, answers, trained
+heads and exports are kept in `--state`. Nothing is written into your folder of photos, except an
+export that you confirm.
 
 **Examples**
 
-`adapter serve runs/ages --shards cache/photos --root photos`
+With a run: `adapter serve runs/ages --shards cache/photos --root photos`
 
-`adapter serve --images holiday`, without a run: features are made once, with the default CLIP
+Without a run: `adapter serve --images holiday`
 
-`adapter serve --images holiday --attribute quality --antonyms "A calm place." "A busy place."`
-
-The page is for this machine alone (127.0.0.1). With another `--host` the address holds a token, and
-whoever has it can see the photos and write stars. Stars, answers, trained heads and exports are
-kept in `--state`; the folder of photos is written to by an export that you confirm, and by nothing
-else.
+Without a run, with a first ranking: `adapter serve --images holiday --attribute quality
+--antonyms "A calm place." "A busy place."`
 """
 
 
 def serve(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs; none ranks without training.")
+        list[Path] | None,
+        typer.Argument(help="Folders of runs. Without any, the page ranks by prompts alone."),
     ] = None,
     caches: Annotated[Path | None, typer.Option("--shards", help="A cache of the photos.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Or a folder of photos; features are made on the way.")
+        Path | None, typer.Option(help="Or a folder of photos. Their features are made first.")
     ] = None,
     attributes: Annotated[
         list[str] | None,
         typer.Option(
             "--attribute",
-            help="Begin with quality, brightness, ... of CLIP-IQA, which needs no run; several "
-            "times for more.",
+            help="Begin with a ranking by an attribute of CLIP-IQA, such as quality or brightness. "
+            "Give it several times for more.",
         ),
     ] = None,
     antonyms: Annotated[
         tuple[str, str] | None,
-        typer.Option(help="Begin with two opposite prompts, high end first.", metavar="HIGH LOW"),
+        typer.Option(help="Begin with a ranking by two opposite prompts.", metavar="HIGH LOW"),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="With --shards: the photos' folder, for the pictures.")
+        Path | None, typer.Option(help="With --shards: the folder of the photos, to show them.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    host: Annotated[
+        str, typer.Option(help="The address that the page is served on.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port. 0: a free one.", min=0, max=65535)] = 8000,
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for stars, answers, exports.  [default: ~/.local/share/featcache/ID]",
+            help="The folder for stars, answers and exports.  "
+            "[default: ~/.local/share/featcache/ID]",
             show_default=False,
         ),
     ] = None,
     keep: Annotated[
         Path | None,
         typer.Option(
-            help="Where features of --images are kept.  [default: ~/.cache/featcache/images]",
+            help="The folder for the features of --images.  "
+            "[default: ~/.cache/featcache/images/ID]",
             show_default=False,
         ),
     ] = None,
@@ -87,7 +93,11 @@ def serve(
     pretrained: PretrainedAgain = None,
     model_config: ConfigAgain = None,
     backbone: Annotated[
-        str, typer.Option(help="With --images and no run: the backbone.", show_default=False)
+        str,
+        typer.Option(
+            help="With --images, without a run: the backbone, as in `featcache extract`.",
+            show_default=False,
+        ),
     ] = "",
     color: ColorOption = "",
     pairs: PairsOption = "",

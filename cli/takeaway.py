@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import command, say
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from adapter.evaluation.ranking import Ranking
@@ -131,13 +132,15 @@ def take_away(options: TakeAway, root: Path | None, ranking: Ranking) -> None:
     if options.move is not None and not options.yes:
         if not sys.stdin.isatty():
             raise ConfigError("moving photos must be confirmed: look at --dry-run, then add --yes")
-        typer.confirm(f"move {len(placed):,} photos to {options.move}?", abort=True, err=True)
+        typer.confirm(
+            f"move {quantity(len(placed), 'photo')} to {options.move}?", abort=True, err=True
+        )
     name = f"takeaway-{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
     with ActionLog(options.log or Path(name)) as log:
         count = write_sidecars(changes, log) + write_embedded(embedded, log)
         if folder:
             count += carry_out(placed, folder[0], log)
-    say(f"{count:,} files written; to undo it: {command('adapter', 'undo', log.path)}")
+    say(f"{quantity(count, 'file')} written; to undo it: {command('adapter', 'undo', log.path)}")
 
 
 def _show(
@@ -145,7 +148,7 @@ def _show(
 ) -> None:
     """Say what is about to be done."""
     if placed:
-        say(f"{how}: {len(placed):,} photos")
+        say(f"{how}: {quantity(len(placed), 'photo')}")
         _first([f"{p.source} -> {p.target}" for p in placed])
     for title, found in (
         ("new sidecars", [c.path for c in changes if c.old is None]),
@@ -165,11 +168,11 @@ def _first(lines: list[str]) -> None:
 
 
 def undo(
-    log: Annotated[Path, typer.Argument(help="The log that `adapter rank` has written.")],
+    log: Annotated[Path, typer.Argument(help="The list of changes that `adapter rank` wrote.")],
 ) -> None:
     """Undo what `adapter rank` did to files: links, copies, moves, sidecars.
 
-    What was changed since stays as it is, and is named.
+    Files that somebody has changed since then stay as they are, and are listed.
 
     **Example**
 
@@ -178,7 +181,7 @@ def undo(
     from adapter.takeaway.log import undo as run
 
     done = run(log)
-    say(f"{done.count:,} actions undone")
+    say(f"{quantity(done.count, 'action')} undone")
     for path, reason in done.left.items():
         say(f"  left: {path}: {reason}")
     if done.left:

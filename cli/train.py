@@ -14,6 +14,7 @@ from cli.cluster import Address, CpusPerTask, GpusPerTask, TaskEngine, side_by_s
 from cli.console import STOPPED, again, duration, fail, say, say_next
 from cli.places import new_run, unfinished_run
 from cli.progress import progress
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from adapter.data.comparisons import ComparisonTable
@@ -24,47 +25,53 @@ Caches = Annotated[
     list[Path] | None,
     typer.Option(
         "--shards",
-        help="A cache; give it several times to mix data sets.  [required]",
+        help="A cache. Give it several times to mix data sets.  [required]",
         show_default=False,
     ),
 ]
 Queries = Annotated[
     list[str] | None,
-    typer.Option("--query", help="Only this query, or those like '*age*'; several times for more."),
+    typer.Option(
+        "--query",
+        help="Use only this query, or all queries like `*age*`. Give it several times for more.",
+    ),
 ]
-Tasks = Annotated[
-    list[str] | None, typer.Option("--task", help="The same, by the name of the task.")
-]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="The same, by the name of a task.")]
 
-EXAMPLES = """Train an adapter from cached features.
+EXAMPLES = """Train an adapter on the features of a cache.
+
+If it was stopped, add `--resume` to the same command: it goes on. The result is the same as
+without the stop, bit for bit on one device.
 
 **Examples**
 
 `adapter train --shards cache/ava`
 
-`adapter train --shards cache/coco --shards cache/ava --out runs/mixed --steps 20000`
+On two data sets: `adapter train --shards cache/coco --shards cache/ava --out runs/mixed
+--steps 20000`
 
-`adapter train --shards cache/hci --out runs/hci --folds 0,1,2 --seeds 0,1,2`
+One run for each of three folds and three seeds: `adapter train --shards cache/hci --out runs/hci
+--folds 0,1,2 --seeds 0,1,2`
 
-`adapter train --shards cache/ava --out runs/paper --preset paper --set model.relation_tokens=4
---set loss.ranking=hinge --set optim.clip_norm=null`
+With the paper's reported settings, and changes: `adapter train --shards cache/ava --out runs/paper
+--preset paper --set model.relation_tokens=4 --set loss.ranking=hinge --set optim.clip_norm=null`
 
-`adapter train --shards cache/holiday --comparisons answers.csv`, a table with the columns
-left, right, answer and question, in place of labels or beside them
+From answers about pairs of images: `adapter train --shards cache/holiday --comparisons answers.csv`
 
-`adapter train --preset paper --print-config`, to a file, and with what you changed there:
-`adapter train --config mine.toml --shards cache/ava`; or with the settings of another run:
-`adapter train --config runs/ava --shards cache/hci`
+Write all settings to a file: `adapter train --preset paper --print-config > mine.toml`
 
-`adapter train --shards cache/ava --seeds 0,1,2,3 --engine ray --gpus-per-task 0.25`, runs side by
-side on one GPU
+Train with the settings of a file: `adapter train --config mine.toml --shards cache/ava`
 
-`adapter train --shards cache/ava --processes 4`, on four GPUs of this machine
+Train with the settings of another run: `adapter train --config runs/ava --shards cache/hci`
 
-`torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400
--m cli.adapter train --shards cache/ava --out runs/ava`, on two machines: the same on each
+Four runs in parallel on one GPU: `adapter train --shards cache/ava --seeds 0,1,2,3 --engine ray
+--gpus-per-task 0.25`
 
-A run that was stopped goes on with `--resume`; the result is the same, bit for bit on one device.
+One run on four GPUs of this machine: `adapter train --shards cache/ava --processes 4`
+
+One run on two machines, with the same command on both: `torchrun --nnodes 2 --nproc-per-node 4
+--rdzv-backend c10d --rdzv-endpoint HOST:29400 -m cli.adapter train --shards cache/ava
+--out runs/ava`
 """
 
 
@@ -74,53 +81,59 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run's folder.  [default: runs/NAME of the cache, or a free name beside it]",
+            help="The folder of the run.  [default: runs/NAME, by the name of the cache; "
+            "runs/NAME-2 if that is taken]",
             show_default=False,
         ),
     ] = None,
     preset: Annotated[
         str,
         typer.Option(
-            help="Settings of the authors' code (released), of their text (paper), or ours (best): "
-            "adapter and ridge regression, stacked."
+            help="Settings of the authors' code (released) or of the paper's text (paper), or the "
+            "sum of adapter and ridge regression (best)."
         ),
     ] = "released",
-    steps: Annotated[int, typer.Option(help="How many updates of the weights.")] = 2000,
-    batch_size: Annotated[int, typer.Option(help="Images per step, over all processes.")] = 64,
-    lr: Annotated[float, typer.Option(help="Largest learning rate.")] = 2e-4,
+    steps: Annotated[int, typer.Option(help="Number of updates of the weights.")] = 2000,
+    batch_size: Annotated[
+        int, typer.Option(help="Images per step, of all processes together.")
+    ] = 64,
+    lr: Annotated[float, typer.Option(help="The highest learning rate of the schedule.")] = 2e-4,
     width: Annotated[
         int | None,
-        typer.Option(help="Channels inside the adapter.  [default: 768 released, 512 paper]"),
+        typer.Option(help="Channels inside the adapter.  [default: 768; with --preset paper 512]"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Determines weights, batches and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights, batches and dropout.")] = 0,
     comparisons: Annotated[
         Path | None,
         typer.Option(
-            help="A table left,right,answer,question: which of two images answers better.",
+            help="A table of answers about pairs of images, with or without labels in the cache. "
+            "Its columns are left, right, answer and question.",
             show_default=False,
         ),
     ] = None,
     query: Queries = None,
     task: Tasks = None,
-    split: Annotated[str, typer.Option(help="Splits to train on, separated by commas.")] = "train",
-    fold: Annotated[int | None, typer.Option(help="Which fold's labels.")] = None,
+    split: Annotated[str, typer.Option(help="Splits to train on, such as train,val.")] = "train",
+    fold: Annotated[int | None, typer.Option(help="Train on the labels of this fold.")] = None,
     folds: Annotated[
-        str, typer.Option(help="Several folds, such as 0,1,2: one run and evaluation each.")
+        str, typer.Option(help="Train and evaluate one run for each fold, such as 0,1,2.")
     ] = "",
     seeds: Annotated[
-        str, typer.Option(help="Several seeds, such as 0,1,2: one run and evaluation each.")
+        str, typer.Option(help="Train and evaluate one run for each seed, such as 0,1,2.")
     ] = "",
-    validate_every: Annotated[int, typer.Option(help="Steps between validations; 0: none.")] = 0,
+    validate_every: Annotated[
+        int, typer.Option(help="Steps between validations. 0: no validation.")
+    ] = 0,
     patience: Annotated[
-        int, typer.Option(help="Stop after this many validations without improvement; 0: never.")
+        int, typer.Option(help="Stop after this many validations without improvement. 0: never.")
     ] = 0,
     source: Annotated[
-        str, typer.Option(help="Where tokens are read from: disk, ram, device, or auto.")
+        str, typer.Option(help="Where tokens are kept during training: disk, ram, device, or auto.")
     ] = "auto",
     verify_rows: Annotated[
         bool,
         typer.Option(
-            "--verify-rows", help="Compare features with their digests when they are first read."
+            "--verify-rows", help="Check the checksum of features when they are first read."
         ),
     ] = False,
     device: Device = "auto",
@@ -129,15 +142,16 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            help="SECTION.FIELD=VALUE: any field of model, loss, train, sampling or optim; see "
-            "docs/training.md.",
+            help="SECTION.FIELD=VALUE: any setting of model, loss, train, sampling or optim; see "
+            "docs/training.md. Give it several times for more.",
         ),
     ] = None,
     processes: Annotated[
         int,
         typer.Option(
             min=1,
-            help="Processes that share each batch, one per GPU; results are those of one.",
+            help="Number of processes, one per GPU. They share each batch; the result is that of "
+            "one process.",
         ),
     ] = 1,
     engine: TaskEngine = "local",
@@ -148,19 +162,20 @@ def train(
         Path | None,
         typer.Option(
             "--config",
-            help="Settings from a TOML file, or those of a run's folder; options that are given "
-            "win over it.",
+            help="Read settings from a TOML file, or from the folder of a run. Options of the "
+            "command line come first.",
             show_default=False,
         ),
     ] = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print all settings as such a file, and leave.")
+        bool, typer.Option("--print-config", help="Print all settings as a TOML file, and exit.")
     ] = False,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in --out; without --out, with the newest that was stopped.",
+            help="Go on with the run in --out. Without --out: with the newest run that was "
+            "stopped.",
         ),
     ] = False,
 ) -> None:
@@ -347,13 +362,13 @@ def _sweep(
 
 def summarize(summary: TrainSummary, steps: int) -> None:
     """Say how a run ended."""
-    done = f"{summary.steps:,} of {steps:,} steps in {duration(summary.seconds)}"
+    done = f"{summary.steps:,} of {quantity(steps, 'step')} in {duration(summary.seconds)}"
     if summary.steps:
         each = 1000 * summary.seconds / summary.steps
         done += f" ({each:.0f} ms a step, {summary.images_per_second:.0f} images/s)"
     say(done)
     if summary.left_out:
-        say(f"{summary.left_out:,} labels belong to images without features and were left out")
+        say(f"left out: {quantity(summary.left_out, 'label')} of images without features")
     if summary.interrupted:
         return
     if summary.best_step is not None:
@@ -392,8 +407,10 @@ class Display:
         values = event.values
         if event.kind == "start":
             say(
-                f"{values['images']:,} images, {values['queries']} queries, "
-                f"{values['labels']:,} labels; {values['parameters']:,} parameters on "
+                f"{quantity(values['images'], 'image')}, "
+                f"{quantity(values['queries'], 'query', 'queries')}, "
+                f"{quantity(values['labels'], 'label')}; "
+                f"{quantity(values['parameters'], 'parameter')} on "
                 f"{values['device']} ({values['precision']}), tokens from "
                 f"{', '.join(values['source'])}"
             )
@@ -405,8 +422,9 @@ class Display:
             say(
                 f"{values['parameters'] / 1e6:.0f} M parameters on a CPU: about "
                 f"{duration(values['step_seconds'])} a step, so about "
-                f"{duration(values['seconds'])} for {event.steps - event.step:,} steps; a smaller "
-                f"adapter is quicker: --width {max(values['width'] // 4, 32)}, or --steps"
+                f"{duration(values['seconds'])} for {quantity(event.steps - event.step, 'step')}; "
+                f"faster: a smaller adapter, such as --width {max(values['width'] // 4, 32)}, or "
+                "fewer --steps"
             )
         if event.kind == "step":
             self.loss = f"loss {values['loss']:.4f}"

@@ -8,6 +8,7 @@ import typer
 
 from cli.console import say, say_next, size
 from cli.progress import progress
+from featcache.wording import quantity
 
 
 def copy(
@@ -16,17 +17,20 @@ def copy(
     shards: Annotated[
         str,
         typer.Option(
-            help="Only the shards with these numbers, such as 0-99: several machines may share a "
-            "copy; the same command without this finishes it.",
+            help="Copy only the shards with these numbers, such as 0-99. So several machines can "
+            "share the work. At the end, run the same command without --shards.",
             show_default=False,
         ),
     ] = "",
-    workers: Annotated[int, typer.Option(min=1, help="Files at once.")] = 8,
+    workers: Annotated[
+        int, typer.Option(min=1, help="How many files are copied at the same time.")
+    ] = 8,
 ) -> None:
-    """Copy a cache, and check every byte that arrives; stopped, the same command goes on.
+    """Copy a cache, and check every byte that arrives.
 
-    Addresses are those of fsspec: `s3://` (pip install 'featcache[s3]'), `gs://` (pip install
-    gcsfs), `hf://` (a hub), and others. cache.json comes last, so a half copy is never a cache.
+    If the copy was stopped, give the same command again: it goes on. Addresses are those of
+    fsspec: `s3://` (pip install 'featcache[s3]'), `gs://` (pip install gcsfs), `hf://` (a hub),
+    and others. cache.json is copied last, so nobody can take half a copy for a cache.
 
     **Examples**
 
@@ -51,7 +55,8 @@ def copy(
             ),
         )
     say(
-        f"{summary.files:,} files copied ({size(summary.bytes)}), {summary.there:,} were there; "
+        f"{quantity(summary.files, 'file')} copied ({size(summary.bytes)}), {summary.there:,} "
+        "were there; "
         f"every one was read back and compared"
     )
     if summary.complete:

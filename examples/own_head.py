@@ -1,4 +1,4 @@
-"""A head of your own, trained on cached patch tokens.
+"""Your own head, trained on cached patch tokens.
 
 The backbone runs once. After that, an experiment with another head, loss or learning rate costs
 seconds, because a batch is read from the cache.
@@ -21,7 +21,7 @@ QUERY = "sort images by the image quality of brightness."
 
 
 class AttentionPool(nn.Module):
-    """Looks at the patch tokens with one learnt question, and answers with one number."""
+    """Pools the patch tokens with one learned query, and gives one number."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which wording of a wish works best? Opposite prompts need no training, so try several.
+"""Which pair of opposite prompts works best? They need no training, so try several.
 
 python examples/own_prompts.py [--images 100] [--folder own_prompts]
 """

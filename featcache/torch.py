@@ -36,6 +36,7 @@ from featcache.reading.labels import (
     starts,
 )
 from featcache.storage.tables import ok_samples
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +135,8 @@ class CacheDataset(Dataset[Item]):
 
     def __repr__(self) -> str:
         """Say what it is."""
-        return f"CacheDataset({len(self)} images of {self.cache.path}, query {self.query!r})"
+        images = quantity(len(self), "image")
+        return f"CacheDataset({images} of {self.cache.path}, query {self.query!r})"
 
 
 def _choose(

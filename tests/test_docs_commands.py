@@ -99,7 +99,8 @@ def test_blocks_are_found():
 
 @pytest.mark.parametrize("words", list(examples()))
 def test_examples_of_help_are_taken(words):
-    parse(words[: words.index("|")] if "|" in words else words)
+    end = next((place for place, word in enumerate(words) if word in ("|", ">")), None)
+    parse(words[:end])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -31,7 +31,7 @@ def test_scripts(script, tmp_path):
     printed = run(script, "--images", "60", cwd=tmp_path)
     correlations = [float(number) for number in re.findall(r"-?\d\.\d{3}\b", printed)]
     assert correlations
-    assert max(correlations) > 0.5  # something was learnt, or known
+    assert max(correlations) > 0.5  # something was learned, or known
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

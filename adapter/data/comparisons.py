@@ -24,6 +24,7 @@ from adapter.data.labels import matches
 from adapter.errors import LabelsError
 from featcache.datasets.dialect import Dialect
 from featcache.storage.tables import ok_samples
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,7 +116,8 @@ def read_comparisons(file: Path) -> ComparisonTable:
         for line, row in rows:
             if len(row) != len(names):
                 raise LabelsError(
-                    f"{file}, line {line}: {len(row)} cells, the first line has {len(names)}"
+                    f"{file}, line {line}: {quantity(len(row), 'cell')}, the first line has "
+                    f"{len(names)}"
                 )
             yield [row[place] for place in places]
 

@@ -25,6 +25,7 @@ from featcache.reading.labels import (
     numbered_folds,
     starts,
 )
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -351,12 +352,16 @@ def _nothing_matches(
     lines = [
         f"  task {row['task']}, split {row['split']}, "
         + ("every fold" if row["fold"] is None else f"fold {row['fold']}")
-        + f": {row['count_all']} labels"
+        + f": {quantity(row['count_all'], 'label')}"
         for row in counts.to_pylist()
     ]
     names = sorted(_encode(table, "query")[1])
     shown = [f"  query {name!r}" for name in names[:20]]
-    more = [f"  … and {len(names) - 20} more queries"] if len(names) > 20 else []
+    more = (
+        [f"  … and {quantity(len(names) - 20, 'more query', 'more queries')}"]
+        if len(names) > 20
+        else []
+    )
     there = (
         "\n".join([*sorted(lines), *shown, *more])
         or "  no labels at all; `featcache labels` adds some"

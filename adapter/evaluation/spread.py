@@ -20,6 +20,7 @@ from adapter.evaluation.metrics import (
     mean_and_spread,
 )
 from adapter.evaluation.titles import TITLES
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from adapter.evaluation.metrics import Average
@@ -59,7 +60,8 @@ class Spread:
             return ()
         names = ", ".join(repr(name) for name in sorted(apart)[:5])
         note = (
-            f"the mean is over the {len(self.queries)} queries that every run has; "
+            f"the mean is over the {quantity(len(self.queries), 'query', 'queries')} that every "
+            "run has; "
             f"{len(apart)} others are not in it: {names}{' …' if len(apart) > 5 else ''}"
         )
         return (note,)

@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 
 from adapter.errors import ConfigError
 from adapter.evaluation.ranking import Ranking, order_by
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,10 @@ def combine(prepared: Array, weights: Sequence[float], form: Form = "percentile"
 def require_weights(weights: Sequence[float], count: int) -> None:
     """Refuse weights that cannot weigh ``count`` wishes; raises ConfigError."""
     if len(weights) != count:
-        raise ConfigError(f"{len(weights)} weights for {count} wishes; give one for each")
+        raise ConfigError(
+            f"{quantity(len(weights), 'weight')} for {quantity(count, 'wish', 'wishes')}; give "
+            "one for each"
+        )
     if not all(-1 <= weight <= 1 for weight in weights):
         raise ConfigError(f"weights are numbers from -1 to 1, not {list(weights)}")
     if not any(weights):

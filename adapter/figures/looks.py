@@ -17,6 +17,7 @@ from adapter.pages.plot import Series, plot
 from featcache.datasets.base import is_image, safe_relative
 from featcache.errors import ImageError
 from featcache.images.preprocess import normalize, read_image
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,7 +107,7 @@ def variations(kind: Variations, materials: Materials) -> list[Section]:
     columns = ["attribute", "unchanged", "most changed", "photos whose score falls"]
     return [
         Section(
-            title=f"{len(rows)} photos, changed in {len(CHANGES)} respects",
+            title=f"{quantity(len(rows), 'photo')}, changed in {len(CHANGES)} respects",
             text="Darker, noisier, duller, blurrier, flatter; the mean score of each attribute "
             "under its own change.",
             plots=[drawn],
@@ -165,7 +166,7 @@ def pairs(kind: Pairs, materials: Materials) -> list[Section]:
     columns = ["attribute", "low", "high", "pairs in the right order"]
     return [
         Section(
-            title=f"{len(names)} pairs",
+            title=quantity(len(names), "pair"),
             strips=strips,
             table=Table(columns=columns, rows=table),
         )

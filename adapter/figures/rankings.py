@@ -14,6 +14,7 @@ from adapter.evaluation.wishes import combine, prepare
 from adapter.figures.elements import Section, Strip, at_equal_steps, largest, short
 from adapter.pages.page import Cell, Table
 from adapter.pages.plot import Series, plot
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from adapter.figures.elements import Materials
@@ -40,7 +41,8 @@ def strips(kind: Strips, materials: Materials) -> list[Section]:
             sections.append(
                 Section(
                     title=f"{data.task.title}: {query.query}",
-                    text=f"{len(rows):,} test images, SRCC {_number(srcc(y, p))}; lowest on the "
+                    text=f"{quantity(len(rows), 'test image')}, SRCC {_number(srcc(y, p))}; "
+                    "lowest on the "
                     "left, at equal steps. Below each: its label, and what was predicted.",
                     strips=[
                         Strip(
@@ -87,9 +89,9 @@ def relevance(kind: Relevance, materials: Materials) -> list[Section]:
 
 
 def categories(kind: Categories, materials: Materials) -> list[Section]:
-    """List the SRCC of categories that were never learnt, worst first, and why they may fail."""
-    learnt, tested = materials.tasks[kind.learnt], materials.tasks[kind.tested]
-    known = {parts.query for parts in learnt.parts(learnt.task.folds[0])}
+    """List the SRCC of categories that were never learned, worst first, and why they may fail."""
+    learned, tested = materials.tasks[kind.learned], materials.tasks[kind.tested]
+    known = {parts.query for parts in learned.parts(learned.task.folds[0])}
     found: list[tuple[float, int, QueryResult]] = []
     for query in materials.queries(kind.tested, kind.row):
         keep = query.values >= 1
@@ -106,7 +108,7 @@ def categories(kind: Categories, materials: Materials) -> list[Section]:
                 Cell(text=_number(value), best=False),
                 Cell(text=str(count), best=False),
                 Cell(text="fails" if value < FAILS else "", best=False),
-                Cell(text=companions(learnt, tested, query.query), best=False),
+                Cell(text=companions(learned, tested, query.query), best=False),
             ],
         )
         for value, count, query in found
@@ -114,25 +116,25 @@ def categories(kind: Categories, materials: Materials) -> list[Section]:
     mean = float(np.mean([value for value, _, _ in found])) if found else math.nan
     return [
         Section(
-            title=f"{len(found)} categories that {learnt.task.title} does not have",
+            title=f"{len(found)} categories that {learned.task.title} does not have",
             text=f"Mean SRCC {_number(mean)} over test images with a count from one on; below "
             f"{FAILS} it is said to fail. Last column: what the category came with in images that "
-            f"{learnt.task.title} has labels of.",
+            f"{learned.task.title} has labels of.",
             table=Table(columns=["category", "SRCC", "images", "", "came with"], rows=rows),
         )
     ]
 
 
-def companions(learnt: TaskData, tested: TaskData, query: str) -> str:
-    """Say which learnt categories stand in the training images that hold a category."""
+def companions(learned: TaskData, tested: TaskData, query: str) -> str:
+    """Say which learned categories stand in the training images that hold a category."""
     table = tested.source.cache.labels
     holds = table.filter(pc.and_(pc.equal(table["query"], query), pc.greater(table["value"], 0)))
-    cache = learnt.source.cache
+    cache = learned.source.cache
     rows = cache.rows(holds["sample_id"])
     images = {int(row) for row in rows if row >= 0}
     counts: Counter[str] = Counter()
     seen: set[int] = set()
-    for parts in learnt.parts(learnt.task.folds[0]):
+    for parts in learned.parts(learned.task.folds[0]):
         inside = [int(r) for r in parts.train.rows[parts.train.values > 0] if int(r) in images]
         counts[_category(parts.query)] += len(inside)
         seen.update(inside)
@@ -143,7 +145,7 @@ def companions(learnt: TaskData, tested: TaskData, query: str) -> str:
         for name, count in counts.most_common(REASONS)
         if count
     ]
-    return f"{', '.join(named)} (of {len(seen)} images)"
+    return f"{', '.join(named)} (of {quantity(len(seen), 'image')})"
 
 
 def wishes(kind: Wishes, materials: Materials) -> list[Section]:
@@ -183,7 +185,8 @@ def wishes(kind: Wishes, materials: Materials) -> list[Section]:
     return [
         Section(
             title=f"{titles[0]} and {titles[1]}",
-            text=f"{len(rows):,} test images; both scores scaled to 0 ... 1, and written below.",
+            text=f"{quantity(len(rows), 'test image')}; both scores scaled to 0 ... 1, and "
+            "written below.",
             plots=[drawn],
             strips=found,
         )

@@ -14,6 +14,7 @@ from adapter.methods.tmcr import Tmcr, batch_groups, cluster, score_levels
 from adapter.methods.tmcr_features import tag_similarities
 from adapter.pages.page import Cell, Table
 from adapter.pages.plot import Series, plot
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -50,7 +51,7 @@ def distributions(kind: Distributions, materials: Materials) -> list[Section]:
     ]
     return [
         Section(
-            title=f"{materials.tasks[kind.task].task.title}: {len(labels):,} test images",
+            title=f"{materials.tasks[kind.task].task.title}: {quantity(len(labels), 'test image')}",
             text="Share of images per score. A method that shrinks to the middle is narrower than "
             "the labels.",
             plots=[plot(series, x_label="score", y_label="share of images", from_zero=True)],
@@ -84,7 +85,8 @@ def sampling(kind: Sampling, materials: Materials) -> list[Section]:
     ]
     return [
         Section(
-            title=f"{kind.batches} batches, {len(groups)} clusters, {len(train.rows):,} images",
+            title=f"{quantity(kind.batches, 'batch', 'batches')}, "
+            f"{quantity(len(groups), 'cluster')}, {quantity(len(train.rows), 'image')}",
             text=f"Share of what is drawn, per score. Level by level: {method.per_level} images of "
             "each level of one cluster's scores.",
             plots=[plot(series, x_label="score", y_label="share of what is drawn", from_zero=True)],
@@ -122,7 +124,7 @@ def spaces(kind: Spaces, materials: Materials) -> list[Section]:
     tiles = [materials.pictures.tile(data, rows[n], short(values[n])) for n in chosen]
     return [
         Section(
-            title=f"{len(rows)} images in three spaces",
+            title=f"{quantity(len(rows), 'image')} in three spaces",
             text="t-SNE; colors are thirds of the score.",
             plots=plots,
         ),

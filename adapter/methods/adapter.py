@@ -145,7 +145,7 @@ class AdapterPredictor:
     precision: Precision
 
     def asked(self, query: str, task: str) -> AdapterPredictor:
-        """Return the same run, asked for another query, learnt or not."""
+        """Return the same run, asked for another query, learned or not."""
         return replace(self, query=query, task=task)
 
     def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:

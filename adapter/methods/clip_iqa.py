@@ -116,7 +116,7 @@ class ClipIqa:
 class ClipIqaPlus(Hyperparameters):
     """CLIP-IQA+, the tuned form (same paper, section 3.3; released code, ``clipiqa_coop``).
 
-    M learnt vectors, shared by both prompts, half before and half after the words of the pair,
+    M learned vectors, shared by both prompts, half before and half after the words of the pair,
     minimize the mean squared error between the score of :func:`antonym_score` and the label
     scaled to [0, 1] by the scale that the data set declares.
 
@@ -197,7 +197,7 @@ class ClipIqaPlus(Hyperparameters):
         return AntonymScale.of(tuned, text.logit_scale, data.value_range)
 
     def quick(self) -> ClipIqaPlus:
-        """Return the same with few steps and learnt vectors."""
+        """Return the same with few steps and learned vectors."""
         return replace(
             self, context=min(self.context, 4), steps=min(self.steps, 60), lr=50 * self.lr
         )

@@ -35,10 +35,10 @@ class ClipTuned(Hyperparameters):
 
     The papers do not say how they tune it, so this is a definition of this project's:
     v' = norm(v (I + D_v)) and t' = norm(t (I + D_t)), with D_v and D_t [E, E] that begin at zero,
-    and a logit scale that is learnt up to 100. All captions of all queries are encoded once. A
+    and a logit scale that is learned up to 100. All captions of all queries are encoded once. A
     batch has one query: the cross-entropy over its captions, plus the supervised contrastive term
     from text to image over equal captions. The value of an image is sum_n p_n v_n. Nothing below
-    the pooled embedding can be learnt, which a tuned tower could.
+    the pooled embedding can be learned, which a tuned tower could.
 
     With ``counterfactual`` above 0 it is CountingCLIP (Paiss et al., "Teaching CLIP to count to
     ten", ICCV 2023, equation 3): -log of e^{s v.t} / (e^{s v.t} + e^{s v.t'}), where t' is the same

@@ -1,4 +1,4 @@
-"""CoOp: learnt context words in front of each class name; as its paper has it, and as printed."""
+"""CoOp: learned context words in front of each class name; as its paper has it, and as printed."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class CoOp(Hyperparameters):
         schedule = Schedule.of(self, len(classes))
 
         def prompts() -> torch.Tensor:
-            learnt = context[None].expand(len(data.class_names), -1, -1)  # [K, M, D]
-            return text.encode_soft(template, learnt)  # [K, E]
+            learned = context[None].expand(len(data.class_names), -1, -1)  # [K, M, D]
+            return text.encode_soft(template, learned)  # [K, E]
 
         def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.cross_entropy(logits, classes[batch])
@@ -87,7 +87,7 @@ class CoOp(Hyperparameters):
         return CosineClassifier.of(data, tuned)
 
     def quick(self) -> CoOp:
-        """Return the same with few steps and learnt vectors."""
+        """Return the same with few steps and learned vectors."""
         return replace(
             self, context=min(self.context, 4), steps=100, batch_size=64, lr=10 * self.lr
         )

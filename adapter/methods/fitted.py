@@ -5,8 +5,8 @@
     ranking = fitted.rank(Cache.open("cache/holiday"))
 
 out/
-method.json           which method, its settings, the query, the features, what was learnt from
-method.safetensors    what was learnt
+method.json           which method, its settings, the query, the features, what was learned from
+method.safetensors    what was learned
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FitSummary:
     Attributes:
         folder: Where it is kept.
         method: Which method.
-        images: What it learnt from.
+        images: What it learned from.
         classes: How many classes the labels have, or were put into.
         seconds: Wall time.
     """
@@ -152,7 +152,7 @@ def fit_method(
     started = time.monotonic()
     predictor = method.fit(data)
     save_predictor(folder, predictor, {**record, "versions": versions(*PACKAGES)})
-    if name != "adapter":  # whose run is what was learnt
+    if name != "adapter":  # whose run is what was learned
         shutil.rmtree(folder / "state")
     return FitSummary(
         folder=folder,
@@ -210,7 +210,7 @@ class Fitted:
 
     Attributes:
         folder: Where it is.
-        predictor: What was learnt.
+        predictor: What was learned.
         record: All of ``method.json``.
     """
 
@@ -220,7 +220,7 @@ class Fitted:
 
     @property
     def stand_in(self) -> bool:
-        """Whether it learnt from drawn stand-ins of data sets."""
+        """Whether it learned from drawn stand-ins of data sets."""
         return bool(self.record["cache"].get("stand_in", False))
 
     @classmethod

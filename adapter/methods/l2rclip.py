@@ -19,7 +19,7 @@ OrdinalLoss = Literal["stage1", "pairwise"]
 class L2RClip(Hyperparameters):
     """Wang et al., "Learning-to-rank meets language", NeurIPS 2023; released losses (MIT).
 
-    The prompt of rank k is a learnt context and the words of its class. RankFormer
+    The prompt of rank k is a learned context and the words of its class. RankFormer
     (:mod:`adapter.methods.rank_former`) blends a little attention into their word embeddings.
     The loss is a supervised contrastive term in both directions plus an ordinal term on distances
     between image and text embeddings of unit length.
@@ -91,8 +91,8 @@ class L2RClip(Hyperparameters):
         rows = torch.arange(len(first), device=text.device)[:, None]  # [K, 1]
 
         def prompts() -> torch.Tensor:
-            learnt = context[None].expand(len(first), -1, -1)  # [K, M, D]
-            begun = first.index_put((rows, template.slots), learnt)  # [K, T, D]
+            learned = context[None].expand(len(first), -1, -1)  # [K, M, D]
+            begun = first.index_put((rows, template.slots), learned)  # [K, T, D]
             return text.encode_embedded(template.ids, former(begun, words))  # [K, E]
 
         def loss_of(step: int) -> torch.Tensor:

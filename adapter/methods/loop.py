@@ -120,7 +120,7 @@ def run_steps(
 
     Args:
         data: The fold; its folder keeps the state, its ``on_progress`` is told of steps.
-        parameters: What is learnt or tracked, by name, changed in place; buffers may be among
+        parameters: What is learned or tracked, by name, changed in place; buffers may be among
             them.
         optimizer: Over the parameters that get gradients.
         loss_of: From the number of a step, from 0, to its loss.

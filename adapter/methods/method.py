@@ -173,12 +173,12 @@ class FoldData:
         query: The labels' query, which is the adapter's prompt.
         fold: The fold; None where the data set has only one split.
         seed: Of everything random.
-        train: What is learnt from.
+        train: What is learned from.
         val: The data set's validation part; often empty.
         test: What is predicted; methods take no label from it.
         class_values: float64 [K], the values that labels have, ascending; with ``binned``, the
             centers of the bins that labels fall into.
-        class_names: K short names, for prompts whose words are learnt.
+        class_names: K short names, for prompts whose words are learned.
         class_prompts: K whole prompts.
         antonyms: A prompt of the high end of the scale and one of the low end.
         scale: Lowest and highest value that a label can have, as the data set declares it;

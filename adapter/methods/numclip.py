@@ -19,6 +19,7 @@ from adapter.methods.method import (
     unit_rows,
 )
 from adapter.methods.words import steps_of, tells_age
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ class NumClip(Hyperparameters):
 
     Three steps (no license is given for the code, so this is written from its equations): a small
     adapter on the image embedding, f' = 0.8 ReLU(W2 ReLU(W1 f)) + 0.2 f; classification into
-    coarse classes by prompts whose class words are learnt; and a fine head,
+    coarse classes by prompts whose class words are learned; and a fine head,
     value = sum_k p_k c_k / (1 + delta_k) with delta = tanh(W_b ReLU(W_a logits)), which moves each
     class's start c_k. Minimized are the ranking-calibrated cross-entropy, its counterpart from
     text to image (which the paper does not print, but which its numbers need), and the L1 error.
@@ -86,7 +87,8 @@ class NumClip(Hyperparameters):
         super().__post_init__()
         require(
             len(self.words) == len(self.starts),
-            f"{len(self.words)} words and {len(self.starts)} starts; give equally many",
+            f"{quantity(len(self.words), 'word')} and {quantity(len(self.starts), 'start')}; "
+            "give equally many",
         )
         require(
             len(self.words) != 1 and list(self.starts) == sorted(set(self.starts)),
@@ -131,7 +133,7 @@ class NumClip(Hyperparameters):
         first = text.embed(ids)  # [K, T, D]
         size = int(text.word_mask(text.tokenize([context])).sum())
         place = text.word_mask(ids).cumsum(dim=1)  # [K, T]; the full stop is the last
-        learnt = ((place > size) & (place < place[:, -1:]))[..., None]  # [K, T, 1]
+        learned = ((place > size) & (place < place[:, -1:]))[..., None]  # [K, T, 1]
         ranks = torch.nn.Parameter(first.clone())  # [K, T, D]
         images = TrainingImages(data, text.device, flips=self.flips, unit=False)
         network = NumClipNetwork(
@@ -148,7 +150,7 @@ class NumClip(Hyperparameters):
         steps = Schedule.of(self, len(classes)).steps
 
         def prompts() -> Tensor:
-            return text.encode_embedded(ids, torch.where(learnt, ranks, first))  # [K, E]
+            return text.encode_embedded(ids, torch.where(learned, ranks, first))  # [K, E]
 
         def loss_of(step: int) -> Tensor:
             positions = batch_of(len(classes), self.batch_size, step, data.seed)

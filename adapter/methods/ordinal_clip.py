@@ -1,4 +1,4 @@
-"""OrdinalCLIP: learnt context, and ranks interpolated from a few learnt base ranks."""
+"""OrdinalCLIP: learned context, and ranks interpolated from a few learned base ranks."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ class OrdinalClip(Hyperparameters):
 
         def prompts() -> torch.Tensor:
             rank = (weights @ base)[:, None]  # [K, 1, D]
-            learnt = torch.cat([context[None].expand(ranks, -1, -1), rank], dim=1)  # [K, M+1, D]
-            return text.encode_soft(template, learnt)  # [K, E]
+            learned = torch.cat([context[None].expand(ranks, -1, -1), rank], dim=1)  # [K, M+1, D]
+            return text.encode_soft(template, learned)  # [K, E]
 
         tuned = tune_ordinal(self, data, {"context": context, "base": base}, prompts)
         return CosineClassifier.of(data, tuned)
@@ -123,5 +123,5 @@ class OrdinalClip(Hyperparameters):
         return torch.nn.Parameter(text.embed(ids)[text.word_mask(ids)].clone())
 
     def quick(self) -> OrdinalClip:
-        """Return the same with few steps and learnt vectors."""
+        """Return the same with few steps and learned vectors."""
         return replace(self, init_words="", context=min(self.context, 4), steps=60, lr=10 * self.lr)

@@ -15,7 +15,7 @@ class RankFormer(nn.Module):
     """R' = (1 - a) R + a FFN(MSA(LN R)), on the words of prompts.
 
     The paper's abstract calls it token-level attention with residual-style prompt blending in the
-    word embedding space; its code is not published. a is learnt from 0.01.
+    word embedding space; its code is not published. a is learned from 0.01.
 
     Attributes:
         axis: ``token`` attends over the words of one prompt, ``rank`` over all prompts at one

@@ -38,7 +38,7 @@ class Ranker(Protocol):
 
     @property
     def stand_in(self) -> bool:
-        """Whether it learnt from drawn stand-ins of data sets."""
+        """Whether it learned from drawn stand-ins of data sets."""
 
     def features(self, **changes: str | None) -> NeededFeatures:
         """Say what to extract; ``changes`` are fields of the backbone that differ here."""
@@ -117,7 +117,7 @@ class FittedRanker:
     def rank(
         self, cache: Cache, *, device: str, on_images: Callable[[int], None] = lambda count: None
     ) -> Ranking:
-        """Rank by what was learnt."""
+        """Rank by what was learned."""
         del device, on_images  # one product of matrices
         return self.fitted.rank(cache)
 
@@ -143,7 +143,7 @@ class AntonymRanker:
 
     @property
     def stand_in(self) -> bool:
-        """Nothing was learnt."""
+        """Nothing was learned."""
         return False
 
     @property

@@ -1,6 +1,6 @@
 """Prompts with learnable token embeddings, through a frozen OpenCLIP text tower.
 
-The learnt vectors take the place of token embeddings, and everything after them is OpenCLIP's own
+The learned vectors take the place of token embeddings, and everything after them is OpenCLIP's own
 ``encode_text``: positions, masks, pooling, projection. They are put there by a hook on the
 token embedding, so that flat models (``CLIP``) and models with a tower of their own
 (``CustomTextCLIP``) go the same way. Only gradients pass through the tower; its weights stay.
@@ -27,11 +27,11 @@ PLACEHOLDER = "x"  # a word of one token; what it stands for is replaced
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """Prompts with room for learnt vectors.
+    """Prompts with room for learned vectors.
 
     Attributes:
-        ids: int64 [K, T], tokens, with placeholders where learnt vectors go.
-        slots: int64 [K, S], positions of the learnt vectors.
+        ids: int64 [K, T], tokens, with placeholders where learned vectors go.
+        slots: int64 [K, S], positions of the learned vectors.
     """
 
     ids: Tensor
@@ -39,12 +39,12 @@ class Template:
 
 
 class SoftText:
-    """The text half of a frozen backbone, for plain prompts and for learnt ones.
+    """The text half of a frozen backbone, for plain prompts and for learned ones.
 
     Attributes:
         width: Channels of a token embedding.
         device: Where the tower is.
-        logit_scale: exp(logit scale), the factor that CLIP learnt for its cosines.
+        logit_scale: exp(logit scale), the factor that CLIP learned for its cosines.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -72,18 +72,18 @@ class SoftText:
             pooled: Tensor = self._model.encode_text(self.tokenize(prompts), normalize=False)
             return torch.nn.functional.normalize(pooled.float(), dim=-1)
 
-    def encode_soft(self, template: Template, learnt: Tensor) -> Tensor:
-        """Encode prompts with learnt vectors in their slots.
+    def encode_soft(self, template: Template, learned: Tensor) -> Tensor:
+        """Encode prompts with learned vectors in their slots.
 
         Args:
             template: K prompts with S slots each.
-            learnt: float32 [K, S, D].
+            learned: float32 [K, S, D].
 
         Returns:
-            float32 [K, E], normalized; gradients reach ``learnt``.
+            float32 [K, E], normalized; gradients reach ``learned``.
         """
         rows = torch.arange(len(template.ids), device=self.device)[:, None]  # [K, 1]
-        words = self.embed(template.ids).index_put((rows, template.slots), learnt)  # [K, T, D]
+        words = self.embed(template.ids).index_put((rows, template.slots), learned)  # [K, T, D]
         return self.encode_embedded(template.ids, words)
 
     def encode_embedded(self, ids: Tensor, words: Tensor) -> Tensor:
@@ -117,9 +117,9 @@ class SoftText:
     def template(
         self, before: int, texts: Sequence[str], after: int = 0, stop: str = "."
     ) -> Template:
-        """Tokenize ``[v]...[v] text [v]...[v].`` with ``before`` and ``after`` learnt vectors.
+        """Tokenize ``[v]...[v] text [v]...[v].`` with ``before`` and ``after`` learned vectors.
 
-        An empty text gives a prompt of learnt vectors only; ``stop`` is what ends each prompt, a
+        An empty text gives a prompt of learned vectors only; ``stop`` is what ends each prompt, a
         text of one token, or empty.
         """
         rooms = [" ".join([PLACEHOLDER] * count) for count in (before, after)]
@@ -128,7 +128,7 @@ class SoftText:
         word, end = self.tokenize([PLACEHOLDER])[0, 1:3].tolist()
         slots = []
         for row in ids.tolist():
-            last = row.index(end) - (1 if stop else 0)  # position behind the learnt vectors
+            last = row.index(end) - (1 if stop else 0)  # position behind the learned vectors
             slots.append([*range(1, 1 + before), *range(last - after, last)])
         found = torch.tensor(slots, dtype=torch.int64, device=self.device)  # [K, S]
         if not bool((ids.gather(1, found) == word).all()):

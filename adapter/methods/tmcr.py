@@ -60,7 +60,7 @@ class Tmcr(Hyperparameters):
         attributes: The library of how it looks: ``attributes``, or a file.
         parts: ``both``, or one of them alone: the papers' ablations TM-only and CR-only.
         finetune: Train the encoder with the head (FT); else it is fixed after contrasting (LP).
-        pooling: Of patch tokens, by learnt ``attention`` or their ``mean``.
+        pooling: Of patch tokens, by learned ``attention`` or their ``mean``.
         clusters: Of K-means.
         per_level: Images per level in a batch, with replacement where there are fewer.
         traversal: ``released``, what the code does, or ``printed``, equations 9 and 10.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Encoder(nn.Module):
-    """Patch tokens to one vector: a learnt attention pool, then two layers."""
+    """Patch tokens to one vector: a learned attention pool, then two layers."""
 
     def __init__(self, tokens: int, width: int, pooling: Literal["attention", "mean"]) -> None:
         """Make the layers; without attention the tokens are averaged."""

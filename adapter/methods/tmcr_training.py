@@ -167,11 +167,11 @@ def learn_head(
             encoded = None if tokens is None else network.encoder(tokens.to(device))
         return emd(network.read(tags[batch], encoded).softmax(dim=1), goal[batch])
 
-    learnt = [p for p in network.parameters() if p.requires_grad]
+    learned = [p for p in network.parameters() if p.requires_grad]
     run_steps(
         data,
         tracked(network),
-        torch.optim.Adam(learnt, lr=method.lr),
+        torch.optim.Adam(learned, lr=method.lr),
         loss_of,
         method.epochs * epoch,
         factor=lambda step: 0.9 ** (step // epoch),

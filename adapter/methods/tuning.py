@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from adapter.methods.method import FoldData
 
-INIT_STD = 0.02  # of learnt token embeddings, in CoOp's, OrdinalCLIP's and CLIP-IQA+'s code
+INIT_STD = 0.02  # of learned token embeddings, in CoOp's, OrdinalCLIP's and CLIP-IQA+'s code
 
 
 def random_tokens(shape: Sequence[int], seed: int, device: torch.device) -> torch.nn.Parameter:
@@ -73,7 +73,7 @@ def tune_prompts(
 
     Args:
         data: The fold; its seed determines the order of images and their views.
-        parameters: What is learnt, in place.
+        parameters: What is learned, in place.
         prompts: Encodes the prompts of the parameters as they are: float32 [K, E], normalized.
         loss_of: From logits [b, K], the cosines of images and prompts times CLIP's scale, and
             int64 [b], the images' positions in the training part, to the mean loss.
@@ -84,7 +84,7 @@ def tune_prompts(
         flips: Draw from every view that the cache holds.
 
     Returns:
-        float32 [K, E], the learnt prompts, encoded.
+        float32 [K, E], the learned prompts, encoded.
 
     Raises:
         TrainingError: The loss is not finite.

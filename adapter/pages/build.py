@@ -34,6 +34,7 @@ from adapter.stored import StoredRun
 from featcache.datasets.stand_in import NOTICE
 from featcache.reading.cache import Cache
 from featcache.storage.tables import ok_samples
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,7 +199,7 @@ def _lead(
     means: Mapping[str, Metrics],
     compared: Sequence[QueryReport],
 ) -> str:
-    """Say in a sentence or two what was learnt, how quickly and where, and what came of it."""
+    """Say in a sentence or two what was learned, how quickly and where, and what came of it."""
     images = len({(query.folder, path) for query in compared for path in query.paths})
     splits = "/".join(evaluation.split)
     outcome = run.record["outcome"]
@@ -220,11 +221,11 @@ def _lead(
     best = [(who, max(m.srcc for m in some)) for who, some in found.items() if some]
     reached = ", ".join(f"{who} {value:.3f}" for who, value in best)
     return (
-        f"An adapter of {count:,} parameters learnt to sort images by "
-        f"{len(run.queries)} queries in {outcome['seconds']:.0f} seconds"
+        f"An adapter of {quantity(count, 'parameter')} learned to sort images by "
+        f"{quantity(len(run.queries), 'query', 'queries')} in {outcome['seconds']:.0f} seconds"
         f"{f' on {machine}' if machine else ''}, from cached features of a frozen backbone"
         f"{', without the time for its weights beside a regression' if run.stack else ''}. "
-        f"Mean SRCC on the {images:,} images of the {splits} split: {reached}."
+        f"Mean SRCC on the {quantity(images, 'image')} of the {splits} split: {reached}."
     )
 
 
@@ -234,7 +235,7 @@ def _facts(run: StoredRun, caches: Sequence[Cache], evaluation: Evaluation) -> d
     settings, outcome = record["settings"], record["outcome"] or {}
     backbone = first.fingerprint.backbone
     facts = {
-        "data": "; ".join(f"{c.dataset}, {len(c):,} images, {c.path}" for c in caches),
+        "data": "; ".join(f"{c.dataset}, {quantity(len(c), 'image')}, {c.path}" for c in caches),
         "backbone": f"{backbone['architecture']}, weights {backbone['weights'][:16]}, projection "
         f"{json.dumps(backbone['projection'])}, token pool {backbone['token_pool']}",
         "features": f"{first.shapes.num_tokens} x {first.shapes.token_dim} "
@@ -249,14 +250,15 @@ def _facts(run: StoredRun, caches: Sequence[Cache], evaluation: Evaluation) -> d
         "optimizer": _changes(settings["train"]["optim"]),
         "evaluation": "; ".join(
             [
-                f"{evaluation.precision}, {evaluation.left_out} labels without features left out",
+                evaluation.precision,
+                f"left out: {quantity(evaluation.left_out, 'label')} of images without features",
                 *evaluation.notes,
             ]
         ),
         "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
     }
     if outcome:
-        facts["time"] = f"{outcome['steps']} steps in {outcome['seconds']:.0f} s"
+        facts["time"] = f"{quantity(outcome['steps'], 'step')} in {outcome['seconds']:.0f} s"
     return facts
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from featcache.wording import quantity
+
 
 def render(template: str, **values: Any) -> Markup:
     """Fill in a template.
@@ -24,7 +26,7 @@ def render(template: str, **values: Any) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("adapter.pages", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -32,3 +34,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["quantity"] = quantity
+    return environment

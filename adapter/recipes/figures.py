@@ -159,10 +159,10 @@ FIGURES: dict[str, Figure] = {
             "table8",
         ),
         figure(
-            *("figure9", "9", RANKING_AWARE, "Categories that were never learnt"),
+            *("figure9", "9", RANKING_AWARE, "Categories that were never learned"),
             (COCO_REM, LVIS),
             together(COCO_REM, learns=(COCO_REM,)),
-            Categories(row="adapter", learnt=COCO_REM.key, tested=LVIS.key, same=LVIS_WORDS),
+            Categories(row="adapter", learned=COCO_REM.key, tested=LVIS.key, same=LVIS_WORDS),
             "table2",
             "Learnt from COCO-ReM's 80 categories; tested on LVIS's others.",
         ),

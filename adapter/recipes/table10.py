@@ -67,6 +67,6 @@ RECIPE = Recipe(
     notes=(
         "Mixed: each data set gets a quarter of the batches.",
         "Mixed: fold k of HCI goes with fold k of Adience.",
-        "The MAE of a task that was not learnt says little: its scores have another task's unit.",
+        "The MAE of a task that was not learned says little: its scores have another task's unit.",
     ),
 )

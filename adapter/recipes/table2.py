@@ -55,7 +55,7 @@ RECIPE = Recipe(
             title="Ridge, both",
             method=RidgeProbe(),
             learns=LEARNS,
-            note="A map per category, learnt from its counts and a quarter as many zeros.",
+            note="A map per category, learned from its counts and a quarter as many zeros.",
         ),
         Row(
             key="adapter",

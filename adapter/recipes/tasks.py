@@ -75,7 +75,7 @@ KONIQ = Task(
     scale=SCALES["koniq10k"],
     metrics=CORRELATIONS,
     validation="train",
-    split="the official test part of 2,015; training and validation parts are both learnt from, "
+    split="the official test part of 2,015; training and validation parts are both learned from, "
     "as the paper's authors do (8,058)",
     choices=("the prompt of scores is not published; ours is in docs/datasets.md.",),
 )
@@ -100,7 +100,7 @@ AVA = Task(
     scale=SCALES["ava"],
     threshold=5.0,
     metrics=CORRELATIONS,
-    split="the official test list of 20,000; all others are learnt from",
+    split="the official test list of 20,000; all others are learned from",
     choices=("the authors' own list is another, which trains on most official test images.",),
 )
 

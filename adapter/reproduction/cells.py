@@ -119,7 +119,7 @@ class QueryResult:
     cuts: Cuts | None = None
 
     @classmethod
-    def of(cls, prediction: Prediction, data: FoldData, learnt: FoldData) -> QueryResult:
+    def of(cls, prediction: Prediction, data: FoldData, learned: FoldData) -> QueryResult:
         """Take a method's predictions for the test part.
 
         A regressor's class is the one whose value is nearest, the lower one of two.
@@ -127,9 +127,9 @@ class QueryResult:
         Args:
             prediction: What was predicted.
             data: The fold that is tested.
-            learnt: The fold that was learnt, whose classes are predicted.
+            learned: The fold that was learned, whose classes are predicted.
         """
-        values = learnt.class_values
+        values = learned.class_values
         if prediction.probabilities is not None:
             classes = prediction.probabilities.argmax(axis=1)
         else:
@@ -212,7 +212,7 @@ def make_cell(
     row: str,
     method: Method,
     tested: Sequence[FoldData],
-    learnt: Sequence[Mapping[str, Any]] = (),
+    learned: Sequence[Mapping[str, Any]] = (),
 ) -> Cell:
     """Name the cell of a method on a fold; nothing is computed.
 
@@ -222,7 +222,7 @@ def make_cell(
         row: Names the folder of a new cell.
         method: What learns.
         tested: The fold, one entry per query.
-        learnt: What the model learns from, where that is not the task itself.
+        learned: What the model learns from, where that is not the task itself.
     """
     first = tested[0]
     identity: dict[str, Any] = {
@@ -231,11 +231,12 @@ def make_cell(
         "method": describe(method),
         "fold": first.fold,
         "seed": first.seed,
-        "labels": labels_digest(tested, only_test=bool(learnt)),
+        "labels": labels_digest(tested, only_test=bool(learned)),
         "features": first.cache.fingerprint.digest,
     }
-    if learnt:
-        identity["learnt"] = list(learnt)
+    if learned:
+        # The spelling of the key stays: the digest is part of the names of files.
+        identity["learnt"] = list(learned)
     fold = "" if first.fold is None else f"fold-{first.fold}-"
     name = f"{fold}seed-{first.seed}-{digest(identity)[:12]}"
     # Finished, or begun, for another table?

@@ -197,8 +197,8 @@ class TaskData:
                 antonyms=pair,
                 binned=False,
             )
-        learnt = len(np.unique(parts.train.values)) > 1
-        values = parts.train.values if learnt else np.append(parts.test.values, (0.0, 1.0))
+        learned = len(np.unique(parts.train.values)) > 1
+        values = parts.train.values if learned else np.append(parts.test.values, (0.0, 1.0))
         words = derive_words(parts.query, values)
         return Words(
             values=words.values,

@@ -47,18 +47,18 @@ class Relevance:
 
 @dataclass(frozen=True, kw_only=True)
 class Categories:
-    """SRCC of each category that was never learnt, and what it came with in the training images.
+    """SRCC of each category that was never learned, and what it came with in the training images.
 
     Attributes:
         row: The method whose predictions are shown.
-        learnt: The task that the row learns.
+        learned: The task that the row learns.
         tested: The task with other categories of the same kind.
         least: Test images with a count from one on that a category needs.
-        same: Other words of the tested data set for categories that are learnt.
+        same: Other words of the tested data set for categories that are learned.
     """
 
     row: str
-    learnt: str
+    learned: str
     tested: str
     least: int = 5
     same: tuple[str, ...] = ()

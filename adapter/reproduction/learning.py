@@ -1,4 +1,4 @@
-"""Learning a method from one or several queries, and asking what was learnt about others."""
+"""Learning a method from one or several queries, and asking what was learned about others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Together(Protocol):
 
 @runtime_checkable
 class Answering(Protocol):
-    """A predictor that can be asked for any query, learnt or not."""
+    """A predictor that can be asked for any query, learned or not."""
 
     def asked(self, query: str, task: str) -> Predictor:
         """Return the predictor of a query."""
@@ -69,7 +69,7 @@ def predictor_for(
 ) -> tuple[Predictor, FoldData] | None:
     """Return what predicts a query, and the fold whose classes its probabilities are of.
 
-    None where nothing that was learnt can.
+    None where nothing that was learned can.
     """
     for predictor, data in zip(predictors, folds, strict=True):
         if (data.query, data.task) == (asked.query, asked.task):

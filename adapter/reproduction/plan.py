@@ -30,7 +30,7 @@ class Place:
         table: Number of the recipe.
         row: The row.
         task: The task.
-        fold: The fold that is tested or, of a task without folds, the one that is learnt.
+        fold: The fold that is tested or, of a task without folds, the one that is learned.
         seed: The seed.
         run: Compute the cell; else only show it where it is there already.
     """
@@ -135,20 +135,20 @@ def _add(
     """Add the cells of one row and task."""
     method = recipe.method_of(row, task)
     tested = data_of(table, row, task)
-    shares = learnt_by(row, task, method)
+    shares = learned_by(row, task, method)
     sources = [data_of(table, row, t) for t in recipe.tasks if t.key in shares]
     there = tuple(source for source in sources if source is not None)
     if method is None or tested is None or len(there) < len(sources):
         return
     given = tuple(shares[source.task.key] for source in there)
     given = given if len(there) > 1 else (1.0,)
-    for learnt, fold in _folds(there, tested):
+    for learned, fold in _folds(there, tested):
         key = _key(
             {
                 "method": describe(method),
                 "sources": [_source_key(source) for source in there],
                 "shares": given,
-                "fold": learnt,
+                "fold": learned,
                 "seed": seed,
             }
         )
@@ -158,18 +158,18 @@ def _add(
                 method=method,
                 sources=there,
                 shares=given,
-                fold=learnt,
+                fold=learned,
                 seed=seed,
             ),
         )
         cell = fit.cells.setdefault(
             _key({"tested": _source_key(tested), "fold": fold}), Wanted(tested=tested, fold=fold)
         )
-        shown = learnt if fold is None else fold
+        shown = learned if fold is None else fold
         cell.places.append(Place(table=table, row=row, task=task, fold=shown, seed=seed, run=run))
 
 
-def learnt_by(row: Row, task: Task, method: Method | None) -> dict[str, float]:
+def learned_by(row: Row, task: Task, method: Method | None) -> dict[str, float]:
     """Return the tasks that a row's model for a task learns, with their shares.
 
     A method that cannot learn several queries with one model learns each task by itself.
@@ -181,7 +181,7 @@ def learnt_by(row: Row, task: Task, method: Method | None) -> dict[str, float]:
 
 
 def _folds(sources: Sequence[TaskData], tested: TaskData) -> list[tuple[int | None, int | None]]:
-    """Pair the fold that is learnt with the fold that is tested."""
+    """Pair the fold that is learned with the fold that is tested."""
     several = [set(s.task.folds) for s in sources if s.task.folds != (None,)]
     folds = tested.task.folds
     if not several:

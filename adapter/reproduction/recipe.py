@@ -95,7 +95,7 @@ class Task:
         training_zeros: Inferred zeros per count in the training part, for methods that do not
             draw their own.
         test_zeros: Most inferred zeros per query in the test part, drawn by name; None for all.
-        tested: ``test``: the test part; ``all``: every labeled image, and nothing is learnt from
+        tested: ``test``: the test part; ``all``: every labeled image, and nothing is learned from
             this data set.
         backbone: Fields of the backbone that this data set needs other than the table's.
         split: Said below the table.

@@ -48,6 +48,7 @@ from adapter.reproduction.sources import (
 from adapter.reproduction.tables import write_index, write_tables
 from featcache.errors import FeatcacheError, WorkersError
 from featcache.extraction.checks import free_bytes
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 
 UNALIGNED = "left out: it rests on a text tower that is aligned with the images"
 NOT_CHOSEN = "left out of this run"
-NO_ANSWER = "it learnt nothing that could answer this query"
+NO_ANSWER = "it learned nothing that could answer this query"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +263,7 @@ class _Run:
                 if key not in self.found:
                     self.found[key] = find_data(self.data, task)
                     report = self.found[key][1]
-                    where = f"{report.num_images:,} images in {report.root}"
+                    where = f"{quantity(report.num_images, 'image')} in {report.root}"
                     text = where if report.ok else "not there"
                     self.emit(Event(kind="note", text=f"{task.title}: {text}"))
                 _, report = self.found[key]
@@ -360,7 +361,7 @@ class _Run:
         try:
             if not self._prepare(fit):
                 return
-            learnt = [
+            learned = [
                 source.folds(fit.fold_of(source), fit.seed, self.out, self.device)
                 for source in fit.sources
             ]
@@ -370,8 +371,8 @@ class _Run:
         to_compute: list[tuple[Wanted, Cell, list[FoldData]]] = []
         for cell in wanted:
             try:
-                tested = self._tested(fit, cell, learnt)
-                named = self._name(fit, cell, tested, learnt)
+                tested = self._tested(fit, cell, learned)
+                named = self._name(fit, cell, tested, learned)
                 result = named.read()
             except Exception as error:
                 self._fail([cell], error)
@@ -385,7 +386,7 @@ class _Run:
                 self._count(cell, "finished")
         if to_compute:
             try:
-                self._compute(fit, learnt, to_compute)
+                self._compute(fit, learned, to_compute)
             except Exception as error:
                 self._fail([c for c, named, _ in to_compute if not named.path.exists()], error)
 
@@ -406,25 +407,25 @@ class _Run:
                 self.tables[place.table].features(place.task, cell.tested.source)
         return True
 
-    def _tested(self, fit: Fit, cell: Wanted, learnt: list[list[FoldData]]) -> list[FoldData]:
+    def _tested(self, fit: Fit, cell: Wanted, learned: list[list[FoldData]]) -> list[FoldData]:
         """Return the fold that a cell is tested on, by query."""
-        if len(learnt) == 1 and same_task(cell.tested, fit.sources[0]):
-            return learnt[0]
+        if len(learned) == 1 and same_task(cell.tested, fit.sources[0]):
+            return learned[0]
         return cell.tested.folds(cell.fold, fit.seed, self.out, self.device, learn=False)
 
     def _name(
-        self, fit: Fit, cell: Wanted, tested: list[FoldData], learnt: list[list[FoldData]]
+        self, fit: Fit, cell: Wanted, tested: list[FoldData], learned: list[list[FoldData]]
     ) -> Cell:
         """Name a cell; what its model learns is part of it where that is not the task itself."""
         others: list[dict[str, Any]] = []
-        if tested is not learnt[0]:
+        if tested is not learned[0]:
             others = [
                 {
                     "task": task_identity(source.task),
                     "share": share,
                     "labels": labels_digest(folds),
                 }
-                for source, share, folds in zip(fit.sources, fit.shares, learnt, strict=True)
+                for source, share, folds in zip(fit.sources, fit.shares, learned, strict=True)
             ]
         first = cell.places[0]
         folder = self.out / "cells"
@@ -433,7 +434,7 @@ class _Run:
     def _compute(
         self,
         fit: Fit,
-        learnt: list[list[FoldData]],
+        learned: list[list[FoldData]],
         cells: Sequence[tuple[Wanted, Cell, list[FoldData]]],
     ) -> None:
         """Learn once, predict every cell, keep the results."""
@@ -445,8 +446,8 @@ class _Run:
 
         show(0, 1)
         started = time.monotonic()
-        told = [replace(data, folder=state) for folds in learnt for data in folds]
-        shares = [share for folds, share in zip(learnt, fit.shares, strict=True) for _ in folds]
+        told = [replace(data, folder=state) for folds in learned for data in folds]
+        shares = [share for folds, share in zip(learned, fit.shares, strict=True) for _ in folds]
         predictors = learn(fit.method, told, shares, show)
         learning = time.monotonic() - started
         for cell, named, tested in cells:

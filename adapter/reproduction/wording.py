@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featcache.datasets.stand_in import NOTICE
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -224,7 +225,7 @@ def _of_task(doc: Doc, task: Mapping[str, Any]) -> list[str]:
             if backbone.get(name, "") not in ("", "squash", "default", "patch")
         ]
         lines.append(
-            f"{task['title']}: {known['images']:,} images{failed}; backbone "
+            f"{task['title']}: {quantity(known['images'], 'image')}{failed}; backbone "
             f"{backbone.get('name')} ({backbone.get('pretrained') or 'its own weights'}), "
             f"projection {backbone.get('projection')}, token pool {backbone.get('token_pool')}"
             f"{''.join(f', {text}' for text in changed)}; features {known['fingerprint']}, "
@@ -232,7 +233,10 @@ def _of_task(doc: Doc, task: Mapping[str, Any]) -> list[str]:
         )
     queries = max((row["tasks"][task["key"]]["queries"] for row in doc["rows"]), default=0)
     if queries > 1:
-        lines.append(f"{task['title']}: means over {queries} queries, each with one weight.")
+        lines.append(
+            f"{task['title']}: means over {quantity(queries, 'query', 'queries')}, each with "
+            "one weight."
+        )
     return [*lines, *(f"{task['title']}: {note}." for note in task["notes"])]
 
 

@@ -14,6 +14,7 @@ from adapter.serve.library import LARGE, Library
 from adapter.serve.marks import MarkBook
 from adapter.serve.teacher import Teacher
 from adapter.serve.views import Views
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,10 @@ class Session:
         before, problems = library.sidecar_marks()
         said, answered = Journal(folder / "marks.jsonl"), Journal(folder / "answers.jsonl")
         teacher = Teacher(engine, AnswerBook(answered), folder / "head")
-        notes = [f"{len(problems)} sidecars could not be read: {problems[0]}"] if problems else []
+        notes = []
+        if problems:
+            unread = quantity(len(problems), "sidecar")
+            notes.append(f"{unread} could not be read, such as {problems[0]}")
         if root is None:
             notes.append("started without --root: there are names and scores, but no pictures")
         if not runs:

@@ -20,6 +20,7 @@ from adapter.teaching.head import train_head
 from adapter.teaching.linear import fit_linear, image_features, ridge_on_strengths
 from adapter.teaching.resemblance import resemblance_scores
 from featcache.errors import FeatcacheError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +107,7 @@ class Teacher:
         question = _clean(question)
         table = self.book.table(question)
         if len(table) < LEAST:
-            raise ConfigError(f"{len(table)} answers; at least {LEAST} are needed")
+            raise ConfigError(f"{quantity(len(table), 'answer')}; at least {LEAST} are needed")
         with self._lock:
             if self.status["working"]:
                 raise ConfigError("it is learning already; wait until it has finished")
@@ -155,7 +156,9 @@ class Teacher:
         surely = found.get("head", {}).get("low", 0.0) > (found["taste"]["share"] or 0.0)
         best = "head" if surely else "taste"
         scores = orders["head"] if surely else self._taste(everything)
-        wish = self.engine.put(question, "taste", scores, f"learned from {len(table)} answers")
+        wish = self.engine.put(
+            question, "taste", scores, f"learned from {quantity(len(table), 'answer')}"
+        )
         return {
             "answers": len(table),
             "agreement": found,

@@ -22,6 +22,7 @@ from adapter.settings import Preset, TrainConfig
 from adapter.stored import open_caches
 from adapter.training.environment import slow_precision
 from featcache.devices import choose_precision
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +129,7 @@ def prepare(
         require_prompts(cache, [*sampler.prompts(at), *prompts], cache_path(cache))
     notes = equal_labels(caches, selections)
     if missing:
-        notes.append(f"{missing:,} comparisons are of images without features and were left out")
+        notes.append(f"left out: {quantity(missing, 'comparison')} of images without features")
     if config.validate_every:
         notes += undefined_validation(caches, validation, config.select_by)
     fitted = match_widths(model, caches[0], sampler.prompts(0)[0])

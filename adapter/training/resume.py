@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.data.identity import same_cache
 from adapter.errors import CheckpointError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +61,7 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if then.get("labels_digest", now["labels_digest"]) != now["labels_digest"]:
         difference = (
             f"the labels of {now['path']} have changed: {then['labels']:,} of "
-            f"{then['images']:,} images then (digest {then['labels_digest'][:12]}), "
+            f"{quantity(then['images'], 'image')} then (digest {then['labels_digest'][:12]}), "
             f"{now['labels']:,} of {now['images']:,} now ({now['labels_digest'][:12]})"
         )
         return [difference]

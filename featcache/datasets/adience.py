@@ -30,6 +30,7 @@ from featcache.datasets.base import (
 from featcache.datasets.queries import AGE_GROUP
 from featcache.datasets.rows import read_rows
 from featcache.errors import DatasetError
+from featcache.wording import quantity
 
 FOLDS = 5
 
@@ -133,7 +134,7 @@ class Adience(Dataset):
     def notes(self) -> list[str]:
         """Count what was mapped and what was left out."""
         _ = self._faces
-        return [f"{count:,} rows {what}" for what, count in sorted(self._counts.items())]
+        return [f"{quantity(count, 'row')} {what}" for what, count in sorted(self._counts.items())]
 
     @cached_property
     def _faces(self) -> dict[str, _Face]:

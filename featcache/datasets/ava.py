@@ -23,6 +23,7 @@ from featcache.datasets.columns import IMAGES_SCHEMA, label_columns
 from featcache.datasets.queries import PHOTOMETRIC, quality
 from featcache.datasets.rows import rating_shares, read_lines
 from featcache.errors import DatasetError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,14 +87,14 @@ class Ava(Dataset):
     def notes(self) -> list[str]:
         """Count test ids without ratings."""
         unrated = len(self._test - set(self._ratings.images))
-        return [f"{unrated:,} ids of the test list have no ratings"] if unrated else []
+        return [f"{quantity(unrated, 'id')} of the test list without ratings"] if unrated else []
 
     @cached_property
     def _ratings(self) -> _Ratings:
         rows: dict[str, tuple[str, list[str]]] = {}  # image -> where, counts
         for where, cells in read_lines(self.root / self.need("ratings")):
             if len(cells) != 15:
-                raise DatasetError(f"{where}: found {len(cells)} numbers, expected 15")
+                raise DatasetError(f"{where}: found {quantity(len(cells), 'number')}, expected 15")
             if rows.setdefault(cells[1], (where, cells[2:12]))[1] != cells[2:12]:
                 raise DatasetError(f"{where}: image {cells[1]} has other ratings on another line")
         places, counts = [x for x, _ in rows.values()], [x for _, x in rows.values()]

@@ -62,6 +62,7 @@ from featcache.datasets.splits import (
 )
 from featcache.datasets.stand_in import WORDS, is_marked, read_marker
 from featcache.errors import DatasetError, DatasetNotFoundError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -207,8 +208,8 @@ class Dataset:
         found = kept(named, self._is_on_disk(named))
         if not found.num_rows:
             raise DatasetNotFoundError(
-                f"{self.info.title}: none of {named.num_rows:,} images is below {self.root}"
-                + (f", e.g. {named['path'][0]}" if named.num_rows else "")
+                f"{self.info.title}: no images found below {self.root}"
+                + (f", such as {named['path'][0]}" if named.num_rows else "")
                 + "".join(f". {note}" for note in self.notes())
                 + f". {self._expected()}"
             )
@@ -299,8 +300,9 @@ class Dataset:
         labels = belonging(labels, present)
         problems = []
         if not present.num_rows:
-            example = f", e.g. {named['path'][0]}" if named.num_rows else ""
-            problems.append(f"none of the {named.num_rows:,} images named is on the disk{example}")
+            example = f", such as {named['path'][0]}" if named.num_rows else ""
+            expected = quantity(named.num_rows, "image")
+            problems.append(f"{expected} expected, none is on the disk{example}")
         labeled = pc.unique(labels["sample_id"])
         groups: dict[str, Mapping[str, str] | None] = {"image": None}
         if type(self).group is not Dataset.group:

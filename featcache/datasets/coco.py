@@ -38,6 +38,7 @@ from featcache.datasets.columns import decode, label_columns
 from featcache.datasets.queries import count
 from featcache.datasets.rows import read_json
 from featcache.errors import DatasetError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -284,7 +285,7 @@ class Coco(CocoStyle):
     def notes(self) -> list[str]:
         """Count the pairs of image and category with a crowd."""
         return [
-            f"{name}: {len(file.crowds):,} pairs of image and category have a crowd "
+            f"{name}: {quantity(len(file.crowds), 'pair')} of image and category with a crowd "
             f"(crowd={self.options['crowd']})"
             for name, file in self.files.items()
         ]

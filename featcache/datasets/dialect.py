@@ -6,6 +6,7 @@ import csv
 from typing import TYPE_CHECKING
 
 from featcache.errors import DatasetError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,8 @@ class Dialect:
         for line, cells in self.rows():
             if len(cells) != width:
                 raise DatasetError(
-                    f"{self.file}, line {line}: found {len(cells)} cells, expected {width}"
+                    f"{self.file}, line {line}: found {quantity(len(cells), 'cell')}, expected "
+                    f"{width}"
                 )
 
     def _not_text(self, error: Exception) -> DatasetError:

@@ -23,6 +23,7 @@ from featcache.datasets.base import (
 )
 from featcache.datasets.queries import quality
 from featcache.errors import DatasetError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from featcache.datasets.splits import Fold
@@ -84,7 +85,8 @@ class LiveItw(Dataset):
         scores = self._read("scores", "AllMOS_release")
         if len(names) != len(scores) or len(names) <= TRAINING_IMAGES:
             raise DatasetError(
-                f"{self.root}: found {len(names)} names and {len(scores)} scores, "
+                f"{self.root}: found {quantity(len(names), 'name')} and "
+                f"{quantity(len(scores), 'score')}, "
                 "expected 1,169 of each"
             )
         pairs = zip(names, scores, strict=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from featcache.datasets.stand_in import NOTICE
 from featcache.errors import DatasetError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -223,8 +224,8 @@ class CheckReport:
         out += [f"problem: {item}" for item in self.problems]
         if not self.missing:
             out.append(
-                f"{self.num_images:,} images with {self.num_labels:,} labels; "
-                f"{self.images_unlabeled:,} images without a label, "
+                f"{quantity(self.num_images, 'image')} with {quantity(self.num_labels, 'label')}; "
+                f"{quantity(self.images_unlabeled, 'image')} without a label, "
                 f"{self.images_missing:,} named but not on the disk, "
                 f"{self.images_extra:,} on the disk but not named"
             )

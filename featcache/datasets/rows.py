@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from featcache.errors import DatasetError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -62,7 +63,9 @@ def read_rows(
     for number, cells in lines:
         where = f"{file}, line {number}"
         if len(cells) != len(header):
-            raise DatasetError(f"{where}: found {len(cells)} cells, expected {len(header)}")
+            raise DatasetError(
+                f"{where}: found {quantity(len(cells), 'cell')}, expected {len(header)}"
+            )
         yield where, dict(zip(header, (cell.strip() for cell in cells), strict=True))
 
 

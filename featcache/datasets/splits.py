@@ -27,6 +27,7 @@ from featcache.datasets.columns import (
 from featcache.datasets.paths import composed
 from featcache.datasets.records import SPLITS
 from featcache.errors import DatasetError, DatasetNotFoundError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     import os
@@ -72,7 +73,7 @@ def stratified_split(
             stop = int(cumulated + 0.5)
             if stop > len(samples):
                 raise DatasetError(
-                    f"{stratum} has {len(samples)} images; the split needs "
+                    f"{stratum} has {quantity(len(samples), 'image')}; the split needs "
                     f"{' + '.join(f'{n} {s}' for s, n in parts.items())}"
                 )
             out.update(dict.fromkeys(samples[start:stop], split))

@@ -54,6 +54,7 @@ from featcache.datasets.paths import UnsafePathError, checked_paths, composed, f
 from featcache.datasets.records import SPLITS
 from featcache.datasets.stand_in import is_marked
 from featcache.errors import DatasetError, DatasetNotFoundError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,10 +131,10 @@ class Table(Dataset):
         if unread := cells.header.unread:
             out.append(f"columns that are not read: {', '.join(unread[:10])}")
         if cells.empty:
-            out.append(f"{cells.empty:,} empty rows are left out")
+            out.append(f"left out: {quantity(cells.empty, 'empty row')}")
         if cells.values is not None and (absent := np.flatnonzero(np.isnan(cells.values))).size:
             out.append(
-                f"{absent.size:,} rows without a value are images without a label, the first in "
+                f"{quantity(absent.size, 'row')} without a value, so without a label; the first is "
                 f"{cells.where(int(absent[0]))}"
             )
         return out

@@ -37,6 +37,7 @@ from featcache.datasets.queries import AGE
 from featcache.datasets.rows import read_rows
 from featcache.datasets.splits import Fold, stratified_split
 from featcache.errors import DatasetError, DatasetNotFoundError
+from featcache.wording import quantity
 
 _NAME = re.compile(r"\d{1,3}(?:_[0-4]?){1,2}_\d{8,}")
 _COMPLETE = re.compile(r"\d{1,3}_[01]_[0-4]_\d{8,}")
@@ -108,13 +109,17 @@ class UtkFace(Dataset):
         out = [f"split: {source}"]
         if tables:
             listed = self._listed_split()
-            out.append(f"{len(listed.keys() - self._faces.keys()):,} faces of it are not here")
+            out.append(
+                f"not here: {quantity(len(listed.keys() - self._faces.keys()), 'face')} of it"
+            )
         if self._twice:
-            out.append(f"{self._twice:,} faces are there more than once")
+            out.append(f"there more than once: {quantity(self._twice, 'face')}")
         if self._unread:
-            out.append(f"{self._unread:,} images have no age in their name")
+            out.append(f"no age in the name: {quantity(self._unread, 'image')}")
         if odd := sum(not _COMPLETE.match(sample) for sample in self._faces):
-            out.append(f"{odd:,} names lack the gender or the race; their age is used")
+            out.append(
+                f"no gender or race in the name, only the age is used: {quantity(odd, 'image')}"
+            )
         return out + self._skipped.lines()
 
     @cached_property

@@ -19,6 +19,7 @@ from featcache.distributed.proof import confirm
 from featcache.errors import WorkersError
 from featcache.storage.durable import explained, fsync_path
 from featcache.storage.layout import SHARDS, shard_name
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -316,9 +317,9 @@ class Driver:
         """Name the shards that could not be made, why, and what to do."""
         lines = [f"\n  {shard_name(n)}: {reason}" for n, reason in sorted(self.aside.items())]
         return (
-            f"{len(lines)} shards have killed {DEATHS} workers each and were set aside; all others "
-            f"are made:{''.join(lines)}\nSee to their images or to the memory of the workers; the "
-            "same command goes on with them"
+            f"not made: {quantity(len(lines), 'shard')}, because {DEATHS} workers died with each; "
+            f"all others are made:{''.join(lines)}\nCheck the images of these shards and the "
+            "memory of the workers; then the same command goes on with them"
         )
 
 

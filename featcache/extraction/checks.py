@@ -13,6 +13,7 @@ from featcache.errors import DiskSpaceError, TooManyFailuresError
 from featcache.extraction.pipeline import Failure, read
 from featcache.images.gpu import decoder_on
 from featcache.storage.layout import bytes_per_image
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,7 +61,9 @@ def require_room(out: Path, manifest: Manifest, images: int) -> None:
     """
     fingerprint = manifest.fingerprint
     each = bytes_per_image(manifest.shapes, views=len(fingerprint.views), dtype=fingerprint.dtype)
-    advice = f", fewer --views, --dtype int8, or a larger --token-pool for {images:,} images"
+    advice = (
+        f", fewer --views, --dtype int8, or a larger --token-pool for {quantity(images, 'image')}"
+    )
     require_free(out, each * images, advice)
 
 
@@ -93,9 +96,9 @@ def require_readable(
         failures.append((image.path, result.reason))
     if failures:
         raise TooManyFailuresError(
-            f"none of {len(failures)} images drawn from {len(images):,} below {root} can be read:"
-            f"{named(failures)}\nSee to the folder and the files, or give --max-failures 1 to "
-            "record them all as failed"
+            f"tried {quantity(len(failures), 'image')} of {len(images):,} below {root}, and none "
+            f"can be read:{named(failures)}\nCheck the folder and the files, or give "
+            "--max-failures 1 to record them all as failed"
         )
 
 

@@ -11,6 +11,7 @@ from featcache.errors import TooManyFailuresError
 from featcache.extraction.checks import named
 from featcache.storage.makers import note_maker
 from featcache.storage.tables import changed, without_gone
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -157,9 +158,9 @@ class Counting:
         """Stop the run where too many images have failed."""
         if self.failures_left < 0:
             raise TooManyFailuresError(
-                f"{len(self.failures):,} of {self.total:,} images have failed, more than the share "
-                f"of {self.config.max_failures:g} that --max-failures accepts:"
-                f"{named(self.failures)}\nFinished shards are kept: mend the images or give a "
-                f"larger --max-failures, and the same command goes on. "
-                f"`featcache info {self.out} --failures` lists the failures in them"
+                f"failed: {len(self.failures):,} of {quantity(self.total, 'image')}, more than the "
+                f"share of {self.config.max_failures:g} that --max-failures accepts:"
+                f"{named(self.failures)}\nFinished shards are kept. Repair the images, or give a "
+                "larger --max-failures; then the same command goes on. "
+                f"`featcache info {self.out} --failures` lists the failures in finished shards"
             )

@@ -35,6 +35,7 @@ from featcache.storage.layout import (
 )
 from featcache.storage.manifest import Manifest
 from featcache.versions import versions
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,7 +166,7 @@ def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:
     if not folder_exists(out):
         if numbers := shard_numbers(out):
             raise FeatcacheError(
-                f"{out} holds {len(numbers)} shards but no cache.json; rebuild it with "
+                f"{out} holds {quantity(len(numbers), 'shard')} but no cache.json; rebuild it with "
                 f"`featcache repair {out}`, or choose another --out"
             )
         return manifest
@@ -181,7 +182,7 @@ def resumed_manifest(out: Path, manifest: Manifest) -> Manifest:
         raise DatasetError(f"{out} holds {held}, and these images are not; choose another --out")
     if there.shard_size != manifest.shard_size:
         raise FingerprintMismatchError(
-            f"{out} has {there.shard_size} images per shard, this extraction "
+            f"{out} has {quantity(there.shard_size, 'image')} per shard, this extraction "
             f"{manifest.shard_size}; give --shard-size {there.shard_size}, or a new --out"
         )
     if str(there.part) != str(manifest.part):

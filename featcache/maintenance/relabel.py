@@ -23,6 +23,7 @@ from featcache.storage.tables import (
     without_gone,
     write_table,
 )
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,7 +65,7 @@ def relabel(
         if labels.num_rows and not known.num_rows:
             here = samples["path"][0].as_py() if samples.num_rows else None
             raise DatasetError(
-                f"none of the {labels.num_rows:,} labels of {dataset.root} belongs to an image of "
+                f"{quantity(labels.num_rows, 'label')} in {dataset.root}, none for an image of "
                 f"{folder}: paths there look like {images['path'][0].as_py()!r}, here like {here!r}"
             )
         if not known.num_rows and not dataset.measured_queries:

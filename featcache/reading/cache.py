@@ -39,6 +39,7 @@ from featcache.storage.tables import (
     read_table,
     without_gone,
 )
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,8 @@ class Cache:
 
     def __repr__(self) -> str:
         """Say what it is."""
-        return f"Cache({str(self.path)!r}, {len(self)} images, views {', '.join(self.views)})"
+        images, views = quantity(len(self), "image"), ", ".join(self.views)
+        return f"Cache({str(self.path)!r}, {images}, views {views})"
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -166,7 +168,8 @@ class Cache:
         ids = ok_samples(self.read_samples("sample_id", "status"))["sample_id"].combine_chunks()
         if len(ids) != len(self):
             raise CacheFormatError(
-                f"{self.path / SAMPLES}: {len(ids)} images with features, the shards have "
+                f"{self.path / SAMPLES}: {quantity(len(ids), 'image')} with features, the "
+                "shards have "
                 f"{len(self)}; run `featcache repair`"
             )
         return ids
@@ -325,7 +328,8 @@ class Cache:
         if (stored := self._stored_rows) is not None:  # else `Features` checks them
             if (outside := (numbers < 0) | (numbers >= len(self))).any():
                 raise IndexError(
-                    f"row {numbers[outside][0]} is not in {self.path}, which has {len(self)} rows"
+                    f"row {numbers[outside][0]} is not in {self.path}, which has "
+                    f"{quantity(len(self), 'row')}"
                 )
             numbers = stored[numbers]
         if isinstance(view, str):

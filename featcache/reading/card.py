@@ -11,6 +11,7 @@ from featcache.datasets import info
 from featcache.datasets.stand_in import NOTICE
 from featcache.errors import DatasetError
 from featcache.storage.makers import makers
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,15 +29,16 @@ def data_card(cache: Cache) -> str:
     backbone = manifest.fingerprint.backbone
     failed = cache.read_samples("status").filter(pc.field("status") == "failed").num_rows
     tokens = (
-        f"{shapes.num_tokens} patch tokens of {shapes.token_dim} channels in "
+        f"{quantity(shapes.num_tokens, 'patch token')} of "
+        f"{quantity(shapes.token_dim, 'channel')} in "
         f"{manifest.fingerprint.dtype}, and "
         if shapes.num_tokens
         else ""
     )
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e9
     what = (
-        f"{len(cache):,} images ({failed:,} more could not be read), {size:.2f} GB. Of each image, "
-        f"in the views {', '.join(cache.views)}: {tokens}a pooled embedding of "
+        f"{quantity(len(cache), 'image')} ({failed:,} more could not be read), {size:.2f} GB. "
+        f"Of each image, in the views {', '.join(cache.views)}: {tokens}a pooled embedding of "
         f"{shapes.pooled_dim} float32."
     )
     lines = [

@@ -18,6 +18,7 @@ from featcache.errors import CacheFormatError
 from featcache.reading.mapping import RowSpace
 from featcache.storage.layout import shard_name
 from featcache.storage.shard import FEATURES, mismatches, open_shard_of, row_digest
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,11 +144,12 @@ class Features:
         """Make rows of views [n] ready to be read, or say why that cannot be."""
         if (outside := (rows < 0) | (rows >= len(self))).any():
             raise IndexError(
-                f"row {rows[outside][0]} is not in {self._path}, which has {len(self)} rows"
+                f"row {rows[outside][0]} is not in {self._path}, which has "
+                f"{quantity(len(self), 'row')}"
             )
         if (outside := (views < 0) | (views >= self._views)).any():
             raise IndexError(
-                f"{self._path} has {self._views} views, found index {views[outside][0]}"
+                f"{self._path} has {quantity(self._views, 'view')}, found index {views[outside][0]}"
             )
         slots = self._place(name, rows, views)
         if name == "tokens":

@@ -23,6 +23,7 @@ from featcache.storage.fingerprint import digest
 from featcache.storage.hdf5 import Kinds, Region, read_regions, write_arrays
 from featcache.storage.layout import PROMPTS, Shapes
 from featcache.storage.shard import DIGEST_BYTES, row_digest
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,7 +121,9 @@ def open_prompts(folder: Path, *, shapes: Shapes, fingerprint: Fingerprint) -> P
     ):
         raise CacheFormatError(f"{path}: prompts must be a JSON list of different texts")
     if any(regions[name].shape[0] != len(texts) for name in ("tokens", "pooled", "digests")):
-        raise CacheFormatError(f"{path}: {len(texts)} prompts, but other numbers of rows")
+        raise CacheFormatError(
+            f"{path}: {quantity(len(texts), 'prompt')}, but other numbers of rows"
+        )
     return PromptIndex(path=path, rows={text: n for n, text in enumerate(texts)}, regions=regions)
 
 

@@ -33,6 +33,7 @@ from featcache.storage.records import (
     read_settings,
     records_bytes,
 )
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -175,7 +176,10 @@ def write_shard(
     arrays = {name: array for name, array in given.items() if array is not None}
     for name, array in arrays.items():
         if len(array) != len(ids):
-            raise ValueError(f"shard {index}: {len(array)} rows of {name}, {len(ids)} ids")
+            raise ValueError(
+                f"shard {index}: {quantity(len(array), 'row')} of {name}, "
+                f"{quantity(len(ids), 'id')}"
+            )
     ordered = [arrays[name] for name in FEATURES if name in arrays]
     records = records_bytes(content.records, content.changes, settings)
     with ThreadPoolExecutor(1, "digests") as pool:  # hashed while the features are written
@@ -249,7 +253,7 @@ def open_shard(path: Path, *, shapes: Shapes, num_views: int, dtype: str) -> Sha
     num_rows = regions["sample_id"].shape[0]
     for name, region in regions.items():
         if name != "records" and region.shape[0] != num_rows:
-            raise unexpected(path, name, f"{region.shape[0]} rows", f"{num_rows}")
+            raise unexpected(path, name, quantity(region.shape[0], "row"), f"{num_rows}")
     return ShardIndex(
         path=path,
         index=attributes["index"],
@@ -302,7 +306,7 @@ def mismatches(
     if shard_name(shard.index) != name:
         found.append(f"it is shard {shard.index}: swapped or copied")
     if entry and shard.num_rows != entry.rows:
-        found.append(f"{shard.num_rows} rows, expected {entry.rows}")
+        found.append(f"{quantity(shard.num_rows, 'row')}, expected {entry.rows}")
     return found
 
 

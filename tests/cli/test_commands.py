@@ -153,7 +153,7 @@ def test_info_lists_failed_images_with_their_reasons(featcache, tmp_path):
     arguments = ["--dataset", "folder", "--root", images, "--out", tmp_path / "cache"]
     code, _, err = featcache("extract", *arguments, *BACKBONE)
     assert code == 0, err
-    assert "1 images could not be read" in err
+    assert "1 image could not be read" in err
     code, out, err = featcache("info", tmp_path / "cache")
     assert code == 0
     assert "3, 1 failed" in out
@@ -275,7 +275,7 @@ def test_report_is_one_self_contained_page(adapter, trained, demo):
     assert {"CLIP, zero-shot", "CLIP-IQA", "ridge on mean tokens"} < set(found["mean"])
     assert all(name in page for name in found["mean"])
     assert 0 < found["queries"][0]["ceiling"] <= 1
-    assert "seconds on" in page  # what was learnt, how quickly, on which machine
+    assert "seconds on" in page  # what was learned, how quickly, on which machine
     assert "data:image/jpeg;base64," in page
     assert "<svg" in page
     assert "http://" not in page

@@ -172,5 +172,5 @@ def test_a_cache_follows_its_folder(made, cache, featcache, tmp_path):
     assert featcache("verify", cache, "--root", images)[0] == 0
     code, out, told = featcache("compact", cache)
     assert code == 0
-    assert "1 images that are gone left out of 1 shards" in out + told
-    assert "nothing to leave out" in "".join(featcache("compact", cache)[1:])
+    assert "1 removed image left out of 1 shard, " in out + told
+    assert "nothing to free" in "".join(featcache("compact", cache)[1:])

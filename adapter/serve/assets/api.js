@@ -37,6 +37,11 @@ export function say(text) {
   document.getElementById("status").textContent = text;
 }
 
+// How many there are: "1 photo", "2,000 photos".
+export function quantity(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 // A new element: its text is text, whatever a file is called.
 export function make(name, text, properties = {}) {
   const element = document.createElement(name);

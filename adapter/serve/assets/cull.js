@@ -1,6 +1,6 @@
 // Keys on the focused photo: stars, flags, enlarging, comparing, undoing.
 
-import { byId, leave, make, post, say } from "/assets/api.js";
+import { byId, leave, make, post, quantity, say } from "/assets/api.js";
 import { why } from "/assets/why.js";
 
 const MOST = 6; // photos side by side
@@ -42,7 +42,7 @@ function compare() {
   const at = compared.indexOf(row);
   if (at >= 0) compared.splice(at, 1);
   else if (compared.length < MOST) compared.push(row);
-  say(`comparing ${compared.length} photos`);
+  say(`comparing ${quantity(compared.length, "photo")}`);
   if (compared.length >= 2) {
     frozen = compared[0];
     show(compared);

@@ -1,6 +1,6 @@
 // A grid of any number of photos: only what is seen is in the page.
 
-import { byId, make, post } from "/assets/api.js";
+import { byId, make, post, quantity } from "/assets/api.js";
 
 const TEXT = 88; // pixels below a picture
 const AHEAD = 1; // rows that are made before they are seen
@@ -28,7 +28,7 @@ export class Grid {
     this.known.clear();
     this.clear();
     this.layout();
-    byId("count").textContent = `${rows.length.toLocaleString("en")} photos`;
+    byId("count").textContent = quantity(rows.length, "photo");
   }
 
   clear() {

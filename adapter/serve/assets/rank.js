@@ -1,6 +1,6 @@
 // Wishes with weights, filters, and the order that follows from them.
 
-import { byId, get, make, post, say } from "/assets/api.js";
+import { byId, get, make, post, quantity, say } from "/assets/api.js";
 
 const weights = new Map(); // number of a wish -> weight
 let grid;
@@ -75,7 +75,7 @@ function line(wish) {
     });
     item.append(slider, shown);
   } else if (wish.status === "working") {
-    item.append(make("span", `${wish.done} of ${state.photos} photos`));
+    item.append(make("span", `${wish.done} of ${quantity(state.photos, "photo")}`));
   }
   if (wish.note) item.append(make("span", wish.note));
   const remove = make("button", "Remove", { type: "button", "aria-label": `Remove ${wish.text}` });

@@ -1,6 +1,6 @@
 // Taking the order away: what would be done is shown, and then done as it was shown.
 
-import { byId, make, post, postFile } from "/assets/api.js";
+import { byId, make, post, postFile, quantity } from "/assets/api.js";
 import { order } from "/assets/rank.js";
 
 let token = null;
@@ -23,7 +23,7 @@ async function plan() {
   token = found.token;
   const list = make("ul");
   list.append(...found.lines.map((text) => make("li", text)));
-  byId("plan").replaceChildren(make("p", `${found.count} files would be written:`), list);
+  byId("plan").replaceChildren(make("p", `${quantity(found.count, "file")} would be written:`), list);
   byId("confirm").hidden = found.count === 0;
 }
 
@@ -31,7 +31,7 @@ async function carryOut() {
   byId("confirm").hidden = true;
   const found = await post("/api/take", request(token));
   byId("plan").replaceChildren(
-    make("p", `${found.count} files written. To undo it: adapter undo ${found.log}`));
+    make("p", `${quantity(found.count, "file")} written. To undo it: adapter undo ${found.log}`));
 }
 
 async function table() {

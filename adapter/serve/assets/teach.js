@@ -1,6 +1,6 @@
 // Two photos, one question; then learning from the answers.
 
-import { byId, get, make, post, say } from "/assets/api.js";
+import { byId, get, make, post, quantity, say } from "/assets/api.js";
 import { showWishes } from "/assets/rank.js";
 
 let pair = null;
@@ -82,7 +82,7 @@ async function follow() {
       make("td", between));
     table.append(line);
   }
-  const used = make("p", `Learned from ${status.answers} answers; the order is that of ` +
+  const used = make("p", `Learned from ${quantity(status.answers, "answer")}; the order is that of ` +
     `${names[status.used]}.`);
   result.replaceChildren(used, table, ...status.notes.map((note) => make("p", note)));
   await showWishes();

@@ -23,6 +23,7 @@ from featcache.datasets.scenes.seeds import MINIATURES
 from featcache.datasets.stand_in import MARKER, StandIn, read_marker
 from featcache.errors import DatasetError
 from featcache.storage.durable import committed_folder
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,8 @@ def write(name: str, folder: Path, images: int | None = None) -> Path:
     count = generator.IMAGES if images is None else images
     if not generator.FEWEST <= count <= generator.MOST:
         raise DatasetError(
-            f"a miniature of {name} cannot have {count:,} images; give {generator.FEWEST:,} to "
+            f"a miniature of {name} cannot have {quantity(count, 'image')}; give "
+            f"{generator.FEWEST:,} to "
             f"{generator.MOST:,}"
         )
     if _is_there(name, folder, count):
@@ -117,7 +119,7 @@ def _is_there(name: str, folder: Path, images: int) -> bool:
     if there is not None and (there.dataset, there.images) == (name, images):
         return True
     held = (
-        f"a miniature of {there.dataset} with {there.images:,} images"
+        f"a miniature of {there.dataset} with {quantity(there.images, 'image')}"
         if there
         else "something else"
     )

@@ -53,7 +53,7 @@ def test_a_query_that_one_run_lacks_is_in_no_mean():
     spread = Spread(evaluations=(evaluation({"a": 1, "b": 9}), evaluation({"a": 3})))
     assert spread.spread("mae")[0] == 2.0
     (note,) = spread.notes
-    assert "over the 1 queries" in note
+    assert "over the 1 query that" in note
     assert "'b'" in note
 
 

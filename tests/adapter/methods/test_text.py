@@ -25,26 +25,26 @@ def custom_text(tmp_path_factory):
 
 
 @pytest.mark.parametrize("tower", ["soft_text", "custom_text"])
-def test_learnt_vectors_equal_to_a_words_embeddings_give_that_words_prompt(request, tower):
+def test_learned_vectors_equal_to_a_words_embeddings_give_that_words_prompt(request, tower):
     text = request.getfixturevalue(tower)
     words = ["a photo of a cat", "a photo of a dog"]
     template = text.template(4, ["cat", "dog"])
     ids = text.tokenize([f"{word}." for word in words])
-    learnt = text.embed(ids)[:, 1:5]  # a photo of a
+    learned = text.embed(ids)[:, 1:5]  # a photo of a
     with torch.no_grad():
         torch.testing.assert_close(
-            text.encode_soft(template, learnt), text.encode([f"{word}." for word in words])
+            text.encode_soft(template, learned), text.encode([f"{word}." for word in words])
         )
 
 
 @pytest.mark.parametrize("tower", ["soft_text", "custom_text"])
-def test_gradients_reach_the_learnt_vectors_and_nothing_else(request, tower):
+def test_gradients_reach_the_learned_vectors_and_nothing_else(request, tower):
     text = request.getfixturevalue(tower)
     template = text.template(2, ["old", "young person"], 2)
-    learnt = torch.zeros(2, 4, text.width, requires_grad=True)
-    text.encode_soft(template, learnt)[:, 0].sum().backward()
-    assert learnt.grad is not None
-    assert (learnt.grad.abs().sum(dim=-1) > 0).all()
+    learned = torch.zeros(2, 4, text.width, requires_grad=True)
+    text.encode_soft(template, learned)[:, 0].sum().backward()
+    assert learned.grad is not None
+    assert (learned.grad.abs().sum(dim=-1) > 0).all()
     assert all(p.grad is None for p in text._model.parameters())
 
 

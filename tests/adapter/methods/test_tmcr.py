@@ -21,7 +21,7 @@ def rated(fold, levels, move=lambda mean: mean):
     return replace(fold, train=replace(fold.train, values=move(means), distributions=shares))
 
 
-def test_a_data_sets_own_distributions_are_learnt_from(make_fold):
+def test_a_data_sets_own_distributions_are_learned_from(make_fold):
     fold = rated(make_fold(60), 5, lambda mean: 25 * (mean - 1))  # as KonIQ-10k: 1 ... 5 to 100
     shares, levels = rating_distributions(fold)
     assert shares is fold.train.distributions

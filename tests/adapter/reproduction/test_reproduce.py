@@ -125,7 +125,7 @@ def whole(data, caches, tmp_path_factory):
     return out, result, events
 
 
-def test_every_method_runs_and_the_planted_signal_is_learnt(whole):
+def test_every_method_runs_and_the_planted_signal_is_learned(whole):
     out, result, _ = whole
     assert result.missing == ()
     doc = read(out)

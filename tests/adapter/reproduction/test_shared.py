@@ -118,7 +118,7 @@ def test_the_disk_is_announced_before_anything_is_extracted(data, tmp_path):
     )
     features = result.tables[0].to_dict()["tasks"][0]["features"]
     assert len({known["fingerprint"] for known in features}) == 2
-    # All images are tested, and none is learnt from.
+    # All images are tested, and none is learned from.
     assert len(result.tables[0].cell("live-itw", "patch").queries[0].rows) == SIZES["live-itw"]
 
 

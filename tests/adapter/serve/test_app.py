@@ -139,7 +139,7 @@ def test_ratings_in_sidecars_are_read_on_start(open_session, make_page, photos, 
     page = make_page(open_session())
     found = page.post("/api/details", {"rows": [1, 2, 3]})
     assert [(d["stars"], d["flag"]) for d in found] == [(3, "none"), (0, "reject"), (0, "none")]
-    assert "1 sidecars could not be read" in page.get("/api/state").json()["notes"][0]
+    assert "1 sidecar could not be read" in page.get("/api/state").json()["notes"][0]
 
 
 def test_teaching_ends_in_an_order_with_its_agreement(page, session, query):

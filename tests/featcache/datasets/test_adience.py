@@ -86,8 +86,8 @@ def test_check_tells_what_was_mapped_and_left_out(root):
     assert report.images_extra == 1, "the face without an age"
     assert set(report.notes) == {
         "3 rows with a stray age, mapped to a group",
-        "1 rows without an age, left out",
-        "1 rows for a face that an earlier row has, left out",
+        "1 row without an age, left out",
+        "1 row for a face that an earlier row has, left out",
     }
 
 

@@ -32,7 +32,7 @@ def test_official_layout_with_a_missing_image(drawn, agree):
         assert label.split == ("test" if label.sample_id in listed else "train")
     report = dataset.check()
     assert report.images_missing == 1
-    assert report.notes == ("1 ids of the test list have no ratings",)
+    assert report.notes == ("1 id of the test list without ratings",)
     assert set(dataset.measured_queries) == {"brightness", "contrast", "colourfulness"}
 
 

@@ -132,7 +132,7 @@ def test_counts(root, agree):
     }
     report = dataset.check()
     assert (report.num_images, report.images_missing, report.images_unlabeled) == (4, 1, 1)
-    assert "train: 2 pairs of image and category have a crowd (crowd=one)" in report.notes
+    assert "train: 2 pairs of image and category with a crowd (crowd=one)" in report.notes
 
 
 def test_crowds_and_zeros(root):

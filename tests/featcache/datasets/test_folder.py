@@ -27,7 +27,7 @@ def test_finds_images_recursively_sorted_and_skips_the_rest(tmp_path):
 def test_says_what_it_wants(tmp_path):
     with pytest.raises(DatasetNotFoundError, match=r"no folder .*absent"):
         open_dataset("folder", tmp_path / "absent").images()
-    with pytest.raises(DatasetNotFoundError, match=r"none of 0 images"):
+    with pytest.raises(DatasetNotFoundError, match=r"no images found below"):
         open_dataset("folder", tmp_path).images()
     assert not open_dataset("folder", tmp_path).check().ok
     with pytest.raises(FileNotFoundError):
@@ -133,7 +133,7 @@ def test_what_is_skipped_is_told_by_kind(tmp_path):
 
 def test_only_pictures_of_another_kind(tmp_path):
     touch(tmp_path, "a.jxl")
-    with pytest.raises(DatasetNotFoundError, match=r"none of 0 images.* 1 \.jxl; save them"):
+    with pytest.raises(DatasetNotFoundError, match=r"no images found below.* 1 \.jxl; save them"):
         open_dataset("folder", tmp_path).images()
 
 

@@ -237,10 +237,9 @@ def test_a_spreadsheet_with_semicolons_and_decimal_commas(root, sep):
     ]
     line = 6 if sep else 5
     empty, absent = table.notes()
-    assert empty == "2 empty rows are left out"
+    assert empty == "left out: 2 empty rows"
     assert absent == (
-        f"1 rows without a value are images without a label, the first in {root}/labels.csv, "
-        f"line {line}"
+        f"1 row without a value, so without a label; the first is {root}/labels.csv, line {line}"
     )
     with pytest.raises(DatasetError, match=r"line 3, column value: found '3,5', .*no number has"):
         open_dataset("table", write(root, "path;value\na.jpg;1.5\nb.jpg;3,5\n")).labels()

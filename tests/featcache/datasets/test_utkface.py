@@ -28,7 +28,7 @@ def test_ages_21_to_60_split_by_seed(drawn, agree):
     assert all(21 <= age <= 60 for age in ages)
     assert all(by_age[age, "test"] == 1 and by_age[age, "train"] == 4 for age in ages)
     notes = dataset.check().notes
-    assert "5 faces are there more than once" in notes
+    assert "there more than once: 5 faces" in notes
     assert "split: seed 0, one face in five of each age" in notes
 
 
@@ -37,8 +37,8 @@ def test_odd_names(copied):
     for name in ("face", "999_0_0_20170110225243501", "39_1_20170116174525125"):
         next((root / "UTKFace").glob("21_*")).rename(root / "UTKFace" / f"{name}.jpg")
     notes = open_dataset("utkface", root).check().notes
-    assert "2 images have no age in their name" in notes
-    assert "1 names lack the gender or the race; their age is used" in notes
+    assert "no age in the name: 2 images" in notes
+    assert "no gender or race in the name, only the age is used: 1 image" in notes
 
 
 def test_parts_of_the_wild_images(put):
@@ -79,7 +79,7 @@ def test_published_tables_are_used(root, form):
     ]
     notes = dataset.check().notes
     assert notes[0] == f"split: {', '.join(sorted(lines))}"
-    assert notes[1] == "1 faces of it are not here"
+    assert notes[1] == "not here: 1 face of it"
 
 
 def test_no_face(put):
@@ -115,7 +115,7 @@ def test_names_in_the_wild_that_lack_a_field(put):
     assert {label.sample_id: label.value for label in dataset.labels()} == dict(
         zip(names, (53.0, 39.0, 44.0), strict=True)
     )
-    assert "2 images have no age in their name" in dataset.check().notes
+    assert "no age in the name: 2 images" in dataset.check().notes
 
 
 def test_what_macos_packs_beside_the_tables_is_not_read(root):

@@ -183,7 +183,7 @@ def test_too_many_failures(tmp_path, make_small_cache):
     with pytest.raises(TooManyFailuresError) as raised:
         make_small_cache(tmp_path / "c", max_failures=0.1)
     message = str(raised.value)
-    assert message.startswith("2 of 10 images have failed, more than the share of 0.1")
+    assert message.startswith("failed: 2 of 10 images, more than the share of 0.1")
     for name in ("image_02.png", "image_07.png"):
         assert re.search(rf"\n  {name}: .*not an image", message)
     assert f"featcache info {tmp_path / 'c'} --failures" in message
@@ -215,7 +215,7 @@ def test_failures_of_an_earlier_run_count(tmp_path, broken_folder, tiny_backbone
     config = ExtractConfig(max_failures=0.5, shard_size=20, batch_size=5, workers=1, limit=20)
     extract(broken_folder, tmp_path / "c", tiny_backbone, config)
     config = replace(config, max_failures=0.1, limit=None)
-    with pytest.raises(TooManyFailuresError, match="8 of 40 images have failed"):
+    with pytest.raises(TooManyFailuresError, match="failed: 8 of 40 images"):
         extract(broken_folder, tmp_path / "c", tiny_backbone, config)
 
 

@@ -45,7 +45,9 @@ def test_images_are_found_by_path_where_the_ids_are_others(change):
     assert labels.select(["sample_id", "value", "split"]).to_pylist() == [
         {"sample_id": "image_03.png", "value": 2.0, "split": "train"}
     ]
-    with pytest.raises(DatasetError, match=r"none of the 1 labels.*there look like 'gone.png'"):
+    with pytest.raises(
+        DatasetError, match=r"1 label in .*, none for an image .*there look like 'gone.png'"
+    ):
         change(["y,gone.png,2"], header=header)
 
 
