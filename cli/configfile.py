@@ -105,7 +105,7 @@ def read(path: Path) -> Given:
     for name, section in content.items():
         if name not in SECTIONS or not isinstance(section, dict):
             raise ConfigError(
-                f"--config {path}: {name} is no section; there are {', '.join(SECTIONS)}"
+                f"--config {path}: {name} is not a section; there are {', '.join(SECTIONS)}"
             )
     return Given(preset, {name: _values(section) for name, section in content.items()})
 

@@ -296,8 +296,8 @@ def rank(
     seen_otherwise = bool(backbone or color or (resize, positions) != ("squash", "default"))
     if caches is not None and (seen_otherwise or raw_pairs):
         raise ConfigError(
-            "--backbone, --resize, --positions, --color and --pairs go with --images; the features "
-            "of a cache are made"
+            "--backbone, --resize, --positions, --color and --pairs are for --images; the features "
+            "of a cache exist already"
         )
     if (pairs or (run is not None and is_fitted(run))) and (by != "score" or opponents):
         raise ConfigError(
@@ -309,7 +309,9 @@ def rank(
         from adapter.teaching.ranker import taste_rankers
 
         if run is not None or pairs or caches is None:
-            raise ConfigError("--comparisons needs no run and no opposites, and goes with --shards")
+            raise ConfigError(
+                "--comparisons ranks a cache: give --shards, and leave out the run and opposites"
+            )
         rankers = [*taste_rankers(read_comparisons(comparisons), queries)]
     elif pairs:
         if run is not None or queries:
@@ -424,7 +426,7 @@ def _explain(
     rows = image_rows(cache, photos)
     if (rows < 0).any():
         missing = photos[int((rows < 0).argmax())]
-        raise ConfigError(f"{missing}: no photo of {cache.path}; give its path below {root}")
+        raise ConfigError(f"{missing}: not in {cache.path}; give the image's path below {root}")
     found = explain(ranker.run, cache, ranker.query, *rows.tolist())
     files = [(photo, safe_relative(root, photo)) for photo in photos]
     made_of = {"run": str(ranker.run.folder), "images": str(root)}
@@ -463,7 +465,7 @@ def _rankers(
         fitted = Fitted.load(run)
         if set(queries) - {fitted.query}:
             raise ConfigError(
-                f"{run} was fitted to {fitted.query!r} and ranks by nothing else; leave out --query"
+                f"{run} was fitted to {fitted.query!r} and can rank only by that; leave out --query"
             )
         return [FittedRanker(fitted=fitted)]
     if not queries:

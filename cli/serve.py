@@ -114,7 +114,9 @@ def serve(
     if (images is None) == (caches is None):
         raise ConfigError("give either --images, a folder, or --shards, a cache")
     if caches is not None and (color or pairs):
-        raise ConfigError("--color and --pairs go with --images; the features of a cache are made")
+        raise ConfigError(
+            "--color and --pairs are for --images; the features of a cache exist already"
+        )
     if runs and color:
         raise ConfigError("a run sees photos as in its training: leave out --color")
     loaded: dict[str, StoredRun] = {}

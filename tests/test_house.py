@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     "featcache.errors",
     "featcache.versions",
+    "featcache.wording",
     "featcache.configuration",
     "featcache.devices",
     "featcache.stopping",

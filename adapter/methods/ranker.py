@@ -184,7 +184,7 @@ class AntonymRanker:
         if np.allclose(prompts[::2], prompts[1::2], atol=1e-6):
             raise ConfigError(
                 f"{self.title}: the text tower of {cache.manifest.backbone['name']} reads both "
-                "prompts alike, so that they order nothing; use other words"
+                "prompts alike, so they cannot rank; use other words"
             )
         scale = AntonymScale.of(prompts, text.logit_scale, (0.0, 1.0))
         pooled = cache.pooled(np.arange(len(cache))).astype(np.float64)  # [n, E]

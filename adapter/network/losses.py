@@ -235,7 +235,7 @@ def loss_terms(
         if pair_logits is None:
             raise ConfigError(f"ranking loss {config.ranking} needs a ranking head (pair_head)")
         if pair_weight is not None and not config.ordered_only:
-            raise ConfigError("ordered pairs alone serve the hinge of ordered pairs only")
+            raise ConfigError("pair_weight is only for the hinge of ordered pairs")
         pair_logits = pair_logits.to(targets.dtype)  # sums over pairs stay out of half precision
         if pair_weight is not None:
             weight, loss = pair_weight, functional.relu(1 - pair_logits)

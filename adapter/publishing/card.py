@@ -70,7 +70,7 @@ def model_card(run: StoredRun, evaluation: Mapping[str, Any] | None, place: str)
         "",
         *(f"- {name}: {text}" for name, text in licenses.items()),
         "",
-        "These are the licenses of the training data: who uses this adapter has to see to them.",
+        "These are the licenses of the training data. If you use this adapter, follow them.",
         "",
         "## What it reads",
         "",

@@ -81,8 +81,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
             if number == len(lines):
                 break
             raise JournalError(
-                f"{path}, line {number}: damaged; what follows cannot be trusted to be what was "
-                "said. Move the file away, or cut it off before this line"
+                f"{path}, line {number}: damaged, so the lines after it cannot be trusted. Move "
+                "the file away, or cut it off before this line"
             )
         events.append(event)
         whole += len(line)

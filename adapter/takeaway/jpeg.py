@@ -55,7 +55,7 @@ def embed(photo: bytes, marks: Marks) -> bytes:
     segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
     changed = photo[:start] + segment + photo[end:]
     if _pixels(changed) != _pixels(photo):
-        raise XmpError("its pixels would change, which must not be; use a sidecar for this photo")
+        raise XmpError("writing XMP would change its pixels; use a sidecar for this photo")
     return changed
 
 

@@ -141,7 +141,7 @@ def prepare(
         )
     if config.stack_parts and table is not None:
         raise ConfigError(
-            "a stack is fitted to labels, and comparisons are none: set train.stack_parts=0"
+            "a stack needs labels, and comparisons are not labels: set train.stack_parts=0"
         )
     if config.stack_parts and not architecture.score_head:
         raise ConfigError(

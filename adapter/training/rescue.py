@@ -73,6 +73,6 @@ def rescue(
             f"command, --out {place} and --resume"
         ) from error
     raise WriteError(
-        f"{failed}. Nothing is lost: the finished run, weights and all, is in {place}; move it to "
+        f"{failed}. Nothing is lost: the finished run, with its weights, is in {place}; move it to "
         f"where there is space. `adapter eval {place}` works"
     ) from error

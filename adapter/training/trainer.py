@@ -249,7 +249,7 @@ class Trainer:
         raise TrainingError(
             f"the loss of step {plan.step} is not finite (query {plan.query!r}{more}, {len(plan)} "
             f"images, targets {values.min():g} to {values.max():g}); lower the learning "
-            "rate, or use bf16 or fp32 instead of fp16. A saved state is from before that"
+            "rate, or use bf16 or fp32 instead of fp16. A saved state is from an earlier step"
         )
 
     def _estimate(self, feed: Feed) -> None:
@@ -335,7 +335,7 @@ class Trainer:
         """Tell that something was not written; training goes on, and it is tried again."""
         self.note(
             f"{what} could not be written to {self.out} ({reason(error)}); training goes on and "
-            "tries again. Free some space, or see to the disk"
+            "tries again. Free some space, or check the disk"
         )
 
     def _save(self) -> None:

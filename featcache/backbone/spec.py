@@ -112,7 +112,7 @@ class BackboneSpec(Configuration):
             raise BackboneError(
                 f"no weights for {self.name}: give --pretrained an OpenCLIP tag, a local file "
                 "(--pretrained /path/to/open_clip_model.safetensors), or seed:N for random "
-                "weights on purpose"
+                "weights"
             )
         if self.pretrained.startswith("seed:") and self.seed is None:
             raise BackboneError(

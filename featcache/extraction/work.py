@@ -110,8 +110,8 @@ def remaining_work(
     if manifest.part and planned is None:
         raise DatasetError(
             f"{out}: the data set has changed, and this part was made by an older version, which "
-            "did not write down what the others make: merge the parts, and let the whole follow "
-            "the data set"
+            "did not record the images of the other parts: merge the parts first, then extract "
+            "into the merged cache"
         )
     if lost and manifest.finished:
         raise CacheFormatError(

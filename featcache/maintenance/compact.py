@@ -69,7 +69,7 @@ def compact_cache(
     Raises:
         CacheNotFoundError: There is no cache, or its extraction has not finished.
         CacheLockedError: Another process uses it.
-        CacheFormatError: A shard is damaged; nothing is lost by it, and `repair` mends it.
+        CacheFormatError: A shard is damaged. Nothing is lost, and `repair` repairs it.
     """
     path = Path(path)
     Manifest.read(path)  # where there is no cache, no lock is made

@@ -139,7 +139,7 @@ def _finished_part(folder: Path) -> Manifest:
     manifest = Manifest.read(folder)
     if manifest.part is None:
         raise FeatcacheError(
-            f"{folder} is no part of a cache; parts are made with `featcache extract --part I/N`"
+            f"{folder} is not a part of a cache; parts are made with `featcache extract --part I/N`"
         )
     if not manifest.finished:
         raise FeatcacheError(
@@ -249,8 +249,8 @@ def _require_one_data_set(folders: Sequence[Path], manifests: Sequence[Manifest]
     planned = [m.files[PLANNED].xxh3_128 for m in manifests if PLANNED in m.files]
     if len({*seen}) > 1 or len({*planned}) > 1:
         raise DatasetError(
-            f"{', '.join(map(str, folders))} have seen a data set at different times: run their "
-            "`featcache extract` again, all with the data set as it is now"
+            f"{', '.join(map(str, folders))} list different images: the data set changed between "
+            "their extractions. Run the `featcache extract` of each part again"
         )
 
 

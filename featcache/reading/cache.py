@@ -289,8 +289,8 @@ class Cache:
         """
         if not self.shapes.num_tokens:
             raise TokensNotStoredError(
-                f"{self.path} holds pooled embeddings alone; extract again with tokens, into "
-                "another folder, for what needs them"
+                f"{self.path} holds pooled embeddings only; for patch tokens, extract again into "
+                "another folder, without --tokens none"
             )
         rows, view = self._address(rows, view)
         shape = (len(rows), *self._tokens_shape)

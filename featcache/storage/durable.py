@@ -325,11 +325,11 @@ def _write_error(path: Path, error: OSError) -> FeatcacheError:
     if full:
         advice = "free some space, then run the same command again"
     elif error.errno in _ELSEWHERE:
-        advice = "see to the folder, or choose another one"
+        advice = "check the folder, or choose another one"
     elif error.errno == errno.EFBIG:
         advice = "raise the limit of file sizes (ulimit -f), then run the same command again"
     else:
-        advice = "see to the disk, then run the same command again"
+        advice = "check the disk, then run the same command again"
     raised = (DiskSpaceError if full else WriteError)(
         f"{path} could not be written: {error.strerror or error}. What was finished before is "
         f"kept; {advice}"

@@ -51,7 +51,7 @@ def writing(cache: Path) -> Iterator[None]:
         raise CacheNotFoundError(f"{cache}: there is no such folder") from error
     except OSError as error:
         raise WriteError(
-            f"{cache} cannot be written to: {error.strerror}; see to its permissions, or choose "
+            f"{cache} cannot be written to: {error.strerror}; check its permissions, or choose "
             "another folder"
         ) from error
     try:

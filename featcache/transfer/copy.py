@@ -271,7 +271,7 @@ class _Copier:
             raise TransferError(
                 f"{self.here.place}/{name} is not what its cache.json says ({size} bytes, digest "
                 f"{state.hexdigest()}, expected {entry.bytes} and {entry.xxh3_128}); where it is "
-                "damaged, `featcache repair` mends a cache on a disk"
+                "damaged, `featcache repair` repairs a cache on a disk"
             )
 
     def _found(self, name: str, meter: _Meter) -> str:

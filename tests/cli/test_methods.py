@@ -117,7 +117,7 @@ def test_opposite_prompts_rank_a_folder(adapter, tmp_path):
         (["rank", "r", "--shards", "x", "--attribute", "quality"], "need no run"),
         (
             ["rank", "--shards", "x", "--attribute", "quality", "--resize", "native"],
-            "go with --images; the features of a cache are made",
+            "are for --images; the features of a cache exist already",
         ),
         (["rank", "--shards", "x", "--attribute", "quality", "--by", "comparison"], "need a run"),
         (["fit", "svm", "--shards", SMALL / "cache", "--query", COUNT], "no method 'svm'"),

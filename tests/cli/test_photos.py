@@ -86,4 +86,4 @@ def test_the_first_ranking_needs_no_run(adapter, photos, tmp_path):
     assert "preprocessing.color" in err
     code, _, err = adapter("rank", "--shards", tmp_path / "kept", "--pairs", "merge",
                            "--attribute", "quality")  # fmt: skip
-    assert "go with --images" in err
+    assert "are for --images" in err

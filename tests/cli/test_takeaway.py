@@ -62,7 +62,7 @@ def test_two_wishes_go_into_a_folder_and_sidecars_and_back(adapter, words, tmp_p
         (["--xmp"], "give one"),
         (["--label", "Red"], "--xmp sidecars"),
         (["--top", "0"], "at least 1"),
-        (["--weight", "1"], "1 weights for 2 wishes"),
+        (["--weight", "1"], "1 weight for 2 wishes"),
         (["--weight", "2", "--weight", "1"], "from -1 to 1"),
         (["--stars", "9:1"], "ratings go from"),
         (["--sidecar", "x"], "full"),
@@ -89,6 +89,6 @@ def test_why_is_a_page_of_maps(adapter, words, tmp_path):
     assert text.count("data:image/jpeg") == 2
     assert "stands above the other" in text
     code, _, err = adapter(*words, "--why", "nothing.jpg", "--out", page)
-    assert (code, "no photo of" in err) == (1, True)
+    assert (code, "give the image's path below" in err) == (1, True)
     code, _, err = adapter(*words, "--why", names[0])
     assert (code, "needs --out" in err) == (1, True)

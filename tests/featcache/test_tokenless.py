@@ -68,7 +68,7 @@ def test_it_is_read(tokenless: Path, small_cache: Path) -> None:
     assert len(cache) == len(whole)
     rows = np.arange(len(cache))
     np.testing.assert_array_equal(cache.pooled(rows, "hflip"), whole.pooled(rows, "hflip"))
-    with pytest.raises(TokensNotStoredError, match="pooled embeddings alone"):
+    with pytest.raises(TokensNotStoredError, match="pooled embeddings only"):
         cache.tokens(rows)
     with h5py.File(tokenless / "shards/00000.h5") as file:
         assert sorted(file) == ["digests", "pooled", "records", "sample_id"]
