@@ -87,11 +87,11 @@ def info(
             ("views", ", ".join(facts["fingerprint"]["views"])),
             ("on disk", f"{size(facts['bytes'])} in {quantity(facts['shards'], 'shard')}"),
             *(
-                ("shards made by", f"{device}: {numbers}")
+                ("made by", f"{device} (shards {numbers})")
                 for device, numbers in facts["made_by"].items()
             ),
             ("backbone", backbone["architecture"]),
-            ("asked for as", _as_options(facts["backbone"])),
+            ("options", _as_options(facts["backbone"])),
             ("weights", backbone["weights"]),
             *(
                 [
@@ -209,11 +209,11 @@ def _dataset_in_words(source: Mapping[str, Any]) -> str:
 
 def _state(manifest: Manifest) -> str:
     """Say why this is not a cache that can be read."""
-    what = "not finished: the same `featcache extract` goes on"
+    what = "not finished; the same `featcache extract` goes on"
     if manifest.part is None:
         return what
     if manifest.files:
-        what = "finished; `featcache merge` puts the parts together"
+        what = "finished; `featcache merge` joins the parts"
     return f"part {manifest.part}, {what}"
 
 
@@ -289,7 +289,7 @@ def prompts(
         count = add_texts(cache, texts, load)
         say(f"{cache} holds {quantity(count, 'prompt')}")
         ranking = command("--shards", cache, "--query", texts[0])
-        say(f"next, with a run on features of the same kind: adapter rank RUN {ranking}")
+        say(f"next, with a run that was trained on the same features: adapter rank RUN {ranking}")
         return
     for text in Cache.open(cache).prompts:
         print(text)

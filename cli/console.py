@@ -243,9 +243,9 @@ def _told(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"{type(error).__name__}: {error}\n"
-        f"This is a mistake in the program ({Path(last.filename).name}, line {last.lineno}), or an "
-        f"input that it does not know. Run the same command with {DEBUG}=1 in front of it to see "
-        "where it comes from, and report what it prints."
+        f"This is an error in the program ({Path(last.filename).name}, line {last.lineno}), or an "
+        f"input that it does not know. Run the same command with {DEBUG}=1 in front of it, and "
+        "report what it prints."
     )
 
 

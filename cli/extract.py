@@ -263,9 +263,9 @@ def announce(
     each = bytes_per_image(shapes, views=len(config.views), dtype=config.dtype)
     needed = each * total // (config.part[1] if config.part else 1)
     features = (
-        f"{shapes.num_tokens} x {shapes.token_dim} {config.dtype}"
+        f"{shapes.num_tokens} x {shapes.token_dim} patch tokens in {config.dtype}"
         if shapes.num_tokens
-        else f"{shapes.pooled_dim} float32, without patch tokens"
+        else f"{shapes.pooled_dim} numbers in float32, without patch tokens"
     )
     there = sum(file.stat().st_size for file in out.rglob("*.h5")) if out.exists() else 0
     say(
@@ -321,7 +321,7 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
         seconds = time.monotonic() - started
         if not told and done and (rest := left * seconds / done) >= LONG:
             say(
-                f"{done / seconds:.1f} images/s so far: about {duration(rest)} for the other "
+                f"{done / seconds:.1f} images/s so far, so about {duration(rest)} for the other "
                 f"{quantity(left, 'image')}"
             )
         told = True
@@ -339,7 +339,7 @@ def shown_on(display: Progress) -> Callable[[ExtractEvent], None]:
         elif event.kind == "shard":
             estimate(event)
         if event.kind == "start" and event.growth:
-            say(f"since the last time: {event.growth}")
+            say(f"changes since the last time: {event.growth}")
         elif event.kind == "start" and event.resumed:
             say(f"going on: {quantity(event.resumed, 'image')} done before")
         if event.kind == "finish":
@@ -394,7 +394,7 @@ def summarize(
         say_next("adapter", "train", "--shards", summary.out, DRAWN if drawn else [])
     else:
         say(
-            "no labels: rank these images with a run that was trained on the same kind of "
+            "no labels: you can rank these images with a run that was trained on the same "
             f"features: adapter rank RUN {command('--shards', summary.out)} --query TEXT"
         )
 

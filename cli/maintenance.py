@@ -142,14 +142,14 @@ def repair(
             on_progress=show,
         )
     for damage in report.damages:
-        print(f"was damaged: {damage}")
+        print(f"damaged: {damage}")
     for name in report.remade:
         different = " (not the same bytes as before)" if name in report.different else ""
         print(f"made again from its images: {name}{different}")
     for name in report.rewritten:
-        print(f"written anew: {name}")
+        print(f"written again: {name}")
     for path in report.recovered:
-        print(f"readable now: {path}")
+        print(f"can be read now: {path}")
     say("repaired and verified" if report.changed else "nothing to repair")
     if report.failed:
         say(f"still without features: {quantity(report.failed, 'image')}")

@@ -35,7 +35,7 @@ def publish(
     from adapter.publishing.publish import publish as put
 
     if not (run / "eval.json").is_file() and (run / "run.json").is_file():
-        say(f"note: nobody has evaluated it; first: {command('adapter', 'eval', run)}")
+        say(f"note: this run is not evaluated; first: {command('adapter', 'eval', run)}")
     with working(f"writing to {target}"):
         files = put(run, target)
     say(

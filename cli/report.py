@@ -80,9 +80,7 @@ def report(
     used = caches or caches_of(run)
     if roots and len(roots) < len(used):
         others = ", ".join(map(str, used[len(roots) :]))
-        say(
-            f"no pictures of the images of {others}: give one --root for each cache, in their order"
-        )
+        say(f"no pictures for {others}: give one --root for each cache, in the same order")
     say(f"written to {target} and {target.with_suffix('.json').name}")
     if metrics["queries"]:
         query = metrics["queries"][0]["query"]

@@ -182,8 +182,8 @@ def _run(session: object, host: str, port: int, kept: Path) -> None:
         listening.listen(128)  # whoever opens the address at once waits, and is not refused
         address = Address.of(host, listening.getsockname()[1])
         if address.token:
-            say(f"note: {host} is open to others; whoever has this address sees the photos")
-        say(f"what you say is kept in {kept}")
+            say(f"note: {host} is open to others; everybody with this address sees the photos")
+        say(f"stars, answers and exports are kept in {kept}")
         print(address.url, flush=True)
         app = make_app(cast("Any", session), address)
         settings = uvicorn.Config(app, log_level="warning", server_header=False)

@@ -131,7 +131,9 @@ def take_away(options: TakeAway, root: Path | None, ranking: Ranking) -> None:
         return
     if options.move is not None and not options.yes:
         if not sys.stdin.isatty():
-            raise ConfigError("moving photos must be confirmed: look at --dry-run, then add --yes")
+            raise ConfigError(
+                "moving photos needs your confirmation: look at --dry-run first, then add --yes"
+            )
         typer.confirm(
             f"move {quantity(len(placed), 'photo')} to {options.move}?", abort=True, err=True
         )
@@ -183,6 +185,6 @@ def undo(
     done = run(log)
     say(f"{quantity(done.count, 'action')} undone")
     for path, reason in done.left.items():
-        say(f"  left: {path}: {reason}")
+        say(f"  not undone: {path}: {reason}")
     if done.left:
         raise typer.Exit(1)

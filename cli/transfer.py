@@ -62,7 +62,7 @@ def copy(
     if summary.complete:
         say_next("featcache", "verify", target)
     else:
-        say(f"the other shards and cache.json are still to come: featcache copy {source} {target}")
+        say(f"next, for the other shards and cache.json: featcache copy {source} {target}")
 
 
 def _numbers(text: str) -> range | None:

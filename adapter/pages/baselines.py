@@ -39,21 +39,21 @@ RIDGE: dict[Features, str] = {
 
 # One sentence for each, for readers who know none of them.
 ABOUT = {
-    ZERO_SHOT: "What the backbone knows already: images in the order of the cosine between their "
-    "embedding and that of the query's own words. Nothing is trained.",
-    CLIP_IQA: "The same with two opposite prompts, such as “Bright photo.” and “Dark photo.”: how "
-    "much nearer an image is to the first. Nothing is trained.",
-    RIDGE["tokens"]: "A straight line from the mean of an image's patch tokens to the label, "
-    "solved exactly, one for each query.",
-    RIDGE["pooled"]: "The same from the backbone's one embedding of the whole image.",
+    ZERO_SHOT: "What the backbone knows without training: images are sorted by the cosine between "
+    "the embedding of the image and that of the query.",
+    CLIP_IQA: "Also without training: two opposite prompts, such as “Bright photo.” and “Dark "
+    "photo.”. Images are sorted by how much nearer they are to the first.",
+    RIDGE["tokens"]: "Ridge regression, a straight line, from the mean of an image's patch tokens "
+    "to the label; one for each query.",
+    RIDGE["pooled"]: "The same from the pooled embedding of the image.",
     RIDGE["both"]: "The same from both together.",
     SCORE: "One small network for all queries: patch tokens attend to each other and to the "
     "query's words, and a head turns the result into a value.",
-    COMPARISON: "The same network's second head, which compares two images at a time; images are "
-    "ordered by how they fare against all others.",
+    COMPARISON: "The second head of the same network compares two images at a time. Images are "
+    "sorted by how often they win.",
     BEST_SCORE: "The adapter's score and ridge regression, lines and curves (the preset best), "
     "added for each query with weights that were chosen on images that neither had seen.",
-    BEST_COMPARISON: "The same with the adapter's comparisons in the place of its score.",
+    BEST_COMPARISON: "The same with the adapter's comparisons in place of its score.",
 }
 
 

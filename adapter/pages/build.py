@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 NAMES = {"score": SCORE, "comparison": COMPARISON}
 STACKED = {"score": BEST_SCORE, "comparison": BEST_COMPARISON}
+STACK_TIME = "This time does not include the search for the weights of adapter and regression. "
 
 
 def build_report(
@@ -206,14 +207,14 @@ def _lead(
     if not outcome or not compared:
         return (
             f"{', '.join(cache_titles(caches))}: images of the {splits} split, ranked by text "
-            "queries with an adapter that saw nothing but cached features."
+            "queries with an adapter that read only cached features."
         )
     count = sum(p.numel() for p in run.model.parameters())
     machine = run.record.get("machine")  # runs of before do not say
     found = {
         "both together": [means[name] for name in STACKED.values() if name in means],
         "the adapter": [means[name] for name in NAMES.values() if name in means],
-        "a straight line on the same features": [
+        "ridge regression on the same features": [
             means[name] for name in RIDGE.values() if name in means
         ],
         "the backbone alone": [means[name] for name in (ZERO_SHOT, CLIP_IQA) if name in means],
@@ -223,8 +224,8 @@ def _lead(
     return (
         f"An adapter of {quantity(count, 'parameter')} learned to sort images by "
         f"{quantity(len(run.queries), 'query', 'queries')} in {outcome['seconds']:.0f} seconds"
-        f"{f' on {machine}' if machine else ''}, from cached features of a frozen backbone"
-        f"{', without the time for its weights beside a regression' if run.stack else ''}. "
+        f"{f' on {machine}' if machine else ''}, from cached features of a frozen backbone. "
+        f"{STACK_TIME if run.stack else ''}"
         f"Mean SRCC on the {quantity(images, 'image')} of the {splits} split: {reached}."
     )
 
@@ -234,6 +235,11 @@ def _facts(run: StoredRun, caches: Sequence[Cache], evaluation: Evaluation) -> d
     record, first = run.record, caches[0]
     settings, outcome = record["settings"], record["outcome"] or {}
     backbone = first.fingerprint.backbone
+    left_out = (
+        [f"left out: {quantity(evaluation.left_out, 'label')} of images without features"]
+        if evaluation.left_out
+        else []
+    )
     facts = {
         "data": "; ".join(f"{c.dataset}, {quantity(len(c), 'image')}, {c.path}" for c in caches),
         "backbone": f"{backbone['architecture']}, weights {backbone['weights'][:16]}, projection "
@@ -251,7 +257,7 @@ def _facts(run: StoredRun, caches: Sequence[Cache], evaluation: Evaluation) -> d
         "evaluation": "; ".join(
             [
                 evaluation.precision,
-                f"left out: {quantity(evaluation.left_out, 'label')} of images without features",
+                *left_out,
                 *evaluation.notes,
             ]
         ),

@@ -168,7 +168,7 @@ def test_a_cache_follows_its_folder(made, cache, featcache, tmp_path):
     assert (cache / "cache.json").read_bytes() == before
     code, out, told = featcache(*asked)
     assert code == 0
-    assert f"since the last time: {plan}" in out + told
+    assert f"changes since the last time: {plan}" in out + told
     assert featcache("verify", cache, "--root", images)[0] == 0
     code, out, told = featcache("compact", cache)
     assert code == 0

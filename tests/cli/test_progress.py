@@ -114,7 +114,7 @@ def test_a_long_extraction_is_announced_once_after_its_first_shard(capsys, monke
         tell(show, 768)
     told = " ".join(capsys.readouterr().err.split())
     assert told.count("images/s so far") == 1
-    assert "4.0 images/s so far: about 6 h 56 min for the other 100,000 images" in told
+    assert "4.0 images/s so far, so about 6 h 56 min for the other 100,000 images" in told
     with progress() as display:
         show = shown_on(display)
         tell(show, 0, "start", resumed=0)
