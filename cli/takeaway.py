@@ -132,7 +132,7 @@ def take_away(options: TakeAway, root: Path | None, ranking: Ranking) -> None:
     if options.move is not None and not options.yes:
         if not sys.stdin.isatty():
             raise ConfigError(
-                "moving photos needs your confirmation: look at --dry-run first, then add --yes"
+                "moving photos must be confirmed: look at --dry-run first, then add --yes"
             )
         typer.confirm(
             f"move {quantity(len(placed), 'photo')} to {options.move}?", abort=True, err=True

@@ -56,8 +56,7 @@ def copy(
         )
     say(
         f"{quantity(summary.files, 'file')} copied ({size(summary.bytes)}), {summary.there:,} "
-        "were there; "
-        f"every one was read back and compared"
+        "were there already; every one was read back and compared"
     )
     if summary.complete:
         say_next("featcache", "verify", target)
