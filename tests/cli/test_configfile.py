@@ -65,7 +65,7 @@ def test_a_run_gives_its_own_settings_back(adapter):
         ("steps = ", "not a TOML file"),
         ("[train]\nsteps = 'x'\n", "steps"),
         ("[train]\nstops = 3\n", "train.stops: no such setting"),
-        ("[trein]\nsteps = 3\n", "trein is no section"),
+        ("[trein]\nsteps = 3\n", "trein is not a section"),
         ("preset = 3\n", "expected preset"),
         ("preset = 'mine'\n", "--preset must be one of"),
     ],

@@ -120,4 +120,4 @@ def test_a_long_extraction_is_announced_once_after_its_first_shard(capsys, monke
         tell(show, 0, "start", resumed=0)
         now += 64
         tell(show, 256, total=2000, resumed=0)
-    assert "so far: about" not in capsys.readouterr().err
+    assert "so far, so about" not in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_no_readable_image_is_a_sentence(adapter, featcache, run, query, tmp_pat
     code, _, err = adapter("rank", run, "--shards", tmp_path / "cache", "--query", query)
     assert code == 1
     assert "holds no image that could be read" in err
-    assert "mistake in the program" not in err
+    assert "error in the program" not in err
 
 
 def test_names_of_any_language_whatever_the_locale(run, query, tmp_path):

@@ -180,7 +180,7 @@ def test_no_outputs_are_needed_for_losses_that_are_off() -> None:
         loss_terms(LossConfig(), y, scores=scores)
     with pytest.raises(ConfigError, match="need a score head"):
         loss_terms(LossConfig(), y, pair_logits=logits)
-    with pytest.raises(ConfigError, match="ordered pairs only"):
+    with pytest.raises(ConfigError, match="hinge of ordered pairs"):
         loss_terms(LossConfig(), y, scores=scores, pair_logits=logits[0], pair_weight=y)
 
 

@@ -169,7 +169,7 @@ def test_a_process_that_dies_ends_the_run_and_another_number_goes_on(demo, tmp_p
     assert f"process {number} was ended by SIGKILL" in told, told
     assert told.count("has lost its connection") <= 1
     assert "Traceback" not in told
-    assert "mistake in the program" not in told
+    assert "error in the program" not in told
     assert "Go on with: adapter train" in told
     assert "--resume" in told
     done = run("adapter", *long, "--resume", "--processes", 3)
@@ -196,7 +196,7 @@ def test_a_process_that_dies_ends_both_launchers(demo, tmp_path):
     assert [node.returncode for node in nodes] == [1, 1]
     assert "(SIGKILL) received" in told[0]  # by torchrun
     assert "has lost its connection to another one" in told[1]
-    assert "mistake in the program" not in told[1]
+    assert "error in the program" not in told[1]
     for node in two_launchers(*long, "--resume"):
         _, said = node.communicate(timeout=600)
         assert node.returncode == 0, said

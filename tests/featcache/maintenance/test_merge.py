@@ -111,7 +111,7 @@ def test_unfinished_parts_are_refused(copies, tmp_path):
 
 
 def test_whole_caches_are_refused(parts, small_cache, tmp_path):
-    with pytest.raises(FeatcacheError, match="no part of a cache"):
+    with pytest.raises(FeatcacheError, match="not a part of a cache"):
         merge_caches([*parts, small_cache], tmp_path / "whole")
     with pytest.raises(FeatcacheError, match="no parts"):
         merge_caches([], tmp_path / "whole")

@@ -85,8 +85,8 @@ def test_systems_that_cannot_drop_the_page_cache(tmp_path, monkeypatch):
     [
         (errno.ENOSPC, DiskSpaceError, "free some space"),
         (errno.EDQUOT, DiskSpaceError, "free some space"),
-        (errno.EIO, WriteError, "see to the disk"),
-        (errno.EROFS, WriteError, "see to the disk"),
+        (errno.EIO, WriteError, "check the disk"),
+        (errno.EROFS, WriteError, "check the disk"),
     ],
 )
 def test_errors_of_the_disk(tmp_path, monkeypatch, where, code, kind, advice):

@@ -99,7 +99,7 @@ def test_large_arrays_begin_at_pages(tmp_path):
 def test_rows_and_ids_must_agree(tmp_path):
     content, _ = make(tmp_path / "a.h5", ["a", "b"])
     short = ShardContent(records=content.records[:1], tokens=content.tokens, pooled=content.pooled)
-    with pytest.raises(ValueError, match="2 rows of tokens, 1 ids"):
+    with pytest.raises(ValueError, match="2 rows of tokens, 1 id"):
         write_shard(tmp_path / "b.h5", short, index=0, fingerprint="f")
     assert not (tmp_path / "b.h5").exists()
 
