@@ -26,16 +26,17 @@ class SamplingConfig(Configuration):
     """How batches are drawn.
 
     Attributes:
-        batch_size: Images per batch over all processes; fewer where a query has fewer.
+        batch_size: Images per batch, of all processes together; fewer if a query has fewer.
         queries_per_batch: With more than 1, the images of a batch are drawn by several
-            queries of one cache, in turn, and each image is labeled by all of them that know it.
+            queries of one cache, in turn, and each image is labeled by all of them that have a
+            label for it.
             The part of the network that reads no prompt runs once per image. A step costs about
-            as much as that many times ``batch_size`` images; so give fewer images.
+            as much as a step with that many times ``batch_size`` images, so take fewer images.
         balance: ``values`` gives every value of a query the same probability, ``none`` every
             image.
         value_bins: Labels with more distinct values than this are balanced over quantile bins.
         negative_ratio: Share of a counting query's batch that has a true count of zero. Other
-            queries never get negatives. With 0, the labels of the query are drawn as they are.
+            queries never get negatives. With 0, labels are drawn without adding zeros.
         counting_tasks: Shell patterns of the tasks whose labels are counts.
         false_negatives: ``excluded`` takes as negatives only images known to lack the category:
             those labeled zero or, in a task without any zero, those labeled for its other
@@ -45,10 +46,10 @@ class SamplingConfig(Configuration):
         weights: Probability of each data set, up to a factor; empty means equal.
         views: Names of the views to draw from; empty means all that the cache holds.
         relevance: Train on "relevance to a count" (the paper's B.1): per batch a reference r in
-            0 … ``relevance_max`` is drawn, the prompt says so, and the target is |y - r|.
+            0 … ``relevance_max`` is drawn, the prompt names it, and the target is |y - r|.
         relevance_max: Largest reference count.
-        comparison_share: Where a run has both labels and comparisons, the probability that a
-            batch holds comparisons. 1 leaves the labels unread.
+        comparison_share: If a run has both labels and comparisons, the probability that a batch
+            holds comparisons. With 1, labels are not read.
     """
 
     _title: ClassVar[str] = "sampling settings"
@@ -100,7 +101,7 @@ class OptimConfig(Configuration):
         amsgrad: Divide by the largest second moment so far (released).
         warmup: Steps of linear growth, or, below 1, a share of all steps.
         schedule: ``cosine`` to zero, or ``constant``, after the warm-up.
-        clip_norm: Largest norm of the whole gradient; None leaves it (released).
+        clip_norm: Largest norm of the whole gradient; None does not limit it (released).
     """
 
     _title: ClassVar[str] = "optimizer settings"
@@ -148,19 +149,19 @@ class TrainConfig(Configuration):
         fold: Which fold, for data sets that have several.
         target_scale: ``standardize`` targets per task, or ``none`` (released).
         validation_split: Splits whose labels choose the best weights.
-        hold_out: Share of the training images to validate on where no label has a validation
+        hold_out: Share of the training images to validate on, if no label has a validation
             split.
         validate_every: Steps between validations; 0 for none.
-        select_by: What the best weights are best in, averaged over queries.
+        select_by: The metric that chooses the best weights, averaged over queries.
         patience: Stop after this many validations without improvement; 0 never stops early.
         checkpoint_every: Steps between saved states; 0 saves only when interrupted.
         log_every: Steps between lines of the log, each the mean over those steps.
         tensorboard: Also log for TensorBoard.
-        stack_parts: Stack the adapter with ridge regression on the same features, straight
-            lines and smooth curves, with weights per query. They are found on training images:
-            these are cut into so many parts, and for each part an adapter is trained without it.
-            0 leaves the adapter alone.
-        stack_steps: Steps of those adapters, as a share of ``steps``.
+        stack_parts: Add ridge regression on the same features (straight lines and smooth
+            curves) to the adapter, with weights per query. To find the weights, the training
+            images are cut into this number of parts, and for each part an adapter is trained
+            without it. 0 uses the adapter without ridge regression.
+        stack_steps: Steps of these adapters, as a share of ``steps``.
         sampling: How batches are drawn.
         optim: How weights are updated.
     """
@@ -220,7 +221,7 @@ class TrainConfig(Configuration):
 
     @classmethod
     def best(cls, **changes: Any) -> Self:
-        """Return ours: the adapter stacked with ridge regression."""
+        """Return the adapter with ridge regression added to it."""
         return cls.build(**({"stack_parts": 3} | changes))
 
 

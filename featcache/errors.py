@@ -23,7 +23,7 @@ class CacheFormatError(FeatcacheError, ValueError):
 
 
 class FingerprintMismatchError(FeatcacheError, ValueError):
-    """Two things that were made with different features meet: caches, checkpoints, settings."""
+    """Two things with different features were used together: caches, checkpoints, settings."""
 
 
 class CacheLockedError(FeatcacheError, BlockingIOError):
@@ -71,7 +71,7 @@ class DatasetNotFoundError(DatasetError, FileNotFoundError):
 
 
 class TooManyFailuresError(FeatcacheError, RuntimeError):
-    """More images failed than the run was told to accept."""
+    """More images failed than ``max_failures`` accepts."""
 
 
 class WorkersError(FeatcacheError, RuntimeError):

@@ -22,6 +22,7 @@ from adapter.data.comparisons import TASK, ComparisonSelection
 from adapter.data.pools import draw, integers, make_pool, uniform_choice
 from adapter.errors import ConfigError, LabelsError
 from adapter.names import choose_names
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,8 @@ class Sampler:
         self.seed = seed
         if config.weights and len(config.weights) != len(selections):
             raise ConfigError(
-                f"{len(config.weights)} weights for {len(selections)} caches; give one for each"
+                f"{quantity(len(config.weights), 'weight')} for "
+                f"{quantity(len(selections), 'cache')}; give one for each"
             )
         weights = np.array(config.weights or [1.0] * len(selections))
         self._shard_cdf = np.cumsum(weights / weights.sum())

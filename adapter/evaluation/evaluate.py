@@ -68,10 +68,10 @@ def evaluate(
         run: A run, or its folder.
         caches: Caches, as paths or opened.
         split: Splits to evaluate, such as ``val`` or ``test``.
-        fold: Of which fold; the one that the run was trained on when left out.
+        fold: The fold; that of the training when left out.
         queries: Names or shell patterns; none means those that the run was trained on.
         tasks: The same for tasks.
-        by: How to rank; every way that the adapter has a head for when left out.
+        by: How to rank; by every head of the adapter when left out.
         method: How pair logits become a ranking.
         opponents: How many others each image is compared with, or ``all``; None chooses.
         relevance: Evaluate relevance to this count (the paper's B.1): the prompt says so, and
@@ -88,7 +88,7 @@ def evaluate(
         LabelsError: No label matches, a name is not that of a split, fold, query or task, or a
             prompt has no tokens.
         FingerprintMismatchError: A cache's features are not those of the run.
-        ConfigError: The adapter has no head for a way of ranking, or there is no such view.
+        ConfigError: The adapter has no head for ``by``, or there is no such view.
     """
     run = run if isinstance(run, StoredRun) else StoredRun.load(run)
     train = run.record["settings"]["train"]

@@ -200,7 +200,7 @@ def load_backbone(
             float32 on a CPU, bfloat16 on a GPU that has it, else float16.
 
     Raises:
-        BackboneError: In one sentence, with what to do about it.
+        BackboneError: It cannot be loaded; the message says why, and what to do.
         ConfigError: There is no such device or precision.
     """
     return Backbone(spec, device=device, precision=precision)

@@ -54,25 +54,26 @@ class Projection:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec(Configuration):
-    """The choice of a backbone, as it stands in cache.json.
+    """Which backbone, with which weights; cache.json holds the same fields.
 
     Attributes:
         name: An OpenCLIP model name, ``hf-hub:OWNER/MODEL`` or ``local-dir:FOLDER``. Empty: the
-            stem of ``model_config``, or else the default, ConvNeXt-L at 320 px.
+            file name of ``model_config`` without .json, or else the default, ConvNeXt-L at 320 px.
         pretrained: An OpenCLIP tag, a local checkpoint (safetensors, or a file that torch loads
-            with ``weights_only``), or ``seed:N`` for random weights on purpose. Empty only for
+            with ``weights_only``), or ``seed:N`` for random weights. Empty only for
             the default name, which has a default tag, for ``drawn-scenes-clip``, whose weights
-            are part of the package, and with a prefixed name, whose weights come with it.
-        model_config: A model config of one's own, in OpenCLIP's JSON format.
-        projection: ``clip``, ``random:SEED``, ``checkpoint:FILE`` or ``none``: what makes patch
-            tokens of the tower's last map; see `featcache.backbone.projection`.
-        token_pool: K: patch tokens are averages over K x K neighbors.
+            are part of the package, and for a name with a prefix, whose weights come with it.
+        model_config: Your own model config, in OpenCLIP's JSON format.
+        projection: ``clip``, ``random:SEED``, ``checkpoint:FILE`` or ``none``: how the tower's
+            last feature map becomes patch tokens; see `featcache.backbone.projection`.
+        token_pool: K: each patch token is the mean of K x K neighbors.
         resize: ``squash``, ``native`` or ``short:N``: see `featcache.images.preprocess`.
         decode: ``exact``, ``scaled`` or ``gpu``: see `featcache.images.preprocess`.
-        color: ``stored`` or ``srgb``: likewise.
+        color: ``stored`` or ``srgb``: see `featcache.images.preprocess`.
         positions: ``default``: the tower's own positional embedding; ``none`` or
             ``interpolated``: see `featcache.backbone.positions`.
-        tokens: ``patch``, or ``none``: pooled embeddings alone.
+        tokens: ``patch`` keeps patch tokens and pooled embeddings; ``none`` keeps pooled
+            embeddings only.
         text_weights: A file with other weights for the text tower: ``text_tower.safetensors`` of
             ``adapter convert``, or a whole released checkpoint.
     """

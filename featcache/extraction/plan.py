@@ -51,17 +51,17 @@ class ExtractConfig(Configuration):
     Attributes:
         views: Which views are stored, ``original`` first.
         dtype: How tokens are stored.
-        batch_size: Images per forward pass (provenance: it may change the last bits); None for the
-            largest that the GPU holds, see ``batch_size.py``.
-        workers: Decoding threads; 0 for one per processor, 32 at most.
+        batch_size: Images per forward pass. It may change the last bits of features. None takes
+            the largest number that the GPU holds, see ``batch_size.py``.
+        workers: Threads that decode images; 0 for one per CPU core, 32 at most.
         shard_size: Planned images per shard.
-        limit: Only the first images of the data set; None for all.
-        max_failures: Share of all images, from 0 to 1, that may fail; above it the run stops.
-        prompts: Prompts to encode beside those of the labels.
-        part: (i, n) with i from 1 to n: make only every n-th shard, from the i-th. The parts of n
-            machines, each in a folder of its own, are put together by
-            `featcache.maintenance.merge`.
-        name: What the cache is called; None for the data set's name, or the one that it has.
+        limit: Take only this number of images, from the start of the data set; None for all.
+        max_failures: Share of all images, from 0 to 1, that may fail; the run stops above it.
+        prompts: Prompts to encode, in addition to those of the labels.
+        part: (i, n) with i from 1 to n: make only every n-th shard, beginning with the i-th. Each
+            of n machines makes a part in its own folder, and `featcache.maintenance.merge` joins
+            the parts.
+        name: The name of the cache; None keeps its present name, or takes the data set's name.
     """
 
     _title: ClassVar[str] = "extraction settings"

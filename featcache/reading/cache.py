@@ -125,7 +125,7 @@ class Cache:
     def name(self) -> str:
         """What people call the cache: ``--name``, or else the data set's name.
 
-        That of a drawn stand-in says so.
+        The name of a drawn stand-in says that it is one.
         """
         name = self.manifest.name
         return f"{name} ({WORDS})" if self.stand_in else name
@@ -198,7 +198,7 @@ class Cache:
         """Digest of what is read here: features, the images of the rows, in order, and labels.
 
         Two caches, or one cache at two times, with the same state give a training the same
-        numbers. Paths, prompts and how images lie in shards are no part of it.
+        numbers. Paths, prompts and the places of images in shards are not part of it.
         """
         images = ok_samples(self.read_samples("sample_id", "sha256", "status"))
         images = images.select(["sample_id", "sha256"])

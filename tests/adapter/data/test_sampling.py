@@ -164,7 +164,7 @@ def test_data_sets_are_drawn_by_weight(cache):
     zero = SamplingConfig(weights=(0.0, 1.0), batch_size=2)
     sampler = Sampler([selection, selection], [cache.views] * 2, zero, 0)
     assert {sampler.batch(k).shard for k in range(100)} == {1}
-    with pytest.raises(ConfigError, match="1 weights for 2"):
+    with pytest.raises(ConfigError, match="1 weight for 2"):
         Sampler([selection] * 2, [cache.views] * 2, SamplingConfig(weights=(1.0,)), 0)
 
 
