@@ -118,7 +118,7 @@ def describe(facts: DatasetInfo) -> None:
     """Print all that is known of a data set."""
     out().print(
         f"\n{facts.name}, {facts.title}: {facts.task}\n"
-        f"license: {facts.license}\nask for it: {facts.source}\n"
+        f"license: {facts.license}\nwhere to get it: {facts.source}\n"
         f"expected layout:\n{facts.layout}"
     )
     if facts.options:

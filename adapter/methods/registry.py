@@ -176,7 +176,7 @@ METHODS: dict[str, MethodInfo] = {
             factory="Adapter",
             needs="labels, patch tokens",
             source="Yu et al., ICLR 2025",
-            license="Apache-2.0; written anew",
+            license="Apache-2.0; written from scratch",
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""A page of heat maps: which patches spoke for a photo, or for one of two."""
+"""A page of heat maps: which patches raised a photo's score, or decided between two photos."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def why_page(
         banner: What a reader must know before anything else.
     """
     titles = {
-        "score": (0, "what spoke for"),
+        "score": (0, "what raised the score of"),
         "looked": (0, "where the relational tokens looked in"),
-        "first": (0, "what spoke for"),
-        "second": (1, "what spoke for"),
+        "first": (0, "what was in favor of"),
+        "second": (1, "what was in favor of"),
     }
     maps = [
         heat_map(photos[at][1], found[name], found["side"], f"{words} {photos[at][0]}")
@@ -93,5 +93,5 @@ def why_page(
     lead = ""
     if "logit" in found:
         better = photos[0 if found["logit"] > 0 else 1][0]
-        lead = f"Compared, {better} stands above the other (logit {found['logit']:.2f})."
+        lead = f"In the comparison, {better} wins (logit {found['logit']:.2f})."
     return render("why.html.j2", title=title, lead=lead, maps=maps, made_of=made_of, banner=banner)

@@ -214,7 +214,8 @@ def sample_id(image: dict[str, Any]) -> str:
 
 _OPTIONS = {
     "crowd": Option(
-        help="what a group that nobody counted adds: one, ignore, or leave-out the label",
+        help="a crowd (a group without a count) counts as one, as none (ignore), or gives no label "
+        "(leave-out)",
         default="one",
         choices=("one", "ignore", "leave-out"),
     ),
@@ -248,7 +249,7 @@ class Coco(CocoStyle):
         layout=(
             "ROOT/\n"
             "  annotations/instances_train2017.json, annotations/instances_val2017.json\n"
-            "  train2017/*.jpg  val2017/*.jpg         or below images/; one split will do"
+            "  train2017/*.jpg  val2017/*.jpg         or below images/; one split is enough"
         ),
         options=_OPTIONS,
     )
@@ -305,7 +306,7 @@ class CocoRem(Coco):
             "ROOT/\n"
             "  annotations/instances_trainrem.json, annotations/instances_valrem.json\n"
             "                                         or in ROOT, coco_rem/ or coco-rem/\n"
-            "  train2017/*.jpg  val2017/*.jpg         or below images/; one split will do"
+            "  train2017/*.jpg  val2017/*.jpg         or below images/; one split is enough"
         ),
         options=_OPTIONS,
     )

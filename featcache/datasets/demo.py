@@ -64,7 +64,7 @@ class Demo(Dataset):
         layout="ROOT/\n  scenes.json\n  images/demo_000000.png ...",
         options={
             "count": Option(help=f"scenes to draw (default {COUNT:,})", kind=int),
-            "seed": Option(help=f"of the scenes and their split (default {SEED})", kind=int),
+            "seed": Option(help=f"seed of the scenes and the split (default {SEED})", kind=int),
             "size": Option(help=f"width and height, pixels (default {SIZE})", kind=int),
             "split_file": SPLIT_FILE,
         },

@@ -48,7 +48,7 @@ class Hci(Dataset):
         ),
         options={
             "folds": Option(help="number of seeded splits", kind=int, default=10),
-            "seed": Option(help="of the series of splits", kind=int, default=0),
+            "seed": Option(help="seed of the splits", kind=int, default=0),
             "train": Option(help="training images per decade", kind=int, default=210),
             "val": Option(help="validation images per decade", kind=int, default=5),
             "test": Option(help="test images per decade", kind=int, default=50),

@@ -36,7 +36,7 @@ class Lvis(CocoStyle):
         layout=(
             "ROOT/\n"
             "  lvis_v1_train.json, lvis_v1_val.json   or below annotations/ or lvis/\n"
-            "  train2017/*.jpg  val2017/*.jpg         or below images/; one split will do"
+            "  train2017/*.jpg  val2017/*.jpg         or below images/; one split is enough"
         ),
         options={"split_file": SPLIT_FILE},
     )

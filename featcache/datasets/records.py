@@ -89,7 +89,7 @@ SPLIT_FILE = Option(
 SEEDED_OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         "folds": Option(help="number of seeded splits", kind=int, default=10),
-        "seed": Option(help="of the series of splits", kind=int, default=0),
+        "seed": Option(help="seed of the splits", kind=int, default=0),
         "split_file": SPLIT_FILE,
     }
 )

@@ -83,7 +83,7 @@ class Table(Dataset):
             "table": Option(help="the table; by default the only .csv, .tsv or .parquet in ROOT"),
             "query": Option(help="prompt of rows without a query", default="Sort images by value."),
             "task": Option(help="task of rows without one", default="table"),
-            "strip_prefix": Option(help="text taken away from the beginning of each path"),
+            "strip_prefix": Option(help="text to remove from the start of each path"),
             "match": Option(
                 help="path: below ROOT; name: find the file name anywhere below ROOT",
                 default="path",

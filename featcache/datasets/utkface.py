@@ -64,7 +64,7 @@ class UtkFace(Dataset):
         options={
             "youngest": Option(help="ages below are left out", kind=int, default=21),
             "oldest": Option(help="ages above are left out", kind=int, default=60),
-            "seed": Option(help="of the split, where no table gives one", kind=int, default=0),
+            "seed": Option(help="seed of the split, if no table gives one", kind=int, default=0),
             "split_file": SPLIT_FILE,
         },
     )

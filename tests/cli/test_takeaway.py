@@ -87,7 +87,7 @@ def test_why_is_a_page_of_maps(adapter, words, tmp_path):
     assert code == 0, err
     text = page.read_text("utf-8")
     assert text.count("data:image/jpeg") == 2
-    assert "stands above the other" in text
+    assert "In the comparison, " in text
     code, _, err = adapter(*words, "--why", "nothing.jpg", "--out", page)
     assert (code, "give the image's path below" in err) == (1, True)
     code, _, err = adapter(*words, "--why", names[0])

@@ -1,4 +1,4 @@
-// Heat maps: which patches spoke for a photo (warm), and which against it (cold).
+// Heat maps: which patches raised the score of a photo (warm), and which lowered it (cold).
 
 import { byId, leave, make, post } from "/assets/api.js";
 import { leading } from "/assets/rank.js";
@@ -10,10 +10,10 @@ export async function why(grid, rows) {
   const found = await post("/api/why", { wish, first, second: second ?? null });
   const name = (row) => grid.known.get(row)?.path ?? `photo ${row}`;
   const figures = second === undefined
-    ? [map(first, found.score, found.side, `what spoke for ${name(first)}`),
+    ? [map(first, found.score, found.side, `what raised the score of ${name(first)}`),
       map(first, found.looked, found.side, `where the relational tokens looked in ${name(first)}`)]
-    : [map(first, found.first, found.side, `what spoke for ${name(first)}`),
-      map(second, found.second, found.side, `what spoke for ${name(second)}`)];
+    : [map(first, found.first, found.side, `what was in favor of ${name(first)}`),
+      map(second, found.second, found.side, `what was in favor of ${name(second)}`)];
   const dialog = byId("large");
   const close = make("button", "Close", { type: "button" });
   close.addEventListener("click", () => leave(dialog));
