@@ -34,7 +34,7 @@ $(STAMP_DEV): $(STAMP)
 
 setup: $(STAMP)  ## make .venv with the tested versions: what the demo and the tables need
 
-setup-dev: $(STAMP_DEV)  ## on top, what tests, documentation and linters need
+setup-dev: $(STAMP_DEV)  ## the same, and what tests, documentation and linters need
 
 test: setup-dev  ## all tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -46,11 +46,11 @@ soak: setup-dev  ## the page of `adapter serve` for an hour at 50 requests a sec
 	FEATCACHE_SOAK_SECONDS=3600 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -m slow \
 	  tests/adapter/serve/test_soak.py
 
-fuzz: setup-dev  ## the page, asked for what its own description allows and does not allow
+fuzz: setup-dev  ## the page of `adapter serve`: hundreds of valid and invalid requests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/adapter/serve/test_fuzz.py
 
-# Apart from .venv and from .ci/run, as it downloads several GB of its own. Warnings are no errors
-# here: old versions warn of the newer ones of what they use themselves.
+# It has its own environment and is not in .ci/run, because it downloads several GB. Warnings are not errors
+# here: old versions of libraries warn about newer versions of what they use.
 test-oldest:  ## the default tests with the oldest versions that pyproject.toml allows
 	test -d .venv-oldest || $(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python .ci/oldest.py > .venv-oldest/constraints.txt
@@ -121,7 +121,7 @@ bench-extract: setup  ## extraction beside its halves, and decoding of large pho
 	$(BIN)/python benchmarks/extract.py --json docs/benchmarks/extract.json decode
 	$(BIN)/python benchmarks/extract.py --json docs/benchmarks/extract.json rate
 
-bench-gpu: setup  ## what is open on a GPU, in parts: make bench-gpu PART=extract [RELEASED=DIR]
+bench-gpu: setup  ## the measurements for a GPU, in parts: make bench-gpu PART=extract [RELEASED=DIR]
 	$(BIN)/python benchmarks/gpu.py $(PART) $(if $(RELEASED),--released "$(RELEASED)")
 
 bench-tables: setup  ## a million and ten million rows to a plan, five million labels: fails over its limits

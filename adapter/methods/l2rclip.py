@@ -30,7 +30,7 @@ class L2RClip(Hyperparameters):
     the weight between the two terms (here 1), the prompts' wording and the number of steps.
 
     Attributes:
-        context: Learnt vectors in front of the class name.
+        context: Learned vectors in front of the class name.
         axis: Whether RankFormer attends over the ``token`` s of one prompt, as the abstract says,
             or over the prompts of all ``rank`` s at one place.
         heads: Of the attention; fewer where the width does not divide by them.

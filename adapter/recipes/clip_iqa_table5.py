@@ -33,7 +33,7 @@ RECIPE = Recipe(
             title="CLIP-IQA+",
             method=ClipIqaPlus(),
             learns={KONIQ.key: 1.0},
-            note="Learnt from KonIQ's training part.",
+            note="Learned from KonIQ's training part.",
         ),
     ),
     reference="clip-iqa",

@@ -164,7 +164,7 @@ FIGURES: dict[str, Figure] = {
             together(COCO_REM, learns=(COCO_REM,)),
             Categories(row="adapter", learned=COCO_REM.key, tested=LVIS.key, same=LVIS_WORDS),
             "table2",
-            "Learnt from COCO-ReM's 80 categories; tested on LVIS's others.",
+            "Learned from COCO-ReM's 80 categories; tested on LVIS's others.",
         ),
         figure(
             *("figure10", "10", RANKING_AWARE, "Generated images, a model of photographs"),
@@ -172,7 +172,7 @@ FIGURES: dict[str, Figure] = {
             together(KONIQ, learns=(KONIQ,)),
             Strips(row="adapter", tasks=(AGIQA.key,), count=5),
             "table3",
-            "Learnt from KonIQ-10k.",
+            "Learned from KonIQ-10k.",
         ),
         figure(
             *("figure10-ava", "10", RANKING_AWARE, "Generated images, a model of aesthetics"),
@@ -180,7 +180,7 @@ FIGURES: dict[str, Figure] = {
             together(AVA, learns=(AVA,)),
             Strips(row="adapter", tasks=(AGIQA.key,), count=5),
             "table3",
-            "Learnt from AVA.",
+            "Learned from AVA.",
         ),
         figure(
             *("figure11", "11", RANKING_AWARE, "Contrast and brightness", ATTRIBUTES_OF_AVA),

@@ -164,7 +164,7 @@ class Results:
         }
         return [
             f"The backbone's weights are random ({name}): these numbers test the machinery and "
-            "say nothing of any method."
+            "say nothing about any method."
             for name in sorted(seeded)
         ]
 

@@ -180,13 +180,15 @@ def footnotes(doc: Doc) -> list[str]:
         ),
         (
             f"{NOISE}: the difference to “{reference}” is within noise (95 % interval, paired "
-            "bootstrap over folds and test images, holds zero). Bold: best of our numbers."
+            "bootstrap over folds and test images, contains zero). Bold: best of our numbers."
         ),
     ]
     notes = list(dict.fromkeys(row["note"] for row in doc["rows"] if row["note"]))
     lines += [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
     if doc["quick"] and notes:
-        lines.append("Numbers of steps in these notes are the whole run's; this one took few.")
+        lines.append(
+            "The numbers of steps in these notes are those of the full run; this run took fewer."
+        )
     lines += doc["notes"]
     for reason in dict.fromkeys(row["reason"] for row in doc["rows"] if row["reason"]):
         names = ", ".join(row["title"] for row in doc["rows"] if row["reason"] == reason)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MARKER = "DRAWN-STAND-IN.json"
 WORDS = "drawn stand-in"
-NOTICE = "Drawn stand-ins, not the data sets: these numbers say nothing of photographs."
+NOTICE = "Drawn stand-ins, not the data sets: these numbers say nothing about photographs."
 
 
 @dataclass(frozen=True, kw_only=True)
