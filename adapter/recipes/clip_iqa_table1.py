@@ -60,8 +60,8 @@ RECIPE = Recipe(
             method=ClipIqaPlus(),
             learns={KONIQ.key: 1.0},
             printed=printed((0.895, 0.909), (0.805, 0.832), (0.864, 0.866)),
-            note="Learned only from KonIQ's training part, in 4,000 steps of 64 images; the authors "
-            "took 80,000 steps of 128.",
+            note="Learned only from KonIQ's training part, in 4,000 steps of 64 images; the "
+            "authors took 80,000 steps of 128.",
         ),
     ),
     reference="clip-iqa",
