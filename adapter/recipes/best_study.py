@@ -1,7 +1,7 @@
 """The preset `best` beside ridge and `released`: photo quality and ages, one split, three seeds.
 
     adapter reproduce best-study --data DIR --out DIR --model-config CONFIG.json
-        --pretrained WEIGHTS.safetensors --token-pool 2
+        --pretrained WEIGHTS.safetensors --token-pool 4 --unaligned-text
 
 Data: DIR/biq_sample (1,200 photos of BIQ2021 with opinion scores, as `labels.csv`) and
 DIR/utkface_sample (2,401 faces of UTKFace, all ages). Splits are drawn anew, by number. The long
@@ -21,7 +21,7 @@ from adapter.reproduction.recipe import Recipe, Resplit, Row, Task
 from featcache.datasets.queries import AGE
 
 NARROW = AdapterConfig.released(width=128)
-RELEASED = settings(steps=300, lr=5e-4)
+RELEASED = settings(steps=1200, lr=5e-4, batch_size=32)
 BEST = replace(RELEASED, stack_parts=3)
 
 QUALITY = Task(
@@ -65,5 +65,5 @@ RECIPE = Recipe(
     ),
     reference="best",
     seeds=(0, 1, 2),
-    notes=("300 steps of 64 images at 5e-4, 128 channels wide.",),
+    notes=("1,200 steps of 32 images at 5e-4, 128 channels wide.",),
 )

@@ -1,7 +1,7 @@
 """The long form of `best-study`: three splits, five seeds, and a learning curve.
 
     adapter reproduce best-study-long --data DIR --out DIR --model-config CONFIG.json
-        --pretrained WEIGHTS.safetensors --token-pool 2
+        --pretrained WEIGHTS.safetensors --token-pool 4 --unaligned-text
 
 Data, splits and settings are those of ``best_study.py``. The curve has training parts of 50, 100,
 200, 400 and 800 images; each lies within the next. It can be stopped, and goes on where it was.
