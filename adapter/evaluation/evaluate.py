@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from adapter.data.labels import FeatureCache, LabelSelection, QueryLabels
     from adapter.data.targets import TargetScales
     from adapter.evaluation.metrics import Metrics
-    from adapter.evaluation.predict import Array, By
+    from adapter.evaluation.predict import Array, By, RunPrediction
     from adapter.network.comparison import Method, Opponents
     from adapter.network.model import RankingAdapter
     from featcache.devices import Precision
@@ -133,7 +133,7 @@ def evaluate(
                     count(len(labels.rows))
                     continue
                 labels = relevant_labels(labels, relevance)
-            predictions = predict_run(
+            predicted = predict_run(
                 run,
                 cache,
                 labels.query,
@@ -154,7 +154,7 @@ def evaluate(
                     number,
                     titles[number],
                     labels,
-                    predictions,
+                    predicted,
                     label_range,
                     positive=counted and relevance is None,
                     trained=known,
@@ -253,7 +253,7 @@ def _measured(
     cache: int,
     dataset: str,
     labels: QueryLabels,
-    predictions: dict[By, Array],
+    predicted: RunPrediction,
     label_range: tuple[float, float] | None,
     *,
     positive: bool,
@@ -261,7 +261,7 @@ def _measured(
 ) -> QueryEvaluation:
     """Measure one query, over all labels and, for counts, over those from one on."""
 
-    def over(keep: NDArray[np.bool_]) -> dict[By, Metrics]:
+    def over(keep: NDArray[np.bool_], predictions: dict[By, Array]) -> dict[By, Metrics]:
         return {
             by: measure(
                 labels.values[keep], p[keep], label_range=label_range, in_units=by == "score"
@@ -269,7 +269,7 @@ def _measured(
             for by, p in predictions.items()
         }
 
-    counted = labels.values >= 1
+    counted, all_of_them = labels.values >= 1, np.ones(len(labels.rows), bool)
     return QueryEvaluation(
         cache=cache,
         dataset=dataset,
@@ -277,9 +277,10 @@ def _measured(
         query=labels.query,
         rows=labels.rows,
         values=labels.values,
-        predictions=predictions,
-        metrics=over(np.ones(len(labels.rows), bool)),
-        positive=over(counted) if positive else None,
+        predictions=predicted.values,
+        metrics=over(all_of_them, predicted.values),
+        adapter={} if predicted.adapter is None else over(all_of_them, predicted.adapter),
+        positive=over(counted, predicted.values) if positive else None,
         positive_n=int(counted.sum()) if positive else 0,
         trained=trained,
     )

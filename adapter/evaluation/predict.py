@@ -10,7 +10,7 @@ compares predictions with them.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -93,7 +93,19 @@ def predict(
         method=method,
         opponents=opponents,
         on_images=on_images,
-    )[by]
+    ).values[by]
+
+
+class RunPrediction(NamedTuple):
+    """What a run says of images, per way of ranking; scores are in the labels' unit.
+
+    Attributes:
+        values: float64 [n] each, of the whole run.
+        adapter: The same of its adapter alone, where the query has a regression; else None.
+    """
+
+    values: dict[By, Array]
+    adapter: dict[By, Array] | None
 
 
 def predict_run(
@@ -110,7 +122,7 @@ def predict_run(
     method: Method = "bradley-terry",
     opponents: Opponents = None,
     on_images: Callable[[int], None] = lambda count: None,
-) -> dict[By, Array]:
+) -> RunPrediction:
     """Predict as the whole run does: adapter, stack and unit.
 
     A stacked run averages over all views that the cache holds, where none is named. Where a query
@@ -130,9 +142,6 @@ def predict_run(
         method: How pair logits become a ranking.
         opponents: How many others each image is compared with, or ``all``; None chooses.
         on_images: Called with the number of images after each part of them.
-
-    Returns:
-        float64 [n] per way; scores are in the labels' unit.
     """
     if view is not None:
         views = [choose_view([cache], view)]
@@ -160,14 +169,15 @@ def predict_run(
         if stacked is not None:
             scale = run.scales.of_task(stacked.cache, stacked.task)
         found["score"] = scale.restore(found["score"])
-    if stacked is not None:
-        regression = stacked.regress(cache, rows, views)
-        score = found["score"]
-        found = {
-            by: stacked.combine(score if by == "score" else _like(values, score), regression)
-            for by, values in found.items()
-        }
-    return {by: found[by] for by in rankings}
+    alone = {by: found[by] for by in rankings}
+    if stacked is None:
+        return RunPrediction(alone, None)
+    regression = stacked.regress(cache, rows, views)
+    whole = {
+        by: stacked.combine(values if by == "score" else _like(values, found["score"]), regression)
+        for by, values in alone.items()
+    }
+    return RunPrediction(whole, alone)
 
 
 def _like(values: Array, others: Array) -> Array:

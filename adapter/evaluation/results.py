@@ -8,7 +8,7 @@ mean, apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from adapter.evaluation.metrics import average_together
@@ -40,6 +40,7 @@ class QueryEvaluation:
         positive: The same over images with a label of at least one; for counting tasks.
         positive_n: How many those are.
         trained: Whether the run was trained on this query.
+        adapter: Metrics of the adapter alone, where the run adds a regression to it.
     """
 
     cache: int
@@ -53,6 +54,7 @@ class QueryEvaluation:
     positive: Mapping[By, Metrics] | None
     positive_n: int
     trained: bool = True
+    adapter: Mapping[By, Metrics] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the predictions."""

@@ -30,15 +30,19 @@ class RidgeProbe(Hyperparameters):
         features: ``pooled`` embedding, mean patch ``tokens``, or ``both``.
         views: Views of the training images, each a row; empty means all that the cache holds, as
             for the adapter.
+        average: Predict the mean over these views, not the first view alone.
     """
 
     features: Features = "both"
     views: tuple[str, ...] = ()
+    average: bool = False
     needs_text: bool = False
 
     def fit(self, data: FoldData) -> RidgePredictor:
         """Solve for the weights."""
-        predictor = fit_probe(data.vectors, self.features, data.train, self.views)
+        predictor = fit_probe(
+            data.vectors, self.features, data.train, self.views, average=self.average
+        )
         data.on_progress(1, 1)
         return predictor
 
@@ -57,6 +61,7 @@ class RidgePredictor:
         scale: float64 [F], its deviation.
         weights: float64 [F].
         intercept: In the labels' unit.
+        average: Views that predictions are averaged over; empty means the first alone.
     """
 
     features: Features
@@ -64,10 +69,13 @@ class RidgePredictor:
     scale: Array
     weights: Array
     intercept: float
+    average: tuple[str, ...] = ()
 
     def predict(self, vectors: ImageVectors, rows: Rows) -> Prediction:
         """Predict values."""
-        x = (vectors.of(self.features, rows) - self.mean) / self.scale
+        seen = [one for one in vectors.views if one.view in self.average] or [vectors]
+        mean = np.mean([one.of(self.features, rows) for one in seen], axis=0)  # [n, F]
+        x = (mean - self.mean) / self.scale
         return Prediction(values=x @ self.weights + self.intercept)
 
 
@@ -79,14 +87,22 @@ class ProbeFeatures:
         features: Which of them.
         rows: int64 [n], the images to learn from.
         views: Views of them; empty means all that the cache holds.
+        average: Predict the mean over these views.
     """
 
     def __init__(
-        self, vectors: ImageVectors, features: Features, rows: Rows, views: tuple[str, ...] = ()
+        self,
+        vectors: ImageVectors,
+        features: Features,
+        rows: Rows,
+        views: tuple[str, ...] = (),
+        *,
+        average: bool = False,
     ) -> None:
         seen = [one for one in vectors.views if not views or one.view in views]
         x = np.stack([one.of(features, rows) for one in seen], axis=1)  # [n, V, F]
         self.features, self.rows = features, rows
+        self._average = tuple(one.view for one in seen) if average else ()
         self._mean, self._scale = standardizer(x.reshape(-1, x.shape[-1]))
         self._decomposed = Decomposed((x - self._mean) / self._scale)
 
@@ -99,11 +115,18 @@ class ProbeFeatures:
             scale=self._scale,
             weights=found.weights,
             intercept=found.intercept,
+            average=self._average,
         )
 
 
 def fit_probe(
-    vectors: ImageVectors, features: Features, train: Part, views: tuple[str, ...] = ()
+    vectors: ImageVectors,
+    features: Features,
+    train: Part,
+    views: tuple[str, ...] = (),
+    *,
+    average: bool = False,
 ) -> RidgePredictor:
     """Fit a probe to one training part; see :class:`ProbeFeatures` for the other arguments."""
-    return ProbeFeatures(vectors, features, train.rows, views).fit(train.values)
+    probe = ProbeFeatures(vectors, features, train.rows, views, average=average)
+    return probe.fit(train.values)

@@ -65,6 +65,7 @@ class Baselines:
         settings: Of the run's training: ``split`` and views, from which ridge learns, too.
         fold: Of the labels.
         zero_shot: Whether to ask the backbone's text tower, which is loaded for it.
+        average: Whether ridge predicts the mean over views, as a run with a stack does.
         device: Where the text tower computes.
     """
 
@@ -75,12 +76,13 @@ class Baselines:
         fold: int | None,
         *,
         zero_shot: bool = False,
+        average: bool = False,
         device: str = "cpu",
     ) -> None:
         self.vectors = ImageVectors(cache, cache.views[0])
         self._cache, self._fold = cache, fold
         self._split, self._views = settings["split"], tuple(settings["sampling"]["views"])
-        self._zero_shot, self._device = zero_shot, device
+        self._zero_shot, self._average, self._device = zero_shot, average, device
         self._probes: dict[Features, ProbeFeatures] = {}
 
     def measure(self, found: QueryEvaluation) -> dict[str, Metrics]:
@@ -129,6 +131,8 @@ class Baselines:
         """Decompose features once for all queries that have the same training images."""
         probe = self._probes.get(features)
         if probe is None or not np.array_equal(probe.rows, labels.rows):
-            probe = ProbeFeatures(self.vectors, features, labels.rows, self._views)
+            probe = ProbeFeatures(
+                self.vectors, features, labels.rows, self._views, average=self._average
+            )
             self._probes[features] = probe
         return probe

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapter.evaluation.metrics import Metrics
-    from adapter.evaluation.predict import By
     from adapter.evaluation.results import Evaluation, QueryEvaluation
 
 NAMES = {"score": SCORE, "comparison": COMPARISON}
@@ -83,21 +82,19 @@ def build_report(
         raise ConfigError(f"{len(roots)} folders of images for {len(opened)} caches")
     settings = run.record["settings"]["train"]
     beside = [
-        Baselines(cache, settings, evaluation.fold, zero_shot=zero_shot, device=device)
+        Baselines(
+            cache,
+            settings,
+            evaluation.fold,
+            zero_shot=zero_shot,
+            average=run.stack is not None,
+            device=device,
+        )
         for cache in opened
     ]
-    alone = {}
-    if run.stack is not None:
-        adapter = evaluate(replace(run, stack=None), opened, split=split, fold=fold, device=device)
-        alone = {
-            (q.cache, q.task, q.query): q.metrics
-            for q in adapter.queries
-            if run.stacked(opened[q.cache], q.query, q.task) is not None
-        }
 
     def report(query: QueryEvaluation) -> QueryReport:
-        members = alone.get((query.cache, query.task, query.query), {})
-        return _query(beside[query.cache], query, members)
+        return _query(beside[query.cache], query)
 
     found = [report(query) for query in evaluation.averaged]
     # Means beside each other are over the same queries: those that every method has.
@@ -164,16 +161,15 @@ def _values(query: QueryReport) -> dict[str, Any]:
     }
 
 
-def _query(beside: Baselines, found: QueryEvaluation, members: Mapping[By, Metrics]) -> QueryReport:
+def _query(beside: Baselines, found: QueryEvaluation) -> QueryReport:
     """Put a run's metrics of a query below those of the other methods.
 
     Args:
         beside: The other methods.
         found: The run's predictions.
-        members: Metrics of its adapter alone, where the run is a stack.
     """
     by = next(iter(found.predictions))
-    names = STACKED if members else NAMES
+    names = STACKED if found.adapter else NAMES
     paths = ok_samples(beside.vectors.cache.samples)["path"]
     return QueryReport(
         folder=found.cache,
@@ -186,7 +182,7 @@ def _query(beside: Baselines, found: QueryEvaluation, members: Mapping[By, Metri
         same_unit=by == "score",
         metrics={
             **beside.measure(found),
-            **{NAMES[way]: m for way, m in members.items()},
+            **{NAMES[way]: m for way, m in found.adapter.items()},
             **{names[way]: m for way, m in found.metrics.items()},
         },
         shown=names[by],

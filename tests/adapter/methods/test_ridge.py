@@ -113,6 +113,20 @@ def test_every_view_of_a_training_image_is_a_row(make_fold):
         np.testing.assert_allclose(found.mean, 0 if not weight else found.mean, atol=1e-12)
 
 
+def test_predictions_are_averaged_over_views_where_that_is_asked(make_fold):
+    fold = make_fold(60)
+    flip = dataclasses.replace(fold.vectors, mean_tokens=fold.vectors.mean_tokens**2, view="hflip")
+    first = SimpleNamespace(views=(fold.vectors, flip), of=fold.vectors.of)
+    second = SimpleNamespace(views=(flip,), of=flip.of)
+    plain, averaged = (
+        fit_probe(first, "tokens", fold.train, average=average) for average in (False, True)
+    )
+    rows = fold.train.rows
+    each = [plain.predict(one, rows).values for one in (first, second)]
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+    np.testing.assert_allclose(averaged.predict(first, rows).values, np.mean(each, axis=0))
+
+
 def test_one_decomposition_serves_any_labels(problem):
     x, y = problem
     x = np.stack([x, x + 0.1], axis=1)

@@ -38,7 +38,9 @@ def test_ridge_is_that_of_the_method_with_one_decomposition_for_all_queries(
     made = []
     real = baselines.ProbeFeatures
     monkeypatch.setattr(
-        baselines, "ProbeFeatures", lambda *given: made.append(given[1]) or real(*given)
+        baselines,
+        "ProbeFeatures",
+        lambda *given, **named: made.append(given[1]) or real(*given, **named),
     )
     beside, vectors = Baselines(cache, SETTINGS, None), ImageVectors(cache)
     for query in queries:
