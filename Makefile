@@ -49,14 +49,15 @@ soak: setup-dev  ## the page of `adapter serve` for an hour at 50 requests a sec
 fuzz: setup-dev  ## the page of `adapter serve`: hundreds of valid and invalid requests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/adapter/serve/test_fuzz.py
 
-# It has its own environment and is not in .ci/run, because it downloads several GB. Warnings are not errors
-# here: old versions of libraries warn about newer versions of what they use.
+# It has its own environment and is not in .ci/run, because it downloads several GB. uv chooses the
+# lowest versions that pyproject.toml allows. torch is named, because the newest torchvision, which
+# timm brings, asks for a newer one. Warnings are not errors here: old versions of libraries warn
+# about newer versions of what they use.
 test-oldest:  ## the default tests with the oldest versions that pyproject.toml allows
 	test -d .venv-oldest || $(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python .ci/oldest.py > .venv-oldest/constraints.txt
-	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
-	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt \
-	  --editable '.[test,tensorboard]'
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
+	  --resolution lowest-direct --editable '.[test,tensorboard]' 'torch==2.6.*'
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -W default
 
 lint: setup-dev  ## ruff and strict mypy
