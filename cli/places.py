@@ -56,7 +56,7 @@ def find_dataset(name: str, root: Path | None, options: Mapping[str, str]) -> Da
     if not readers:
         raise DatasetNotFoundError(
             f"{facts.title} is not there ({looked}). Put it into {places[-1]}, or give --root "
-            f"DIR. Expected layout:\n{facts.layout}\nAsk for the data: {facts.source} "
+            f"DIR. Expected layout:\n{facts.layout}\nWhere to get it: {facts.source} "
             f"(terms: {facts.license})"
         )
     chosen = next((reader for reader in readers if _has_parts(reader)), readers[0])

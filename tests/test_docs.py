@@ -2,9 +2,14 @@
 
 import pkgutil
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from featcache.backbone.spec import BackboneSpec
+from featcache.datasets.records import Label
+from featcache.images.preprocess import DecodedImage, Preprocessing
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -54,3 +59,11 @@ def test_names_of_python_resolve(page):
         if name in FILES:
             continue
         assert pkgutil.resolve_name(name) is not None
+
+
+@pytest.mark.parametrize("kind", [Preprocessing, DecodedImage, BackboneSpec, Label])
+def test_contracts_name_every_field(kind):
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    (written,) = re.findall(rf"{kind.__name__}\((.*?)\)`", text, re.DOTALL)
+    for field in fields(kind):
+        assert re.search(rf"\b{field.name}\b", written), field.name

@@ -97,6 +97,14 @@ def test_blocks_are_found():
     assert {words[0] for words in found} >= {"featcache", "adapter", "make", "torchrun"}
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_readme_lists_every_command(program):
+    section = README.read_text("utf-8").split("## Which command does what")[1].split("\n## ")[0]
+    rows = "\n".join(line for line in section.splitlines() if line.startswith("|"))
+    for command in PROGRAMS[program].commands:
+        assert re.search(rf"`[^`]*\b{command}\b[^`]*`", rows), command
+
+
 @pytest.mark.parametrize("words", list(examples()))
 def test_examples_of_help_are_taken(words):
     end = next((place for place, word in enumerate(words) if word in ("|", ">")), None)

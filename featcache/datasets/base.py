@@ -376,8 +376,9 @@ class Dataset:
         return out
 
     def _expected(self) -> str:
+        theirs = self.info.num_images is not None
+        source = f"Where to get the data: {self.info.source}. " if theirs else ""
         return (
-            f"{_LAYOUT}\n{self.info.layout}\n"
-            f"Ask for the data: {self.info.source}. "
-            f"Look with: featcache datasets {self.info.name} --check {self.root}"
+            f"{_LAYOUT}\n{self.info.layout}\n{source}"
+            f"To see what is there: featcache datasets {self.info.name} --check {self.root}"
         )

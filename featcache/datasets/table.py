@@ -150,7 +150,9 @@ class Table(Dataset):
             for path in (self.root / given, Path(given)):
                 if path.is_file():
                     return path
-            raise DatasetNotFoundError(f"there is no table {given}, neither below {self.root}")
+            raise DatasetNotFoundError(
+                f"there is no table {given}: looked for {self.root / given} and {given}"
+            )
         files = (p for p in self.root.glob("*") if p.suffix.lower() in SUFFIXES)
         found = sorted(p for p in files if not p.name.startswith("."))
         if len(found) != 1:
