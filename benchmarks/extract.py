@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "open_clip_torch", "pillow", "numpy")
 BACKBONES = ["drawn-scenes-clip", "demo-seeded-vit:seed:0", "ViT-B-32:seed:0"]
+FEW, SECONDS = 64, 30  # what an extraction does once, such as tables, must not weigh much
 SIZES = {0.3: (640, 480), 2.0: (1632, 1224), 12.0: (4000, 3000), 48.0: (8000, 6000)}
 
 
@@ -91,23 +92,23 @@ def backbone_of(name: str, device: str, **choices: Any) -> Backbone:
 
 
 def measure_rate(
-    names: Sequence[str], device: str, images: int, rounds: int, batch_size: int | None, decode: str
+    names: Sequence[str],
+    device: str,
+    images: int | None,
+    rounds: int,
+    batch_size: int | None,
+    decode: str,
 ) -> dict[str, Any]:
     """Time decoding, forward pass and extraction in turns."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        photos = Path(folder) / "photos"
-        photos.mkdir()
-        drawn = [draw_photo(640, 480, seed) for seed in range(8)]
-        for number in range(images):
-            drawn[number % 8].save(photos / f"{number:05d}.jpg", quality=90)
-        for name in names:
-            rows.append(
-                rate_of(backbone_of(name, device, decode=decode), photos, name, rounds, batch_size)
-            )
-            print(rows[-1], flush=True)
+    for name in names:
+        backbone = backbone_of(name, device, decode=decode)
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(rate_of(backbone, Path(folder), name, images, rounds, batch_size))
+        print(rows[-1], flush=True)
     columns = [
         ("case", "backbone, photos of 640 x 480", ""),
+        ("images", "photos", ".0f"),
         ("decode", "decoding alone, images/s", ".1f"),
         ("forward", "forward pass alone, images/s", ".1f"),
         ("extract", "whole extraction, images/s", ".1f"),
@@ -119,17 +120,38 @@ def measure_rate(
     return {"columns": columns, "rows": rows}
 
 
+def save_photos(folder: Path, count: int) -> list[Path]:
+    """Save photos as files of their own; only the first eight differ."""
+    folder.mkdir()
+    files = [folder / f"{number:05d}.jpg" for number in range(count)]
+    for number, file in enumerate(files):
+        if number < 8:
+            draw_photo(640, 480, number).save(file, quality=90)
+        else:
+            file.write_bytes(files[number % 8].read_bytes())
+    return files
+
+
 def rate_of(
-    backbone: Backbone, photos: Path, name: str, rounds: int, batch_size: int | None
+    backbone: Backbone,
+    folder: Path,
+    name: str,
+    images: int | None,
+    rounds: int,
+    batch_size: int | None,
 ) -> dict[str, Any]:
     """Take turns between the three; medians over rounds, the ratio the median of each round's."""
     device, preprocessing = backbone.device, backbone.preprocessing
-    files = sorted(photos.iterdir())
     config = ExtractConfig(batch_size=batch_size)
-    dataset = open_dataset("folder", photos)
     found: dict[str, list[float]] = {"decode": [], "forward": [], "extract": [], "ratio": []}
-    with tempfile.TemporaryDirectory() as out, ThreadPoolExecutor() as pool:
-        summary = extract(dataset, Path(out) / "warm", backbone, config)
+    with ThreadPoolExecutor() as pool:
+        save_photos(folder / "few", FEW)
+        few = open_dataset("folder", folder / "few")
+        started = time.perf_counter()
+        summary = extract(few, folder / "warm", backbone, config)
+        rate = FEW / (time.perf_counter() - started)
+        files = save_photos(folder / "photos", images or max(FEW, round(rate * SECONDS)))
+        dataset = open_dataset("folder", folder / "photos")
         size = summary.batch_size
         read = partial(read_image, preprocessing=preprocessing, device=device)
         decoded = [image.pixels for image in pool.map(read, files[: min(size, len(files))])]
@@ -149,7 +171,7 @@ def rate_of(
                 "forward": passes * len(pixels) / seconds_of(forward, device),
                 "extract": len(files)
                 / seconds_of(
-                    partial(extract, dataset, Path(out) / str(turn), backbone, config), device
+                    partial(extract, dataset, folder / str(turn), backbone, config), device
                 ),
             }
             for kind, value in rate.items():
@@ -159,6 +181,7 @@ def rate_of(
     how = "" if preprocessing.decode == "exact" else f", --decode {preprocessing.decode}"
     return {
         "case": f"{name}, {preprocessing.size} px, {device}, {backbone.precision}{how}",
+        "images": len(files),
         **row,
         "limit": limit_of(row, device),
         "batch_size": size,
@@ -252,7 +275,9 @@ def main() -> None:
         action="append",
         help=f"NAME or NAME:seed:N; default: {', '.join(BACKBONES)}",
     )
-    rate.add_argument("--images", type=int, default=128)
+    rate.add_argument(
+        "--images", type=int, help=f"default: what an extraction of {SECONDS} seconds does"
+    )
     rate.add_argument("--batch-size", default="32", help="a number, or auto")
     rate.add_argument("--decode", default="exact")
     decode = commands.add_parser("decode")
