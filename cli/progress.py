@@ -55,7 +55,8 @@ class Job:
         parts = [self._number(self.done)]
         if self.total is not None:
             parts += ["of", self._number(self.total)]
-        return " ".join([*parts, *([self.unit] if self.unit not in ("", "bytes") else [])])
+        unit = self.unit.removesuffix("s") if (self.total or self.done) == 1 else self.unit
+        return " ".join([*parts, *([unit] if self.unit not in ("", "bytes") else [])])
 
     @property
     def speed(self) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from adapter.data.identity import cache_titles
 from adapter.errors import ConfigError
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +64,9 @@ def undefined_validation(
             "train.validate_every=0"
         )
     note = (
-        f"{where}: {metric} is undefined on the validation labels of {len(undefined)} of "
-        f"{len(queries)} queries, which do not count there: {shown}"
+        f"{where}: {metric} is undefined on the validation labels of "
+        f"{quantity(len(undefined), 'query', 'queries')} of {len(queries)}, so these do not count "
+        f"in the validation: {shown}"
     )
     return [note]
 
@@ -85,8 +87,8 @@ def seen_before(
     if not count:
         return []
     note = (
-        f"{title}: {count:,} of {len(images):,} evaluated images are training images of this run "
-        f"(split {', '.join(splits)})"
+        f"{title}: of {quantity(len(images), 'evaluated image')}, this run was trained on "
+        f"{count:,} (split {', '.join(splits)})"
     )
     return [note]
 

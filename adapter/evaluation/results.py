@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.evaluation.metrics import average_together
 from adapter.evaluation.titles import TITLES
+from featcache.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,11 +183,12 @@ class Evaluation:
             for by in self.rankings:
                 name = [*(task or ("all", "all"))]
                 mean = self.overall(by, task)
-                count = str(len(self._of(task)))
+                count = quantity(len(self._of(task)), "query", "queries")
                 lines.append(_row([*name, f"mean of {count}", by, ""], mean.mean, mean.queries))
                 positive = self.overall_positive(by, task)
                 if positive is not None and zeros:
-                    count = str(positive.queries["mae"] or positive.queries["srcc"])
+                    known = positive.queries["mae"] or positive.queries["srcc"]
+                    count = quantity(known, "query", "queries")
                     labels = [*name, f"mean of {count} (counts from 1)", by, ""]
                     lines.append(_row(labels, positive.mean, positive.queries))
         for q in self.apart:
@@ -194,7 +196,8 @@ class Evaluation:
         for by in self.rankings:
             mean_apart = self.overall_apart(by)
             if mean_apart is not None and len(self.apart) > 1:
-                name = ["all", "all", f"mean of {len(self.apart)} (not trained)"]
+                count = quantity(len(self.apart), "query", "queries")
+                name = ["all", "all", f"mean of {count} (not trained)"]
                 lines.append(_row([*name, by, ""], mean_apart.mean, mean_apart.queries))
         return "\n".join(lines) + "\n"
 

@@ -240,7 +240,7 @@ def test_eval_writes_predictions_and_says_what_is_odd(adapter, trained, tmp_path
     table = tmp_path / "new" / "predictions.csv"
     code, _, err = adapter("eval", trained, "--split", " test, train", "--predictions", table)
     assert code == 0, err
-    assert "are training images of this run" in err
+    assert "this run was trained on" in err
     first, *rows = table.read_text("utf-8").splitlines()
     assert first.startswith('"path","query","value","score","comparison"')
     assert len(rows) >= 48

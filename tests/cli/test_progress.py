@@ -29,6 +29,7 @@ def test_a_job_tells_counts_speed_and_time_left():
     [
         ("", 0, None, "x"),
         ("images", 0, 5, "x: 0 of 5 images"),
+        ("images", 0, 1, "x: 0 of 1 image"),
         ("bytes", 0, 2.5e9, "x: 0 B of 2.5 GB"),
     ],
 )

@@ -85,7 +85,7 @@ def test_counts_are_also_measured_from_one_on(trained):
     assert beauty.positive is None
     table = evaluation.to_markdown()
     assert "number of dogs. (counts from 1)" in table
-    assert "mean of 2 (counts from 1)" in table
+    assert "mean of 2 queries (counts from 1)" in table
     assert evaluation.overall_positive("score", ("fake", "score")) is None
     del cache.label_rows[-len(zeros) - 1 :]
 
@@ -232,7 +232,7 @@ def test_a_query_that_was_never_trained_stands_apart(trained):
     ]
     assert written["mean_not_trained"]["score"]["queries"]["srcc"] == 1
     table = evaluation.to_markdown()
-    assert "mean of 3" in table
+    assert "mean of 3 queries" in table
     assert table.index("mean of 3") < table.index("noise (not trained)")
     # Where none was trained there is nothing to stand apart from.
     cache.label_rows.extend(rows)
@@ -246,7 +246,7 @@ def test_training_images_and_another_fold_are_said(trained, tmp_path, make_cache
     out, cache = trained
     assert evaluate(out, [cache]).notes == ()
     (note,) = evaluate(out, [cache], split="test, train").notes
-    assert "30 of 45 evaluated images are training images" in note
+    assert "of 45 evaluated images, this run was trained on 30" in note
     other = make_cache(path="elsewhere")  # another cache, which the run never saw
     assert evaluate(out, [other], split="train").notes == ()
     folds = make_cache()
@@ -259,7 +259,7 @@ def test_training_images_and_another_fold_are_said(trained, tmp_path, make_cache
     assert evaluate(tmp_path, [folds]).notes == ()
     notes = " ".join(evaluate(tmp_path, [folds], fold=1).notes)
     assert "evaluated on fold 1; the run was trained on fold 0" in notes
-    assert "20 of 20 evaluated images are training images" in notes
+    assert "of 20 evaluated images, this run was trained on 20" in notes
 
 
 @pytest.mark.parametrize(

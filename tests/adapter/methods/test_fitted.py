@@ -53,7 +53,7 @@ def test_what_a_fit_has_seen_before_is_said(cache, tmp_path):
     fitted = Fitted.load(tmp_path / "fit")
     assert fitted.notes(cache) == []
     (note,) = fitted.notes(cache, split=" test , train ")
-    assert "11 of 14 evaluated images are training images" in note
+    assert "of 14 evaluated images, this run was trained on 11" in note
     with pytest.raises(LabelsError, match="no fold 7"):
         fitted.evaluate(cache, fold=7)
 
