@@ -205,7 +205,8 @@ def loss_terms(
 
     Args:
         config: Which losses.
-        targets: [n], the values y, floating point.
+        targets: [n], the values y, floating point; or [Q, n] of several queries, then all else
+            has that dimension in front, too, and so have the terms.
         scores: [n], the regression head's output; read where a loss needs it.
         pair_logits: [n, m], rows of this part against columns of the whole batch; or [K], the
             ordered pairs of the whole batch, with ``pair_weight``; read where a loss needs it.
@@ -240,7 +241,7 @@ def loss_terms(
         if pair_weight is not None:
             weight, loss = pair_weight, functional.relu(1 - pair_logits)
         else:
-            difference = targets[:, None] - columns[None]  # [n, m]
+            difference = targets[..., :, None] - columns[..., None, :]  # [n, m]
             above = (difference > 0).to(pair_logits.dtype)
             if config.ranking == "hinge":
                 sign = difference.sign().to(pair_logits.dtype)  # [n, m]
@@ -252,22 +253,23 @@ def loss_terms(
                 )
                 weight = (difference != 0) if config.ties == "skip" else above.new_ones(())
             if known is not None:
-                weight = weight * (known[:, None] & column_known[None])
-        ranking_sum = (loss * weight).sum()
-        ranking_count = weight.expand_as(loss).sum()
+                weight = weight * (known[..., :, None] & column_known[..., None, :])
+        pairs = (-2, -1) if pair_weight is None else -1
+        ranking_sum = (loss * weight).sum(pairs)
+        ranking_count = weight.expand_as(loss).sum(pairs)
     if config.needs_scores:
         if scores is None:
             raise ConfigError("the regression and presence losses need a score head")
         scores = scores.to(targets.dtype)
         if config.regression != "none":
             error = functional.smooth_l1_loss(scores, targets, reduction="none")  # eq. 4
-            regression_sum = (error if known is None else error * known).sum()
+            regression_sum = (error if known is None else error * known).sum(-1)
         if config.presence:
             entropy = functional.binary_cross_entropy_with_logits(
                 scores, (targets != 0).to(scores.dtype), reduction="none"
             )
-            presence_sum = (entropy if known is None else entropy * known).sum()
-    count = zero + targets.shape[0] if known is None else known.sum().to(targets.dtype)
+            presence_sum = (entropy if known is None else entropy * known).sum(-1)
+    count = zero + targets.shape[-1] if known is None else known.sum(-1).to(targets.dtype)
     return LossTerms(ranking_sum, ranking_count, regression_sum, presence_sum, count)
 
 

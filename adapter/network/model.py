@@ -26,7 +26,7 @@ from adapter.network.ranking import PairSummary, pair_relation
 from featcache.storage.durable import make_folders, write_bytes, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 WEIGHTS = "adapter.safetensors"
 SETTINGS = "adapter.json"
@@ -142,10 +142,11 @@ class RankingAdapter(nn.Module):
         """Compare each image of a with each of b: pair logits [n, m].
 
         Args:
-            a: Summary of n images.
-            b: Summary of m images.
-            block: Rows of pairs computed at a time; all when left out. Memory between layers is
-                a few times block x m x d' numbers.
+            a: Summary of n images; of several prompts, as :meth:`encode_every` returns it, the
+                logits are [Q, n, m].
+            b: Summary of m images, likewise.
+            block: Rows of pairs computed at a time, under one prompt; all when left out. Memory
+                between layers is a few times block x m x d' numbers.
         """
         if block is None or block >= len(a):
             return self._pair_logits(self.reg_token_pooler.combine(a, b))
@@ -170,7 +171,7 @@ class RankingAdapter(nn.Module):
         chosen = combined.flatten(0, 1).index_select(0, first * len(summary) + second)  # [K, D]
         return self._pair_logits(chosen)
 
-    def encode_every(self, image_tokens: Tensor, text_tokens: Tensor) -> list[Encoding]:
+    def encode_every(self, image_tokens: Tensor, text_tokens: Tensor) -> Encoding:
         """Encode each image under each of several prompts.
 
         The same as :meth:`encode` once per prompt, in less time: layers before the first prompt
@@ -181,27 +182,15 @@ class RankingAdapter(nn.Module):
             text_tokens: [Q, T, D].
 
         Returns:
-            One encoding of B images per prompt.
+            Scores [Q, B]; the tensors of the summary are [Q, B, ...].
         """
         tokens = self._encode_tokens(image_tokens, text_tokens, every=True)  # [Q * B, P, d']
-        found = []
-        scores = self.score(tokens) if self.config.score_head else None  # [Q * B]
-        summary = self._summarize(tokens) if self.config.pair_head != "none" else None
-        count = len(image_tokens)
-        for at in range(len(text_tokens)):
-            these = slice(at * count, (at + 1) * count)
-            found.append(
-                Encoding(
-                    None if scores is None else scores[these],
-                    None if summary is None else summary[these],
-                )
-            )
-        return found
-
-    def compare_each(self, a: Sequence[PairSummary], b: Sequence[PairSummary]) -> Tensor:
-        """Compare images under each of several prompts: pair logits [Q, n, m]."""
-        combined = [self.reg_token_pooler.combine(x, y) for x, y in zip(a, b, strict=True)]
-        return self._pair_logits(torch.stack(combined))  # [Q, n, m, D or 2 D]
+        shape = (len(text_tokens), len(image_tokens))
+        scores = self.score(tokens).view(shape) if self.config.score_head else None
+        if self.config.pair_head == "none":
+            return Encoding(scores, None)
+        summary = self._summarize(tokens)
+        return Encoding(scores, summary.apply(lambda x: x.view(*shape, *x.shape[1:])))
 
     def encode_tokens(self, image_tokens: Tensor, text_tokens: Tensor) -> Tensor:
         """Encode patch tokens under a prompt (z' of the paper): [B, P, C] → [B, P, d']."""

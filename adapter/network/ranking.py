@@ -75,7 +75,10 @@ class PairRelation(nn.Module):
         raise NotImplementedError
 
     def combine(self, a: PairSummary, b: PairSummary) -> Tensor:
-        """Return one vector per pair, before the output map: [n, m, D or 2 D]."""
+        """Return one vector per pair, before the output map: [n, m, D or 2 D].
+
+        Summaries of several prompts have a dimension more, in front; the result has it too.
+        """
         raise NotImplementedError
 
     def project(self, combined: Tensor) -> Tensor:
@@ -121,20 +124,20 @@ class RelationalAttention(PairRelation):
     def combine(self, a: PairSummary, b: PairSummary) -> Tensor:
         """Weigh each image's values by its share of the pair's normalizer, pooled over M."""
         s_a, s_b = cast("Tensor", a.logsumexp), cast("Tensor", b.logsumexp)
-        share = torch.sigmoid(s_a[:, None] - s_b[None])  # [n, m, H, M]
+        share = torch.sigmoid(s_a[..., :, None, :, :] - s_b[..., None, :, :, :])  # [n, m, H, M]
         if self.pool == "mean":
             share_a, share_b = share / self.tokens, (1 - share) / self.tokens
         else:
             share_a, share_b = share, 1 - share
-        part_a = torch.einsum("ijhm,ihmd->ijhd", share_a, a.pooled)
+        part_a = torch.einsum("...ijhm,...ihmd->...ijhd", share_a, a.pooled)
         if a is b:
-            part_b = part_a.transpose(0, 1)  # 1 - sigmoid(s_i - s_j) = sigmoid(s_j - s_i)
+            part_b = part_a.transpose(-4, -3)  # 1 - sigmoid(s_i - s_j) = sigmoid(s_j - s_i)
         else:
-            part_b = torch.einsum("ijhm,jhmd->ijhd", share_b, b.pooled)
+            part_b = torch.einsum("...ijhm,...jhmd->...ijhd", share_b, b.pooled)
         if self.kind == "concat":
-            return torch.cat([part_a.flatten(2), part_b.flatten(2)], dim=-1)  # [n, m, 2 D]
+            return torch.cat([part_a.flatten(-2), part_b.flatten(-2)], dim=-1)  # [n, m, 2 D]
         merged = part_a + part_b if self.kind == "product" else part_a - part_b
-        return merged.flatten(2)  # [n, m, D]
+        return merged.flatten(-2)  # [n, m, D]
 
     def project(self, combined: Tensor) -> Tensor:
         """Apply the output map; a sum over M tokens holds its bias M times."""
@@ -170,6 +173,9 @@ class PairSelfAttention(PairRelation):
 
     def combine(self, a: PairSummary, b: PairSummary) -> Tensor:
         """Attend within each pair."""
+        if a.pooled.ndim > 4:
+            prompts = zip(a.pooled, b.pooled, strict=True)
+            return torch.stack([self.combine(PairSummary(x), PairSummary(y)) for x, y in prompts])
         rows = [checkpoint(self._row, one, b.pooled, use_reentrant=False) for one in a.pooled]
         return torch.stack(rows)  # [n, m, D]
 
@@ -196,7 +202,8 @@ class MeanDifference(PairRelation):
 
     def combine(self, a: PairSummary, b: PairSummary) -> Tensor:
         """Subtract."""
-        return a.pooled[:, None, 0, 0] - b.pooled[None, :, 0, 0]  # [n, m, D]
+        one, other = a.pooled[..., 0, 0, :], b.pooled[..., 0, 0, :]  # [n, D], [m, D]
+        return one[..., :, None, :] - other[..., None, :, :]  # [n, m, D]
 
 
 def pair_relation(config: AdapterConfig) -> PairRelation:

@@ -120,43 +120,31 @@ def _shared_losses(
     part = part_of(count, world.rank, world.size)
     logits = None
     with autocast:
-        encodings = model.encode_every(to_compute(image_tokens), text_tokens)
-        if config.needs_pairs:
-            these = [e.summary for e in encodings if e.summary is not None]
-            logits = model.compare_each(these, _gather_each(these, lengths, world))  # [Q, n, b]
-    each = [
-        loss_terms(
-            config,
-            values[part],
-            scores=None if encoding.scores is None else encoding.scores.float(),
-            pair_logits=None if logits is None else logits[at].float(),
-            column_targets=values,
-            gaps=True,
-        )
-        for at, (encoding, values) in enumerate(zip(encodings, targets, strict=True))
-    ]
-    terms = torch.stack([torch.stack(list(one)) for one in each])  # [Q, 5]
+        scores, summary = model.encode_every(to_compute(image_tokens), text_tokens)
+        if config.needs_pairs and summary is not None:
+            everyone = summary
+            if world.size > 1:
+                everyone = summary.apply(lambda x: _gather_images(x, lengths, world))
+            logits = model.compare_summaries(summary, everyone)  # [Q, n, b]
+    terms = loss_terms(
+        config,
+        targets[:, part],
+        scores=None if scores is None else scores.float(),
+        pair_logits=None if logits is None else logits.float(),
+        column_targets=targets,
+        gaps=True,
+    )
     if world.size > 1:
-        terms = add_up(terms, world)
-    found = LossTerms(*terms.unbind(dim=1))
-    there = (found.image_count > 0).to(terms.dtype)  # [Q]
+        each = torch.stack([term.expand(len(targets)) for term in terms])  # [5, Q]
+        terms = LossTerms(*add_up(each, world).unbind())
+    there = (terms.image_count > 0).float()  # [Q]
     share = there / there.sum().clamp(min=1)
-    return Losses(*((loss * share).sum() for loss in found.losses(config)))
+    return Losses(*((loss * share).sum() for loss in terms.losses(config)))
 
 
-def _gather_each(
-    summaries: list[PairSummary], lengths: list[int], world: World
-) -> list[PairSummary]:
-    """Gather the summaries of all images, per prompt, in one message for each of their parts."""
-    if world.size == 1:
-        return summaries
-    pooled = gather(torch.stack([s.pooled for s in summaries], dim=1), lengths, world)
-    parts = [s.logsumexp for s in summaries if s.logsumexp is not None]
-    norms = gather(torch.stack(parts, dim=1), lengths, world).unbind(1) if parts else None
-    return [
-        type(summaries[0])(x, None if norms is None else norms[at])
-        for at, x in enumerate(pooled.unbind(1))
-    ]
+def _gather_images(part: Tensor, lengths: list[int], world: World) -> Tensor:
+    """Gather images where the prompts come first: [Q, n, ...] → [Q, b, ...]."""
+    return gather(part.transpose(0, 1), lengths, world).transpose(0, 1)
 
 
 def comparison_losses(

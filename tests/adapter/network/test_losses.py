@@ -100,6 +100,17 @@ def test_images_without_a_label_count_for_nothing(config: LossConfig, known: lis
         torch.testing.assert_close(loss, other)
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+def test_several_queries_at_once_have_the_losses_of_each(config: LossConfig) -> None:
+    examples = [example(values) for values in ([3, 0, 0, 5], [1, 1, 2, 2])]
+    y, scores, logits = (torch.stack(part) for part in zip(*examples, strict=True))
+    together = loss_terms(config, y, scores=scores, pair_logits=logits).losses(config)
+    each = [loss_terms(config, y, scores=s, pair_logits=o).losses(config) for y, s, o in examples]
+    for field, loss in enumerate(together):
+        expected = torch.stack([losses[field] for losses in each])
+        torch.testing.assert_close(loss.expand(2), expected)
+
+
 @settings(max_examples=30)
 @given(values=st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=1, max_size=7))
 def test_ordered_pairs_alone_give_the_same_hinge(values: list[float]) -> None:
