@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from featcache.backbone.digest import weights_digest
-from featcache.backbone.loading import first_sentence, misfits
+from featcache.backbone.reasons import first_sentence, misfits
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ import difflib
 import json
 import logging
 import pickle
-import re
 import socket
 import struct
 import tempfile
@@ -35,6 +34,7 @@ from huggingface_hub import constants
 from safetensors import SafetensorError
 
 from featcache.backbone import embedded
+from featcache.backbone.reasons import first_sentence, misfits
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -226,29 +226,6 @@ def _unreachable(source: str, error: Exception) -> BackboneError:
     return BackboneError(f"{source} could not be fetched ({first_sentence(cause)}); {LOCAL_HINT}")
 
 
-def misfits(message: str) -> str:
-    """Condense torch's report of a strict load to one line, naming at most five of a kind."""
-    parts = []
-    for label, words in (("missing", "Missing key"), ("unexpected", "Unexpected key")):
-        found = re.search(rf'{words}\(s\) in state_dict: ((?:"[^"]*",? ?)+)', message)
-        names = re.findall(r'"([^"]*)"', found.group(1)) if found else []
-        if names:
-            parts.append(f"{len(names)} {label} ({_some(names)})")
-    shapes = re.findall(
-        r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\) from "
-        r"checkpoint, the shape in current model is torch\.Size\((.*?)\)",
-        message,
-    )
-    if shapes:
-        described = [f"{name} {found} instead of {wanted}" for name, found, wanted in shapes]
-        parts.append(f"{len(shapes)} of another shape ({_some(described)})")
-    return "; ".join(parts) or " ".join(message.split())[:300]
-
-
-def _some(names: list[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
-
-
 def _close(word: str, known: list[str]) -> str:
     matches = difflib.get_close_matches(word, known, n=3)
     return f"; close: {', '.join(matches)}" if matches else ""
@@ -257,12 +234,6 @@ def _close(word: str, known: list[str]) -> str:
 def _other_activation(name: str) -> str:
     suffix = "-quickgelu"
     return name.removesuffix(suffix) if name.endswith(suffix) else name + suffix
-
-
-def first_sentence(error: BaseException, limit: int = 200) -> str:
-    """Return the first sentence of an exception's text, or its class when it says nothing."""
-    sentence = re.split(r"(?<=[.!?])\s|\n", str(error).strip(), maxsplit=1)[0]
-    return sentence[:limit].rstrip(" .") or type(error).__name__
 
 
 @contextmanager

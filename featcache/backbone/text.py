@@ -9,7 +9,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 
-from featcache.backbone.loading import first_sentence
+from featcache.backbone.reasons import first_sentence
 from featcache.errors import BackboneError
 
 if TYPE_CHECKING:
