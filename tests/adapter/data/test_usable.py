@@ -39,5 +39,5 @@ def test_validation_that_tells_nothing_is_refused(values):
 
 def test_a_query_that_cannot_be_validated_is_said():
     (note,) = undefined_validation([CACHE], [selection(age=[1.0], art=[1, 2])], "srcc")
-    assert "1 of 2 queries" in note
+    assert "1 query of 2" in note
     assert "'age': 1 image" in note

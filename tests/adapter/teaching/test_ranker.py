@@ -55,4 +55,4 @@ def test_the_command(answers, monkeypatch, capsys):
     assert found.out.count("\n") == 4
     code, found = rank("--images", CACHE.parent / "photos", "--comparisons", answers)
     assert code == 1
-    assert "goes with --shards" in found.err
+    assert "ranks a cache: give --shards" in found.err
