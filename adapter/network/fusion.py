@@ -151,7 +151,8 @@ class CrossModalEncoder(nn.Module):
         """
         copies = len(text) if every else 1
         for self_block, cross_block in zip(self.resblocks, self.cross_attn, strict=True):
-            x = self_block(x).repeat(copies, 1, 1) if copies > 1 else self_block(x)
+            x = self_block(x)
+            x = x.repeat(copies, 1, 1) if copies > 1 else x
             x, copies = cross_block(x, text), 1
         x = x.repeat(copies, 1, 1) if copies > 1 else x  # without blocks
         out: Tensor = self.ln_final(x) @ self.projection

@@ -71,17 +71,13 @@ class Decomposed:
         def missed(powers: Array, inverse: Array) -> Array:
             return self._left_out_errors(centered, rotated, powers, inverse)  # [n, A, V]
 
-        def missed_at(power: float) -> Array:
-            powers = np.array([power])
-            return missed(powers, self._invert(powers))[:, 0]  # [n, V]
-
         if strength is None:
             coarse = [(missed(*part) ** 2).mean(axis=(0, 2)) for part in self._grid]
-            power = _lowest(np.concatenate(coarse))
-            strength = float(10.0**power)
+            strength = float(10.0 ** _lowest(np.concatenate(coarse)))
         s = self._s
         weights = self._vt.T @ (s / (s**2 + strength * self._unit) * rotated)  # [F]
-        left_out = missed_at(float(np.log10(strength)))  # [n, V]
+        power = np.array([np.log10(strength)])
+        left_out = missed(power, self._invert(power))[:, 0]  # [n, V]
         return RidgeFit(
             weights=weights,
             intercept=mean - float(self._mean @ weights),

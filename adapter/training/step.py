@@ -58,31 +58,47 @@ def batch_losses(
         The losses of the whole batch, the same on every process. Gradients summed over
         processes are the gradients of the total.
     """
-    if targets.ndim == 2:
-        return _shared_losses(model, config, world, image_tokens, text_tokens, targets, autocast)
-    count = len(targets)
-    parts = [part_of(count, rank, world.size) for rank in range(world.size)]
-    part = parts[world.rank]
+    several = targets.ndim == 2
+    lengths, part = _parts(targets.shape[-1], world)
     with autocast:
-        scores, summary = model.encode(to_compute(image_tokens), text_tokens)
+        encode = model.encode_every if several else model.encode
+        scores, summary = encode(to_compute(image_tokens), text_tokens)
         logits = weight = None
         if config.needs_pairs and summary is not None:
             everyone = summary
             if world.size > 1:
-                lengths = [part.stop - part.start for part in parts]
-                everyone = summary.apply(lambda x: gather(x, lengths, world))
+                images = 1 if several else 0  # the dimension; prompts come first
+                everyone = summary.apply(lambda x: _gather_images(x, images, lengths, world))
             logits, weight = _pair_logits(model, config, world, summary, everyone, targets)
     terms = loss_terms(
         config,
-        targets[part],
+        targets[..., part],
         scores=None if scores is None else scores.float(),
         pair_logits=None if logits is None else logits.float(),
         column_targets=targets,
         pair_weight=weight,
+        gaps=several,
     )
     if world.size > 1:
-        terms = LossTerms(*add_up(torch.stack(list(terms)), world).unbind())
-    return terms.losses(config)
+        each = torch.stack([term.expand(targets.shape[:-1]) for term in terms])  # [5] or [5, Q]
+        terms = LossTerms(*add_up(each, world).unbind())
+    losses = terms.losses(config)
+    if not several:
+        return losses
+    there = (terms.image_count > 0).float()  # [Q]
+    share = there / there.sum().clamp(min=1)
+    return Losses(*((loss * share).sum() for loss in losses))
+
+
+def _parts(count: int, world: World) -> tuple[list[int], slice]:
+    """Return how many of a batch's items each process holds, and which are this one's."""
+    parts = [part_of(count, rank, world.size) for rank in range(world.size)]
+    return [part.stop - part.start for part in parts], parts[world.rank]
+
+
+def _gather_images(part: Tensor, images: int, lengths: list[int], world: World) -> Tensor:
+    """Gather the images of all processes, which lie in one dimension of each part."""
+    return gather(part.transpose(0, images), lengths, world).transpose(0, images)
 
 
 def _pair_logits(
@@ -94,57 +110,12 @@ def _pair_logits(
     targets: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     """Compute this process's share of the pair logits that the loss reads."""
-    if not config.ordered_only:
+    if not config.ordered_only or targets.ndim == 2:
         return model.compare_summaries(these, everyone), None
     pairs = ordered_pairs(targets)
     share = part_of(len(pairs.first), world.rank, world.size)
     logits = model.ordered_pair_logits(everyone, pairs.first[share], pairs.second[share])
     return logits, pairs.weight[share]
-
-
-def _shared_losses(
-    model: RankingAdapter,
-    config: LossConfig,
-    world: World,
-    image_tokens: Tensor,
-    text_tokens: Tensor,
-    targets: Tensor,
-    autocast: AbstractContextManager[None],
-) -> Losses:
-    """Compute the losses of a batch that several queries label; see :func:`batch_losses`."""
-    count = targets.shape[1]
-    lengths = [
-        part.stop - part.start
-        for part in (part_of(count, rank, world.size) for rank in range(world.size))
-    ]
-    part = part_of(count, world.rank, world.size)
-    logits = None
-    with autocast:
-        scores, summary = model.encode_every(to_compute(image_tokens), text_tokens)
-        if config.needs_pairs and summary is not None:
-            everyone = summary
-            if world.size > 1:
-                everyone = summary.apply(lambda x: _gather_images(x, lengths, world))
-            logits = model.compare_summaries(summary, everyone)  # [Q, n, b]
-    terms = loss_terms(
-        config,
-        targets[:, part],
-        scores=None if scores is None else scores.float(),
-        pair_logits=None if logits is None else logits.float(),
-        column_targets=targets,
-        gaps=True,
-    )
-    if world.size > 1:
-        each = torch.stack([term.expand(len(targets)) for term in terms])  # [5, Q]
-        terms = LossTerms(*add_up(each, world).unbind())
-    there = (terms.image_count > 0).float()  # [Q]
-    share = there / there.sum().clamp(min=1)
-    return Losses(*((loss * share).sum() for loss in terms.losses(config)))
-
-
-def _gather_images(part: Tensor, lengths: list[int], world: World) -> Tensor:
-    """Gather images where the prompts come first: [Q, n, ...] → [Q, b, ...]."""
-    return gather(part.transpose(0, 1), lengths, world).transpose(0, 1)
 
 
 def comparison_losses(
@@ -161,10 +132,7 @@ def comparison_losses(
     Image i was compared with image i + b / 2; ``targets`` [b] are their shares of the answers.
     """
     count = len(targets)
-    lengths = [
-        part.stop - part.start
-        for part in (part_of(count, rank, world.size) for rank in range(world.size))
-    ]
+    lengths, _ = _parts(count, world)
     answers = part_of(count // 2, world.rank, world.size)
     left = torch.arange(count // 2, device=targets.device)[answers]  # [k]
     right = left + count // 2

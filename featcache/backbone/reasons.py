@@ -18,7 +18,7 @@ def misfits(message: str) -> str:
         found = re.search(rf'{words}\(s\) in state_dict: ((?:"[^"]*",? ?)+)', message)
         names = re.findall(r'"([^"]*)"', found.group(1)) if found else []
         if names:
-            parts.append(f"{len(names)} {label} ({some(names)})")
+            parts.append(f"{len(names)} {label} ({_some(names)})")
     shapes = re.findall(
         r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\) from "
         r"checkpoint, the shape in current model is torch\.Size\((.*?)\)",
@@ -26,10 +26,9 @@ def misfits(message: str) -> str:
     )
     if shapes:
         described = [f"{name} {found} instead of {wanted}" for name, found, wanted in shapes]
-        parts.append(f"{len(shapes)} of another shape ({some(described)})")
+        parts.append(f"{len(shapes)} of another shape ({_some(described)})")
     return "; ".join(parts) or " ".join(message.split())[:300]
 
 
-def some(names: list[str], limit: int = 5) -> str:
-    """List names, the first few of many."""
+def _some(names: list[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
