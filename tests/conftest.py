@@ -103,9 +103,8 @@ def dng(width=96, height=64, orientation=1, preview=None, cut=0, taken=None):
         if preview is None:
             writer.write(sensor, extratags=[*tags, *pattern, *levels], datetime=taken, **raw)
         else:
-            from PIL import Image
-
-            across, down = Image.open(io.BytesIO(preview)).size
+            size = preview.index(b"\xff\xc0") + 5  # also that of one which is damaged further on
+            down, across = struct.unpack(">HH", preview[size : size + 4])
             writer.write(
                 iter([preview]),  # as it is
                 shape=(down, across, 3),

@@ -80,8 +80,10 @@ class Store:
         self.files.invalidate_cache()
         try:
             found = self.files.info(self.path(name))
-        except FileNotFoundError:
-            return None
+        except Exception as error:
+            if _missing(error):
+                return None
+            raise
         return int(found["size"]) if found["type"] == "file" else None
 
     def pieces(self, name: str) -> Iterator[bytes]:
@@ -138,6 +140,15 @@ class Store:
             state.update(piece)
             on_bytes(len(piece))
         return state.hexdigest()
+
+
+def _missing(error: Exception) -> bool:
+    """Tell whether a store says that there is no such file.
+
+    The hub's client has an error of its own for it, which older ones do not derive from FileNotFoundError.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, FileNotFoundError) or "EntryNotFoundError" in names
 
 
 def insist(what: str, action: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:

@@ -38,7 +38,8 @@ class Hub:
             if not path.startswith(API):
                 return _missing("RepoNotFound")
             action, _, rest = path.removeprefix(API).lstrip("/").partition("/")
-            return getattr(self, f"_{action}" if action else "_facts")(request, rest)
+            name = f"_{action}".replace("-", "_") if action else "_facts"
+            return getattr(self, name)(request, rest)
 
     def _facts(self, request, rest):
         return _json({"id": "somebody/features", "sha": "0" * 40, "siblings": [], "tags": []})
@@ -52,6 +53,11 @@ class Hub:
         if not names:
             return _missing("EntryNotFound")
         return _json([self._entry(below + name) for name in sorted(names)])
+
+    def _paths_info(self, request, rest):  # clients before 1.0 ask for it
+        asked = request.get_json()["paths"] if request.is_json else request.form.getlist("paths")
+        there = [n for n in asked if any(f == n or f.startswith(f"{n}/") for f in self.files)]
+        return _json([self._entry(name) for name in there])
 
     def _entry(self, name):
         if name not in self.files:
@@ -111,11 +117,9 @@ def hub(monkeypatch):
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-    monkeypatch.setattr(
-        huggingface_hub.constants,
-        "HUGGINGFACE_CO_URL_TEMPLATE",
-        address + "/{repo_id}/resolve/{revision}/{filename}",
-    )
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    for module in (huggingface_hub.constants, huggingface_hub.file_download):  # older clients' copy
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HF_TOKEN", "of-a-test")
     monkeypatch.setattr(storing, "PAUSE", 0.01)
