@@ -113,6 +113,7 @@ class Progress(ABC):
         new = name not in self.jobs
         job = self.jobs.setdefault(name, Job(name=name, unit=unit, before=before))
         job.done, job.total, job.unit, job.note = done, total, unit, note
+        job.before = max(job.before, before)  # earlier work may be found while this command runs
         self.changed(job, new=new)
 
     def forget(self, name: str) -> None:

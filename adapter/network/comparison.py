@@ -101,10 +101,13 @@ def mean_wins(adapter: RankingAdapter, summary: PairSummary, *, block: int = 64)
     wins = summary.pooled.new_zeros(n, dtype=torch.float64)
     with torch.no_grad():
         for rows, columns in _blocks(n, block):
-            a, b = summary[rows], summary[columns]
-            forward = adapter.compare_summaries(a, b).double()
-            backward = adapter.compare_summaries(b, a).double().T
-            above = torch.sigmoid((forward - backward) / 2)  # [n_rows, n_columns]
+            a = summary[rows]
+            if rows == columns:
+                forward = adapter.compare_summaries(a, a)
+                backward = forward.T
+            else:
+                forward, backward = adapter.compare_both_ways(a, summary[columns])
+            above = torch.sigmoid((forward.double() - backward.double()) / 2)  # [n_rows, n_columns]
             wins[rows] += above.sum(1)
             if rows != columns:
                 wins[columns] += (1 - above).sum(0)

@@ -156,6 +156,17 @@ class RankingAdapter(nn.Module):
         ]
         return torch.cat(parts)
 
+    def compare_both_ways(self, a: PairSummary, b: PairSummary) -> tuple[Tensor, Tensor]:
+        """Compare each image of a with each of b, and each of b with each of a.
+
+        What the relational tokens say about a pair is computed once.
+
+        Returns:
+            Two tensors [n, m] of pair logits: that the image of a stands first, and the other's.
+        """
+        pairs = self.reg_token_pooler.combine(a, b)  # [n, m, D or 2 D]
+        return self._pair_logits(pairs), self._pair_logits(self.reg_token_pooler.reverse(pairs))
+
     def ordered_pair_logits(self, summary: PairSummary, first: Tensor, second: Tensor) -> Tensor:
         """Compare chosen pairs only: the pair MLP sees no others.
 

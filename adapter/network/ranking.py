@@ -81,6 +81,10 @@ class PairRelation(nn.Module):
         """
         raise NotImplementedError
 
+    def reverse(self, combined: Tensor) -> Tensor:
+        """Turn the vectors of pairs (i, j) into those of (j, i), each at the same place."""
+        return -combined  # a difference; other kinds override this
+
     def project(self, combined: Tensor) -> Tensor:
         """Apply the output map: [..., D or 2 D] → [..., D]."""
         return combined
@@ -138,6 +142,12 @@ class RelationalAttention(PairRelation):
             return torch.cat([part_a.flatten(-2), part_b.flatten(-2)], dim=-1)  # [n, m, 2 D]
         merged = part_a + part_b if self.kind == "product" else part_a - part_b
         return merged.flatten(-2)  # [n, m, D]
+
+    def reverse(self, combined: Tensor) -> Tensor:
+        """Negate a difference, keep a sum, swap what stands side by side."""
+        if self.kind == "concat":
+            return combined.roll(combined.shape[-1] // 2, dims=-1)
+        return combined if self.kind == "product" else -combined
 
     def project(self, combined: Tensor) -> Tensor:
         """Apply the output map; a sum over M tokens holds its bias M times."""

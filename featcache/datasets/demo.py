@@ -15,7 +15,9 @@ are for training and 300 for the test.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -40,7 +42,6 @@ from featcache.errors import DatasetError, DatasetNotFoundError
 from featcache.storage.durable import committed_folder
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
 COUNT, SEED, SIZE = 2000, 0, 128
@@ -191,13 +192,18 @@ def generate(
             "the demo is drawn only into an absent or empty folder"
         )
     scenes = []
-    with committed_folder(folder) as unfinished:
-        (unfinished / "images").mkdir()
-        for index in range(count):
+    with committed_folder(folder) as unfinished, ThreadPoolExecutor(os.cpu_count()) as threads:
+        images = unfinished / "images"
+        images.mkdir()
+
+        def draw(index: int) -> dict[str, Any]:
             name = f"demo_{index:06d}.png"
             pixels, objects = draw_scene(seed, index, size)
-            Image.fromarray(pixels).save(unfinished / "images" / name)
-            scenes.append({"image_filename": name, "objects": [asdict(thing) for thing in objects]})
+            Image.fromarray(pixels).save(images / name, compress_level=1)  # noise hardly shrinks
+            return {"image_filename": name, "objects": [asdict(thing) for thing in objects]}
+
+        for scene in threads.map(draw, range(count)):
+            scenes.append(scene)
             if progress is not None:
                 progress(1)
         content = {"seed": seed, "size": size, "scenes": scenes}

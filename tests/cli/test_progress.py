@@ -24,6 +24,17 @@ def test_a_job_tells_counts_speed_and_time_left():
     )
 
 
+def test_earlier_work_that_is_found_later_says_nothing_of_the_speed():
+    with progress() as display:
+        display.show("cells", 1, 90, unit="cells", before=1)
+        display.show("cells", 40, 90, unit="cells", before=40)
+        job = display.jobs["cells"]
+        assert (job.speed, job.left) == (0, "")
+        display.show("cells", 41, 90, unit="cells", before=40)
+        job.started = time.monotonic() - 100
+        assert job.left == "1 h 21 min left"
+
+
 @pytest.mark.parametrize(
     ("unit", "done", "total", "line"),
     [

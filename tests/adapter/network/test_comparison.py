@@ -55,16 +55,17 @@ def test_no_block_is_larger_than_asked(
     adapter: RankingAdapter, summary: PairSummary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    original = adapter.compare_summaries
+    relation: Any = adapter.reg_token_pooler
+    original = relation.combine
 
     def watch(a: PairSummary, b: PairSummary) -> Tensor:
         seen.append(len(a) * len(b))
         return original(a, b)
 
-    monkeypatch.setattr(adapter, "compare_summaries", watch)
+    monkeypatch.setattr(relation, "combine", watch)
     mean_wins(adapter, summary, block=4)
     assert max(seen) <= 16
-    assert sum(seen) == 81 + 2 * 16 + 1  # each pair once, both ways; diagonal blocks twice
+    assert sum(seen) == 16 + 16 + 1 + 16 + 4 + 4  # each pair once; on the diagonal whole blocks
 
 
 def test_both_methods_give_the_same_order(adapter: RankingAdapter, summary: PairSummary) -> None:

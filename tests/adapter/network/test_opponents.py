@@ -36,6 +36,11 @@ class Judge:
         self.met[i[:, None], j[None]] += 1
         return self.strengths[i][:, None] - self.strengths[j][None] + self.noise[i][:, j]
 
+    def compare_both_ways(
+        self, a: PairSummary, b: PairSummary
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.compare_summaries(a, b), self.compare_summaries(b, a).T
+
 
 @pytest.fixture
 def images() -> PairSummary:

@@ -162,6 +162,9 @@ def test_blocks_and_chosen_pairs_equal_the_whole(kind: str) -> None:
     torch.testing.assert_close(
         adapter.compare_summaries(summary[1:3], summary[2:]), whole[1:3, 2:], **close
     )
+    forward, backward = adapter.compare_both_ways(summary[1:3], summary[2:])
+    torch.testing.assert_close(forward, whole[1:3, 2:], **close)
+    torch.testing.assert_close(backward, whole[2:, 1:3].T, **close)
     first, second = torch.tensor([4, 0, 2, 4]), torch.tensor([1, 3, 2, 1])
     torch.testing.assert_close(
         adapter.ordered_pair_logits(summary, first, second), whole[first, second], **close
