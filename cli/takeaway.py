@@ -124,7 +124,7 @@ def take_away(options: TakeAway, root: Path | None, ranking: Ranking) -> None:
     changes = plan_sidecars(marks, options.spelling) if options.xmp else []
     embedded = plan_embedding(marks) if options.embed else []
     folder = options.folder
-    placed = plan_folder(root, paths, folder[1]) if folder else []
+    placed = plan_folder(root, paths, folder[1], ranking.paths) if folder else []
     _show(folder[0] if folder else "link", placed, changes, [photo for photo, _ in embedded])
     if options.dry_run:
         say("nothing was done (--dry-run)")
@@ -135,7 +135,7 @@ def take_away(options: TakeAway, root: Path | None, ranking: Ranking) -> None:
                 "moving photos must be confirmed: look at --dry-run first, then add --yes"
             )
         typer.confirm(
-            f"move {quantity(len(placed), 'photo')} to {options.move}?", abort=True, err=True
+            f"move {quantity(len(placed), 'file')} to {options.move}?", abort=True, err=True
         )
     name = f"takeaway-{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
     with ActionLog(options.log or Path(name)) as log:
@@ -150,7 +150,7 @@ def _show(
 ) -> None:
     """Say what is about to be done."""
     if placed:
-        say(f"{how}: {quantity(len(placed), 'photo')}")
+        say(f"{how}: {quantity(len(placed), 'file')}")
         _first([f"{p.source} -> {p.target}" for p in placed])
     for title, found in (
         ("new sidecars", [c.path for c in changes if c.old is None]),

@@ -22,6 +22,8 @@ from adapter.methods.words import antonyms_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from adapter.data.labels import QueryLabels
     from adapter.evaluation.results import QueryEvaluation
     from adapter.methods.method import Array, Features
@@ -85,17 +87,24 @@ class Baselines:
         self._zero_shot, self._average, self._device = zero_shot, average, device
         self._probes: dict[Features, ProbeFeatures] = {}
 
-    def measure(self, found: QueryEvaluation) -> dict[str, Metrics]:
-        """Fit and measure every method on one query, in the order of a report's rows."""
+    def measure(
+        self, found: QueryEvaluation
+    ) -> tuple[dict[str, Metrics], dict[str, NDArray[np.float64]]]:
+        """Fit and measure every method on one query, in the order of a report's rows.
+
+        Returns:
+            Metrics of all methods, and the predictions [n] of those that learn.
+        """
         metrics = self._ask(found) if self._zero_shot else {}
+        predictions = {}
         labels = self._training_labels(found)
         if labels is not None:
             bounds = float(labels.values.min()), float(labels.values.max())
             for features, name in RIDGE.items():
                 fitted = self._probe(features, labels).fit(labels.values)
-                predicted = fitted.predict(self.vectors, found.rows).values
-                metrics[name] = measure(found.values, predicted, label_range=bounds)
-        return metrics
+                predictions[name] = fitted.predict(self.vectors, found.rows).values
+                metrics[name] = measure(found.values, predictions[name], label_range=bounds)
+        return metrics, predictions
 
     def _ask(self, found: QueryEvaluation) -> dict[str, Metrics]:
         """Order images by their embedding and prompts alone."""

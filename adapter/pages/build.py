@@ -28,6 +28,7 @@ from adapter.pages.baselines import (
     ZERO_SHOT,
     Baselines,
 )
+from adapter.pages.margin import margin
 from adapter.pages.page import QueryReport, ends, report_page, typical
 from adapter.pages.thumbnails import make_thumbnails
 from adapter.stored import StoredRun
@@ -107,7 +108,10 @@ def build_report(
     apart = [replace(query, compared=False) for query in apart]
     queries = [*compared, *apart]
     images = [(query.folder, path) for query in queries for path in query.paths]
+    names = STACKED if run.stack else NAMES
+    ahead = margin(compared, means, names.values(), RIDGE.values())
     lead = _lead(run, opened, evaluation, means, compared)
+    lead += f" {ahead}" if ahead else ""
     page = report_page(
         f"Ranked by {folder.name}",
         lead,
@@ -123,6 +127,7 @@ def build_report(
         "mean": {name: metrics.to_dict() for name, metrics in means.items()},
         "mean_of": len(compared),  # queries
         "lead": lead,
+        "margin": ahead.to_dict() if ahead else None,
         "first_screen": [_ends(compared[n]) for n in typical(compared)],
         "notes": list(evaluation.notes),
         "queries": [_values(query) for query in compared],
@@ -170,6 +175,7 @@ def _query(beside: Baselines, found: QueryEvaluation) -> QueryReport:
     """
     by = next(iter(found.predictions))
     names = STACKED if found.adapter else NAMES
+    metrics, predictions = beside.measure(found)
     paths = ok_samples(beside.vectors.cache.samples)["path"]
     return QueryReport(
         folder=found.cache,
@@ -181,10 +187,11 @@ def _query(beside: Baselines, found: QueryEvaluation) -> QueryReport:
         scores=found.predictions[by],
         same_unit=by == "score",
         metrics={
-            **beside.measure(found),
+            **metrics,
             **{NAMES[way]: m for way, m in found.adapter.items()},
             **{names[way]: m for way, m in found.metrics.items()},
         },
+        predictions={**predictions, **{names[way]: p for way, p in found.predictions.items()}},
         shown=names[by],
     )
 

@@ -6,7 +6,7 @@ What stands on a page is chosen here; how it stands there is in ``templates``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class QueryReport:
         scores: Predictions, float64 [n].
         same_unit: Whether predictions are in the labels' unit.
         metrics: Method to metrics, in the order of a table's rows.
+        predictions: Method to predictions, float64 [n]; of those that are compared in pairs.
         shown: The method whose predictions are shown.
         compared: Whether it is in the means; a query that was not trained, or that a method
             lacks, is not.
@@ -59,6 +60,7 @@ class QueryReport:
     scores: NDArray[np.float64]
     same_unit: bool
     metrics: Mapping[str, Metrics]
+    predictions: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     shown: str
     compared: bool = True
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import rankdata
 
-from adapter.reproduction.measures import CORRELATIONS, counted, measure, per_image
-from adapter.reproduction.statistics import (
+from adapter.evaluation.paired import (
     Comparison,
     FoldDifferences,
     PairedCorrelation,
     compare,
     compare_correlations,
 )
+from adapter.reproduction.measures import CORRELATIONS, counted, measure, per_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

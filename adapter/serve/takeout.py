@@ -80,7 +80,8 @@ def take_out(
         lines = [str(change.path) for change in changes]
         content: list[Any] = [[str(c.path), c.new.hex()] for c in changes]
     else:
-        placed = plan_folder(library.root, [library.paths[row] for row in rows], folder / "photos")
+        chosen = [library.paths[row] for row in rows]
+        placed = plan_folder(library.root, chosen, folder / "photos", library.paths)
         lines = [f"{p.source} -> {p.target}" for p in placed]
         content = [[str(p.source), str(p.target)] for p in placed]
     token = digest({"kind": kind, "content": content})

@@ -4,7 +4,7 @@
     0002_IMG_0007.jpg
 
 A plan comes first and can be shown; carrying it out writes each step into a log before it is done.
-Nothing is overwritten.
+Nothing is overwritten. A raw file that is one photo with its JPEG goes with it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from adapter.errors import ConfigError
-from featcache.datasets.paths import safe_relative
+from featcache.datasets.paths import raw_twins, safe_relative
 from featcache.storage.durable import file_digest, make_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from adapter.takeaway.log import ActionLog
@@ -29,10 +29,10 @@ How = Literal["link", "copy", "move"]
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """A photo and where it goes.
+    """A file and where it goes.
 
     Attributes:
-        source: The photo.
+        source: The photo, or the raw file beside it.
         target: Its place.
     """
 
@@ -40,33 +40,39 @@ class Placed:
     target: Path
 
 
-def plan_folder(root: Path, paths: Sequence[str], out: Path) -> list[Placed]:
+def plan_folder(
+    root: Path, paths: Sequence[str], out: Path, photos: Collection[str] = ()
+) -> list[Placed]:
     """Name photos by their place.
 
     Args:
         root: Their folder.
         paths: Their paths below it, the first place first.
         out: Where they go; it need not exist, and holds none of the names.
+        photos: Paths of all that are photos of their own. A raw file beside its JPEG that is none
+            of them goes where the JPEG goes.
 
     Raises:
         ConfigError: A photo is not there, or a name is taken.
         DatasetError: A path leads out of the root.
     """
     digits = max(len(str(len(paths))), 4)
+    alone = {safe_relative(root, path) for path in photos}
     placed = []
     for place, path in enumerate(paths, start=1):
-        source = safe_relative(root, path)
-        if not source.is_file():
-            raise ConfigError(f"{source}: not there; is {root} the folder of these photos?")
-        target = out / f"{place:0{digits}d}_{source.name}"
-        if os.path.lexists(target):
-            raise ConfigError(f"{target}: is there already; choose an empty folder")
-        placed.append(Placed(source=source, target=target))
+        photo = safe_relative(root, path)
+        if not photo.is_file():
+            raise ConfigError(f"{photo}: not there; is {root} the folder of these photos?")
+        for source in (photo, *(twin for twin in raw_twins(photo) if twin not in alone)):
+            target = out / f"{place:0{digits}d}_{source.name}"
+            if os.path.lexists(target):
+                raise ConfigError(f"{target}: is there already; choose an empty folder")
+            placed.append(Placed(source=source, target=target))
     return placed
 
 
 def carry_out(plan: Sequence[Placed], how: How, log: ActionLog) -> int:
-    """Carry out a plan; returns how many photos are in place.
+    """Carry out a plan; returns how many files are in place.
 
     Raises:
         OSError: The folder cannot be written; the log says how far it came.

@@ -182,6 +182,17 @@ def without_raw_twins(paths: list[str], skipped: Skipped) -> list[str]:
     return [path for path in paths if path not in twins]
 
 
+def raw_twins(photo: Path) -> list[Path]:
+    """Return the raw files that stand beside a developed photo and have its stem, by name."""
+    if photo.suffix.lower() not in _DEVELOPED:
+        return []
+    return sorted(
+        file
+        for file in photo.parent.iterdir()
+        if file.stem == photo.stem and file.suffix.lower() in RAW_SUFFIXES
+    )
+
+
 def is_hidden(path: PurePath) -> bool:
     """Tell whether a part of a relative path is hidden, or the copy of one that macOS packs."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

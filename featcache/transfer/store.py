@@ -145,7 +145,7 @@ class Store:
 def _missing(error: Exception) -> bool:
     """Tell whether a store says that there is no such file.
 
-    The hub's client has an error of its own for it, which older ones do not derive from FileNotFoundError.
+    The hub's client has an error of its own for it, which was no FileNotFoundError in older ones.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     return isinstance(error, FileNotFoundError) or "EntryNotFoundError" in names

@@ -139,3 +139,6 @@ def test_the_preset_best_trains_and_ranks(adapter, query, tmp_path):
     for name in ("adapter, score", "both, score", "both, by comparison"):
         assert name in found["mean"]
     assert "both together" in found["lead"]
+    assert found["margin"]["method"].startswith("both")
+    assert found["margin"]["other"].startswith("ridge")
+    assert "95 % interval" in found["lead"]

@@ -32,7 +32,7 @@ def test_two_wishes_go_into_a_folder_and_sidecars_and_back(adapter, words, tmp_p
     assert code == 0, err
     assert (out, files(tmp_path / "photos")) == ("", before)
     assert not (tmp_path / "best").exists()
-    assert "copy: 5 photos" in err
+    assert "copy: 5 files" in err
     assert "new sidecars: 5" in err
 
     table = tmp_path / "order.json"

@@ -44,7 +44,7 @@ def test_ridge_is_that_of_the_method_with_one_decomposition_for_all_queries(
     )
     beside, vectors = Baselines(cache, SETTINGS, None), ImageVectors(cache)
     for query in queries:
-        found = beside.measure(query)
+        found, predictions = beside.measure(query)
         assert list(found) == list(RIDGE.values())
         for features, name in RIDGE.items():
             part = Part(rows=query.rows, values=query.values)
@@ -52,6 +52,7 @@ def test_ridge_is_that_of_the_method_with_one_decomposition_for_all_queries(
             bounds = (query.values.min(), query.values.max())
             expected = measure(query.values, values, label_range=bounds)
             assert found[name].to_dict() == expected.to_dict()
+            np.testing.assert_array_equal(predictions[name], values)
     same = all(np.array_equal(q.rows, queries[0].rows) for q in queries)
     assert len(made) == (len(RIDGE) if same else len(made))
     assert set(made) == set(RIDGE)
@@ -59,7 +60,7 @@ def test_ridge_is_that_of_the_method_with_one_decomposition_for_all_queries(
 
 def test_a_query_without_training_labels_has_no_ridge(cache, queries):
     query = SimpleNamespace(**{**vars(queries[0]), "task": "another"})
-    assert Baselines(cache, SETTINGS, None).measure(query) == {}
+    assert Baselines(cache, SETTINGS, None).measure(query) == ({}, {})
 
 
 def test_every_method_is_explained_in_sentences():

@@ -59,6 +59,20 @@ def test_photos_are_named_by_place_and_everything_is_undone(photos, tmp_path, ho
     assert undo(tmp_path / "log.jsonl").count == 0
 
 
+def test_a_raw_file_goes_where_its_jpeg_goes(photos, tmp_path):
+    for name in ("c.NEF", "c.dng", "c.txt", "cc.NEF", "trip/b.cr2", "trip/a.ARW"):
+        (photos / name).write_bytes(name.encode())
+    before = tree(photos)
+    plan = plan_folder(photos, ORDER, tmp_path / "out", [*ORDER, "trip/a.ARW"])  # its own photo
+    with ActionLog(tmp_path / "log.jsonl") as log:
+        assert carry_out(plan, "move", log) == 5
+    names = ["0001_c.NEF", "0001_c.dng", "0001_c.jpg", "0002_a.jpg", "0003_b.png"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
+    assert (tmp_path / "out/0001_c.NEF").read_bytes() == b"c.NEF"
+    undo(tmp_path / "log.jsonl")
+    assert tree(photos) == before
+
+
 def test_what_somebody_has_changed_since_is_left(photos, tmp_path):
     with ActionLog(tmp_path / "log.jsonl") as log:
         carry_out(plan_folder(photos, ORDER, tmp_path / "out"), "copy", log)

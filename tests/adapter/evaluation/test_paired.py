@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adapter.errors import ConfigError
-from adapter.reproduction.statistics import (
+from adapter.evaluation.paired import (
     FoldDifferences,
     PairedCorrelation,
     compare,
