@@ -10,8 +10,8 @@ import typer
 from cli.console import say
 
 if TYPE_CHECKING:
+    from adapter.reproduction.options import Event, Options
     from adapter.reproduction.recipe import Task
-    from adapter.reproduction.reproduce import Event, Options
     from cli.progress import Progress
     from featcache.backbone.spec import BackboneSpec
 
@@ -40,7 +40,7 @@ def how_to_run(
     The one of drawn stand-ins, or one that is named, stands for every other that a recipe names.
     """
     from adapter.reproduction import miniatures
-    from adapter.reproduction.reproduce import Options
+    from adapter.reproduction.options import Options
     from featcache.backbone.spec import BackboneSpec
 
     named = bool(backbone or pretrained or model_config)

@@ -30,8 +30,8 @@ from featcache.wording import quantity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adapter.reproduction.options import Reproduction
     from adapter.reproduction.recipe import Recipe
-    from adapter.reproduction.reproduce import Reproduction
 
 EXAMPLES = """Reproduce a table of a paper, with its baselines.
 

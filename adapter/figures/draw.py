@@ -16,7 +16,8 @@ from adapter.figures.elements import Materials, Pictures, Section
 from adapter.pages.render import render
 from adapter.pages.thumbnails import make_thumbnails
 from adapter.reproduction import figure as kinds
-from adapter.reproduction.reproduce import Event, Options, reproduce
+from adapter.reproduction.options import Event, Options
+from adapter.reproduction.reproduce import reproduce
 from adapter.reproduction.wording import footnotes
 from featcache.datasets.stand_in import NOTICE
 from featcache.storage.durable import make_folders, write_text

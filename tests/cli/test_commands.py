@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cli.train import comes_next
+from cli.training import comes_next
 from featcache.datasets.stand_in import NOTICE
 from featcache.reading.cache import Cache
 

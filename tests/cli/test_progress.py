@@ -11,7 +11,7 @@ import cli.progress
 from adapter.settings import TrainEvent
 from cli.extract import shown_on
 from cli.progress import Bars, Job, Lines, progress, working
-from cli.train import Display
+from cli.training import Display
 from featcache.extraction.counting import ExtractEvent
 
 

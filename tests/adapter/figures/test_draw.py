@@ -27,8 +27,8 @@ from adapter.reproduction.figure import (
     Variations,
     Wishes,
 )
+from adapter.reproduction.options import Options
 from adapter.reproduction.recipe import Recipe, Row
-from adapter.reproduction.reproduce import Options
 from featcache.backbone import BackboneSpec
 from featcache.datasets.miniatures import write
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from adapter.recipes import whole_tables
-from adapter.reproduction.reproduce import Options, reproduce
+from adapter.reproduction.options import Options
+from adapter.reproduction.reproduce import reproduce
 from featcache.backbone import BackboneSpec
 from featcache.datasets.miniatures import write
 

@@ -17,7 +17,8 @@ from adapter.reproduction.miniatures import (
     draw_data,
     how_to_get,
 )
-from adapter.reproduction.reproduce import Options, reproduce
+from adapter.reproduction.options import Options
+from adapter.reproduction.reproduce import reproduce
 from featcache.backbone import BackboneSpec
 from featcache.datasets.miniatures import names, write
 from featcache.datasets.stand_in import NOTICE

@@ -11,8 +11,9 @@ from PIL import Image
 
 from adapter.errors import ConfigError
 from adapter.recipes import RECIPES, STUDIES, load_module, load_recipe
+from adapter.reproduction.options import Options
 from adapter.reproduction.recipe import Printed, Resplit
-from adapter.reproduction.reproduce import Options, reproduce
+from adapter.reproduction.reproduce import reproduce
 from featcache.backbone import BackboneSpec
 from featcache.datasets import info
 

@@ -14,7 +14,8 @@ from adapter.methods.adapter import Adapter
 from adapter.methods.linear import LinearProbe
 from adapter.methods.ridge import RidgeProbe
 from adapter.recipes import load_recipe
-from adapter.reproduction.reproduce import Options, reproduce
+from adapter.reproduction.options import Options
+from adapter.reproduction.reproduce import reproduce
 from featcache.backbone import BackboneSpec
 from featcache.datasets import miniatures
 from featcache.datasets.stand_in import MARKER

@@ -14,8 +14,9 @@ from adapter.errors import ConfigError
 from adapter.evaluation.long_tail import region_of
 from adapter.methods import Adapter, ClipIqa, RidgeProbe
 from adapter.recipes.tasks import AVA, COCO_REM, COCO_REM_CROWDS, HCI, KONIQ, LIVE_ITW
+from adapter.reproduction.options import Options
 from adapter.reproduction.recipe import Recipe, Row
-from adapter.reproduction.reproduce import Options, reproduce
+from adapter.reproduction.reproduce import reproduce
 from featcache.backbone import BackboneSpec
 from featcache.datasets.miniatures import write
 
