@@ -37,6 +37,7 @@ def ask(operation, positive, examples, headers):
     def send(case, near):
         if near and positive:
             case.body = with_photos(case.body)
+            case.path_parameters = with_photos(case.path_parameters)
         answer = case.call(base_url="http://127.0.0.1:8000", headers=headers)
         seen.add(answer.status_code)
         if positive:
