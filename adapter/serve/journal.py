@@ -29,7 +29,8 @@ class Journal:
         path: Made with its folders when it is not there.
 
     Attributes:
-        events: All events, in order.
+        events: Those that the file held when it was opened, in order. Later ones are in the file
+            alone, so that a page which is open for long does not grow.
 
     Raises:
         JournalError: A line before the last one is damaged; the message names it.
@@ -62,7 +63,6 @@ class Journal:
             except OSError:
                 os.ftruncate(self._file, end)
                 raise
-        self.events.append(event)
 
     def close(self) -> None:
         """Close the file."""

@@ -15,6 +15,7 @@ def test_a_process_that_is_killed_anywhere_loses_at_most_the_last_event(tmp_path
     journal = Journal(path)
     for number in range(3):
         journal.append({"kind": "x", "number": number, "text": "é\n"})
+    assert journal.events == []  # nothing is kept of what was added
     journal.close()
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
