@@ -1,7 +1,8 @@
 """From images to shards: decode ahead, one forward pass per view, write behind.
 
 Images are decoded and resized by threads (Pillow releases the GIL), a fixed number ahead of the
-forward pass; shards are written by a thread of their own. A batch never crosses a shard, and holds
+forward pass; shards are written by a thread of their own. On a CPU the two take turns, as threads
+that wait for each other's cores make both slower. A batch never crosses a shard, and holds
 images of one size, so a shard's bytes depend on its images and the batch size, not on where a run
 began.
 """
@@ -9,9 +10,11 @@ began.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -129,6 +132,21 @@ class ShardMaker:
     manifest: Manifest
     batch_size: int
     workers: int = 0
+    _may_decode: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Let decoding begin."""
+        self._may_decode.set()
+
+    @contextmanager
+    def _forward(self) -> Iterator[None]:
+        """Hold back the decoding of further images where the forward pass needs their cores."""
+        if self.backbone.device.type == "cpu":
+            self._may_decode.clear()
+        try:
+            yield
+        finally:
+            self._may_decode.set()
 
     @property
     def _threads(self) -> int:
@@ -147,6 +165,7 @@ class ShardMaker:
         return _ahead(pool, self._decode, iter(images), self._threads + more)
 
     def _decode(self, image: ImageRecord) -> DecodedImage | Failure:
+        self._may_decode.wait()
         result = read(self.root, image, self.backbone)
         if isinstance(result, Failure) and self.manifest.schema_version == 1:
             return Failure(result.reason)  # version 1 did not say more
@@ -176,6 +195,11 @@ class ShardMaker:
                     records[position] = _failure(chunk[position], Failure(reason, file))
                 on_image(records[position])
 
+        def encode(batch: list[Placed]) -> None:
+            with self._forward():
+                known = rows.add(batch)
+            settle(known)
+
         batches = Batches(self.batch_size, self.backbone.preprocessing.size)
         for position, image in enumerate(chunk):
             result = next(decoded)
@@ -185,9 +209,9 @@ class ShardMaker:
             else:
                 records.append(_record(image, result))
                 for batch in batches.add(Placed(position, result)):
-                    settle(rows.add(batch))
+                    encode(batch)
         for batch in batches.rest():
-            settle(rows.add(batch))
+            encode(batch)
         settle(rows.flush())
         return rows.content(records)
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,45 @@ def test_events_and_summary(tmp_path, image_dataset, tiny_backbone):
     entries, damaged = read_history(tmp_path / "c")
     assert [entry["command"] for entry in entries] == ["extract"]
     assert damaged == []
+
+
+def test_on_a_cpu_no_image_is_begun_during_a_forward_pass(
+    tmp_path, image_dataset, tiny_backbone, monkeypatch
+):
+    computing, begun = threading.Event(), []
+    read, add = pipeline.read, pipeline.Rows.add
+
+    def watched(*given):
+        begun.append(computing.is_set())
+        return read(*given)
+
+    def slow(*given):
+        time.sleep(0.05)  # what waits at the gate would begin now
+        computing.set()
+        time.sleep(0.05)
+        known = add(*given)
+        computing.clear()
+        return known
+
+    monkeypatch.setattr(pipeline, "read", watched)
+    monkeypatch.setattr(pipeline.Rows, "add", slow)
+    config = ExtractConfig(**CONFIG | {"workers": 2, "batch_size": 1})
+    assert extract(image_dataset, tmp_path / "c", tiny_backbone, config).images == 8
+    assert len(begun) == 10
+    assert not any(begun)
+
+
+def test_a_failed_forward_pass_lets_waiting_threads_go(
+    tmp_path, image_dataset, tiny_backbone, monkeypatch
+):
+    def fail(*_):
+        time.sleep(0.05)
+        raise BackboneError("no")
+
+    monkeypatch.setattr(pipeline.Rows, "add", fail)
+    config = ExtractConfig(**CONFIG | {"workers": 2, "batch_size": 1})
+    with pytest.raises(BackboneError, match="no"):
+        extract(image_dataset, tmp_path / "c", tiny_backbone, config)
 
 
 def test_a_second_run_changes_nothing(cache_copy, make_small_cache, contents):
