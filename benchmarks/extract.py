@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "open_clip_torch", "pillow", "numpy")
 BACKBONES = ["drawn-scenes-clip", "demo-seeded-vit:seed:0", "ViT-B-32:seed:0"]
-FEW, SECONDS = 64, 30  # what an extraction does once, such as tables, must not weigh much
+FEW, SECONDS = 64, 10  # what an extraction does once, such as tables, must not weigh much
 SIZES = {0.3: (640, 480), 2.0: (1632, 1224), 12.0: (4000, 3000), 48.0: (8000, 6000)}
 
 
@@ -286,7 +286,7 @@ def main() -> None:
     decode.add_argument("--photos", type=int, default=24, help="of up to two megapixels")
     for command in (rate, decode):
         command.add_argument("--device", default="cpu")
-        command.add_argument("--rounds", type=int, default=5)
+        command.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     if given.command == "rate":
         names = given.backbone or BACKBONES
