@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from adapter.errors import ConfigError
-from featcache.datasets.paths import raw_twins, safe_relative
+from featcache.datasets.paths import RawTwins, safe_relative
 from featcache.storage.durable import file_digest, make_folders
 
 if TYPE_CHECKING:
@@ -57,17 +58,19 @@ def plan_folder(
         DatasetError: A path leads out of the root.
     """
     digits = max(len(str(len(paths))), 4)
-    alone = {safe_relative(root, path) for path in photos}
+    alone, raw = set(photos), RawTwins()
     placed = []
     for place, path in enumerate(paths, start=1):
         photo = safe_relative(root, path)
         if not photo.is_file():
             raise ConfigError(f"{photo}: not there; is {root} the folder of these photos?")
-        for source in (photo, *(twin for twin in raw_twins(photo) if twin not in alone)):
-            target = out / f"{place:0{digits}d}_{source.name}"
+        beside = PurePosixPath(path)
+        twins = [name for name in raw.of(photo) if str(beside.with_name(name)) not in alone]
+        for name in (photo.name, *twins):
+            target = out / f"{place:0{digits}d}_{name}"
             if os.path.lexists(target):
                 raise ConfigError(f"{target}: is there already; choose an empty folder")
-            placed.append(Placed(source=source, target=target))
+            placed.append(Placed(source=photo.with_name(name), target=target))
     return placed
 
 

@@ -182,15 +182,23 @@ def without_raw_twins(paths: list[str], skipped: Skipped) -> list[str]:
     return [path for path in paths if path not in twins]
 
 
-def raw_twins(photo: Path) -> list[Path]:
-    """Return the raw files that stand beside a developed photo and have its stem, by name."""
-    if photo.suffix.lower() not in _DEVELOPED:
-        return []
-    return sorted(
-        file
-        for file in photo.parent.iterdir()
-        if file.stem == photo.stem and file.suffix.lower() in RAW_SUFFIXES
-    )
+class RawTwins:
+    """The raw files beside developed photos; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._by_stem: dict[Path, dict[str, list[str]]] = {}
+
+    def of(self, photo: Path) -> list[str]:
+        """Return the names of the raw files that have a developed photo's stem, in order."""
+        if photo.suffix.lower() not in _DEVELOPED:
+            return []
+        if photo.parent not in self._by_stem:
+            found = self._by_stem[photo.parent] = {}
+            for name in sorted(os.listdir(photo.parent)):  # noqa: PTH208
+                stem, suffix = os.path.splitext(name)  # noqa: PTH122
+                if suffix.lower() in RAW_SUFFIXES:
+                    found.setdefault(stem, []).append(name)
+        return self._by_stem[photo.parent].get(photo.stem, [])
 
 
 def is_hidden(path: PurePath) -> bool:
