@@ -17,15 +17,16 @@ Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007),
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from adapter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Array = NDArray[np.float64]
 
@@ -62,6 +63,25 @@ class PairedCorrelation:
     labels: Array
     a: Array
     b: Array
+
+    @classmethod
+    def of(
+        cls, images: NDArray[np.int64], labels: Array, a: Array, b: Array, *, ranked: bool
+    ) -> Self | None:
+        """Pair two predictions, as they are or by their ranks; None where one has no correlation.
+
+        Args:
+            images: int64 [n].
+            labels: float64 [n].
+            a: float64 [n].
+            b: float64 [n].
+            ranked: Take ranks, for SRCC.
+        """
+        values = (labels, a, b)
+        if any(np.ptp(v) == 0 or not np.isfinite(v).all() for v in values):
+            return None
+        y, first, second = (rankdata(v) for v in values) if ranked else values
+        return cls(images=images, labels=y, a=first, b=second)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,27 +134,20 @@ def compare(
         raise ConfigError(f"level must be between 0 and 1, not {level}")
     names = np.unique(np.concatenate([f.images for f in folds]))
     places = [np.searchsorted(names, f.images) for f in folds]
-    generator = np.random.default_rng(seed)
-    parts = []
-    for start in range(0, resamples, BLOCK):
-        count = min(BLOCK, resamples - start)
-        images = _counts(generator, len(names), count)  # [R, N]
-        chosen = _counts(generator, len(folds), count)  # [R, F]
+
+    def means(images: Array) -> Array:
         sums = np.stack(
             [images[:, p] @ f.differences for p, f in zip(places, folds, strict=True)], axis=1
         )  # [R, F]
         totals = np.stack([images[:, p].sum(axis=1) for p in places], axis=1)  # [R, F]
         with np.errstate(invalid="ignore"):
-            means = np.where(totals > 0, sums / totals, np.nan)  # [R, F]
-        weights = np.where(np.isnan(means), 0.0, chosen)
-        # A resample without a single image has nothing to say.
-        kept = weights.sum(axis=1) > 0
-        parts.append((np.nan_to_num(means) * weights).sum(axis=1)[kept] / weights.sum(axis=1)[kept])
-    low, high = np.quantile(np.concatenate(parts), [(1 - level) / 2, (1 + level) / 2])
+            return np.where(totals > 0, sums / totals, np.nan)
+
+    low, high = _interval(means, len(names), len(folds), level, resamples, seed)
     return Comparison(
         difference=float(np.mean([f.differences.mean() for f in folds])),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         folds=len(folds),
         images=len(names),
     )
@@ -158,21 +171,51 @@ def compare_correlations(
         seed: Of the draws; one seed gives one interval.
     """
     names = np.unique(np.concatenate([q.images for queries in folds for q in queries]))
+    low, high = _interval(
+        lambda images: np.stack([_mean_gap(images, names, queries) for queries in folds], axis=1),
+        len(names),
+        len(folds),
+        level,
+        resamples,
+        seed,
+    )
+    return Comparison(
+        difference=difference, low=low, high=high, folds=len(folds), images=len(names)
+    )
+
+
+def _interval(
+    means: Callable[[Array], Array],
+    images: int,
+    folds: int,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Draw images and folds, and return both ends of the percentile interval.
+
+    Args:
+        means: From how often each image was drawn, [R, N], the mean of each fold, [R, F]; NaN
+            where the images that were drawn say nothing of a fold.
+        images: How many there are.
+        folds: How many there are.
+        level: Coverage of the interval.
+        resamples: How many times folds and images are drawn.
+        seed: Of the draws.
+    """
     generator = np.random.default_rng(seed)
-    found = []
+    parts = []
     for start in range(0, resamples, BLOCK):
         count = min(BLOCK, resamples - start)
-        images = _counts(generator, len(names), count)  # [R, N]
-        chosen = _counts(generator, len(folds), count)  # [R, F]
-        gaps = np.stack([_mean_gap(images, names, queries) for queries in folds], axis=1)  # [R, F]
-        weights = np.where(np.isnan(gaps), 0.0, chosen)
-        kept = weights.sum(axis=1) > 0
-        total = (np.nan_to_num(gaps) * weights).sum(axis=1)
-        found.append(total[kept] / weights.sum(axis=1)[kept])
-    low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
-    return Comparison(
-        difference=difference, low=float(low), high=float(high), folds=len(folds), images=len(names)
-    )
+        drawn = _counts(generator, images, count)  # [R, N]
+        chosen = _counts(generator, folds, count)  # [R, F]
+        found = means(drawn)  # [R, F]
+        weights = np.where(np.isnan(found), 0.0, chosen)
+        total = weights.sum(axis=1)
+        kept = total > 0  # a resample without a single image has nothing to say
+        parts.append((np.nan_to_num(found) * weights).sum(axis=1)[kept] / total[kept])
+    low, high = np.quantile(np.concatenate(parts), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def _mean_gap(

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from adapter.evaluation.paired import PairedCorrelation, compare_correlations
 from featcache.wording import quantity
@@ -84,15 +83,8 @@ def margin(
         images = [places.setdefault((query.folder, path), len(places)) for path in query.paths]
         a, b = query.predictions[mine], query.predictions[theirs]
         ahead += query.metrics[mine].srcc > query.metrics[theirs].srcc
-        if all(np.ptp(values) > 0 for values in (query.values, a, b)):
-            pairs.append(
-                PairedCorrelation(
-                    images=np.array(images),
-                    labels=rankdata(query.values),
-                    a=rankdata(a),
-                    b=rankdata(b),
-                )
-            )
+        if pair := PairedCorrelation.of(np.array(images), query.values, a, b, ranked=True):
+            pairs.append(pair)
     difference = means[mine].srcc - means[theirs].srcc
     if not pairs or not np.isfinite(difference):
         return None

@@ -6,7 +6,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
 
 from adapter.evaluation.paired import (
     Comparison,
@@ -94,11 +93,9 @@ def _correlations(
             keep = counted(query, metric, task)
             if other is None or not np.array_equal(query.rows, other.rows) or keep.sum() < 3:
                 continue
-            values = [query.values[keep], query.predictions[keep], other.predictions[keep]]
-            if any(np.ptp(v) == 0 or not np.isfinite(v).all() for v in values):
-                continue
-            y, a, b = (rankdata(v) for v in values) if ranked else values
-            folds[fold].append(PairedCorrelation(images=query.rows[keep], labels=y, a=a, b=b))
+            values = (query.values[keep], query.predictions[keep], other.predictions[keep])
+            if pair := PairedCorrelation.of(query.rows[keep], *values, ranked=ranked):
+                folds[fold].append(pair)
     if not folds:
         return None
     shown = [
