@@ -270,6 +270,7 @@ def _measured(
         }
 
     counted, all_of_them = labels.values >= 1, np.ones(len(labels.rows), bool)
+    alone = predicted.adapter or {}
     return QueryEvaluation(
         cache=cache,
         dataset=dataset,
@@ -279,7 +280,8 @@ def _measured(
         values=labels.values,
         predictions=predicted.values,
         metrics=over(all_of_them, predicted.values),
-        adapter={} if predicted.adapter is None else over(all_of_them, predicted.adapter),
+        adapter=over(all_of_them, alone),
+        adapter_predictions=alone,
         positive=over(counted, predicted.values) if positive else None,
         positive_n=int(counted.sum()) if positive else 0,
         trained=trained,

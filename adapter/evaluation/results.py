@@ -42,6 +42,7 @@ class QueryEvaluation:
         positive_n: How many those are.
         trained: Whether the run was trained on this query.
         adapter: Metrics of the adapter alone, where the run adds a regression to it.
+        adapter_predictions: And what it predicts, like ``predictions``.
     """
 
     cache: int
@@ -56,6 +57,7 @@ class QueryEvaluation:
     positive_n: int
     trained: bool = True
     adapter: Mapping[By, Metrics] = field(default_factory=dict)
+    adapter_predictions: Mapping[By, Array] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the predictions."""

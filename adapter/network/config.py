@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from adapter.errors import ConfigError
-from featcache.configuration import Configuration
+from featcache.configuration import Configuration, newer
 
 if TYPE_CHECKING:
     from adapter.network.losses import LossConfig
@@ -35,6 +35,9 @@ class AdapterConfig(Configuration):
         width: Channels d' inside the adapter.
         project_inputs: Map both inputs linearly even where their width is already d'. Where it
             is not, they are always mapped.
+        standardize: Before anything else, subtract from each channel of the image tokens a mean,
+            and divide by a deviation. Training takes both from the training images and keeps
+            them beside the weights. Channels that differ in scale are then learned equally fast.
         heads: Attention heads of the encoder.
         mlp_ratio: Hidden width of the encoder's MLPs, in units of d'.
         blocks: Encoding blocks, each self-attention then cross-attention to the prompt.
@@ -70,6 +73,7 @@ class AdapterConfig(Configuration):
     text_dim: int = 768
     width: int = 768
     project_inputs: bool = False
+    standardize: bool = newer(False)
     heads: int = 8
     mlp_ratio: float = 4.0
     blocks: int = 2

@@ -65,6 +65,9 @@ class RankingAdapter(nn.Module):
         seed: Determines the initial weights; the global generators stay as they are.
     """
 
+    image_mean: Tensor  # float32 [C], with ``standardize`` alone, as is the next
+    image_scale: Tensor
+
     def __init__(self, config: AdapterConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
@@ -74,8 +77,13 @@ class RankingAdapter(nn.Module):
 
     def _build(self, config: AdapterConfig) -> None:
         width, prompts = config.width, config.prompt_tokens
+        if config.standardize:
+            self.register_buffer("image_mean", torch.zeros(config.image_dim))
+            self.register_buffer("image_scale", torch.ones(config.image_dim))
         if config.maps_image:
             self.image_proj = nn.Linear(config.image_dim, width)
+            if config.standardize:  # the usual start would shrink them again
+                nn.init.normal_(self.image_proj.weight, std=config.image_dim**-0.5)
         if config.maps_text:
             self.text_proj = nn.Linear(config.text_dim, width)
         if prompts:
@@ -212,6 +220,8 @@ class RankingAdapter(nn.Module):
         self, image_tokens: Tensor, text_tokens: Tensor, *, every: bool = False
     ) -> Tensor:
         text = text_tokens[None] if text_tokens.ndim == 2 else text_tokens  # [1 or B, T, D]
+        if self.config.standardize:
+            image_tokens = (image_tokens - self.image_mean) / self.image_scale
         if self.config.maps_image:
             image_tokens = self.image_proj(image_tokens)
         if self.config.maps_text:

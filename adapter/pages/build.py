@@ -108,10 +108,10 @@ def build_report(
     apart = [replace(query, compared=False) for query in apart]
     queries = [*compared, *apart]
     images = [(query.folder, path) for query in queries for path in query.paths]
-    names = STACKED if run.stack else NAMES
-    ahead = margin(compared, means, names.values(), RIDGE.values())
-    lead = _lead(run, opened, evaluation, means, compared)
-    lead += f" {ahead}" if ahead else ""
+    kinds = [STACKED, NAMES] if run.stack else [NAMES]
+    margins = [margin(compared, means, names.values(), RIDGE.values()) for names in kinds]
+    there = [found for found in margins if found is not None]
+    lead = " ".join([_lead(run, opened, evaluation, means, compared), *map(str, there)])
     page = report_page(
         f"Ranked by {folder.name}",
         lead,
@@ -127,7 +127,7 @@ def build_report(
         "mean": {name: metrics.to_dict() for name, metrics in means.items()},
         "mean_of": len(compared),  # queries
         "lead": lead,
-        "margin": ahead.to_dict() if ahead else None,
+        "margins": [found.to_dict() for found in there],
         "first_screen": [_ends(compared[n]) for n in typical(compared)],
         "notes": list(evaluation.notes),
         "queries": [_values(query) for query in compared],
@@ -191,7 +191,11 @@ def _query(beside: Baselines, found: QueryEvaluation) -> QueryReport:
             **{NAMES[way]: m for way, m in found.adapter.items()},
             **{names[way]: m for way, m in found.metrics.items()},
         },
-        predictions={**predictions, **{names[way]: p for way, p in found.predictions.items()}},
+        predictions={
+            **predictions,
+            **{NAMES[way]: p for way, p in found.adapter_predictions.items()},
+            **{names[way]: p for way, p in found.predictions.items()},
+        },
         shown=names[by],
     )
 

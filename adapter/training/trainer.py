@@ -21,6 +21,7 @@ from adapter.settings import TrainEvent
 from adapter.training.checkpoint import Progress, load_state, reason, save_state
 from adapter.training.distributed import any_process, barrier, broadcast_object, sum_gradients
 from adapter.training.environment import peak_memory, step_seed
+from adapter.training.inputs import standardize
 from adapter.training.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
 from adapter.training.step import batch_losses, comparison_losses
 from featcache.devices import autocast_for
@@ -71,6 +72,8 @@ class Trainer:
         self.run, self.config, self.out, self.world = run, run.config, out, world
         self._on_event = on_event
         self.model = RankingAdapter(run.model, seed=run.config.seed).to(world.device)
+        if run.model.standardize:
+            standardize(self.model, run)
         self._parameters = list(self.model.parameters())
         self.optimizer = build_optimizer(self.model, run.config.optim)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=run.precision == "fp16")

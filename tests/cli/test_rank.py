@@ -139,6 +139,7 @@ def test_the_preset_best_trains_and_ranks(adapter, query, tmp_path):
     for name in ("adapter, score", "both, score", "both, by comparison"):
         assert name in found["mean"]
     assert "both together" in found["lead"]
-    assert found["margin"]["method"].startswith("both")
-    assert found["margin"]["other"].startswith("ridge")
-    assert "95 % interval" in found["lead"]
+    assert [each["method"].split(",")[0] for each in found["margins"]] == ["both", "adapter"]
+    assert all(each["other"].startswith("ridge") for each in found["margins"])
+    assert all(each["low"] <= each["difference"] <= each["high"] for each in found["margins"])
+    assert found["lead"].count("95 % interval") == 2
