@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from adapter.errors import ConfigError
-from featcache.configuration import Configuration
+from featcache.configuration import Configuration, newer
 from featcache.devices import Precision
 
 if TYPE_CHECKING:
@@ -162,6 +162,9 @@ class TrainConfig(Configuration):
             images are cut into this number of parts, and for each part an adapter is trained
             without it. 0 uses the adapter without ridge regression.
         stack_steps: Steps of these adapters, as a share of ``steps``.
+        stack_once: Only the first part gets an adapter, and this adapter is not thrown away: the
+            run starts from its weights, with all images. Weights then rest on fewer images, and
+            no step is lost; for runs of few steps.
         sampling: How batches are drawn.
         optim: How weights are updated.
     """
@@ -191,6 +194,7 @@ class TrainConfig(Configuration):
     tensorboard: bool = False
     stack_parts: int = 0
     stack_steps: float = 0.6
+    stack_once: bool = newer(False)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
 
@@ -207,6 +211,8 @@ class TrainConfig(Configuration):
             raise ConfigError(f"stack_parts must be 0, or at least 2, not {self.stack_parts}")
         if not 0 < self.stack_steps <= 1:
             raise ConfigError(f"stack_steps must be above 0 and at most 1, not {self.stack_steps}")
+        if self.stack_once and not self.stack_parts:
+            raise ConfigError("stack_once needs parts; set train.stack_parts=5, for instance")
         if self.stack_parts and self.sampling.relevance:
             raise ConfigError(
                 "a stack predicts labels, not distances to a count; set train.stack_parts=0"

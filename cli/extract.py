@@ -91,10 +91,11 @@ On a cluster (see docs/scaling.md): `featcache extract --dataset ava --root /sha
 
 # How an adapter learns from drawn scenes in minutes on a CPU; `make demo` gives the same options.
 DRAWN = shlex.split(
-    "--preset best --steps 360 --batch-size 12 --lr 3e-3 --width 128 --set model.blocks=1 "
+    "--preset best --steps 340 --batch-size 12 --lr 2e-3 --width 128 --set model.blocks=1 "
     "--set model.post_blocks=0 --set model.prompt_tokens=4 --set model.mlp_ratio=2 "
-    "--set model.pair_layers=1 --set loss.regression_weight=1 --set optim.amsgrad=false "
-    "--set train.stack_parts=2 --set train.stack_steps=0.45 --set sampling.queries_per_batch=22"
+    "--set model.pair_layers=1 --set model.standardize=true --set loss.regression_weight=1 "
+    "--set optim.amsgrad=false --set 'optim.betas=[0.9, 0.98]' --set train.stack_parts=5 "
+    "--set train.stack_steps=1 --set train.stack_once=true --set sampling.queries_per_batch=22"
 )
 
 

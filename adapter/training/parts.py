@@ -6,6 +6,7 @@ its own state, so a stopped run goes on in the part where it was:
 
     out/parts/part-0/            log and state of the first, while it is trained
     out/parts/part-0.safetensors what it predicted
+    out/parts/start/             its weights, where the run starts from them (``stack_once``)
 
 All of it is removed when the run is finished.
 """
@@ -25,6 +26,7 @@ from adapter.data.sampling import Sampler
 from adapter.data.targets import fit_scales
 from adapter.errors import CheckpointError
 from adapter.evaluation.predict import predict_views
+from adapter.network.model import RankingAdapter
 from adapter.stacking.fit import Regressions, fit_query, stack_labels
 from adapter.stacking.stack import Array, Stack
 from adapter.training.checkpoint import reason
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from adapter.training.trainer import End
 
 FOLDER = "parts"
+START = "start"
 
 
 class Learned(NamedTuple):
@@ -82,15 +85,16 @@ def train_parts(
     config = run.config
     labels = tuple(stack_labels(s, config.sampling, config.seed) for s in run.selections)
     found = tuple(tuple(np.full(len(q.rows), np.nan) for q in chosen) for chosen in labels)
-    for part in range(config.stack_parts):
+    trained = 1 if config.stack_once else config.stack_parts
+    for part in range(trained):
         path = out / FOLDER / f"part-{part}.safetensors"
         if not broadcast_object(path.exists(), world):
             if world.is_main:
                 make_folders(path.with_suffix(""))
             trainer = Trainer(without_part(run, part), path.with_suffix(""), world, on_event)
             trainer.note(
-                f"adapter {part + 1} of {config.stack_parts + 1}, without part {part + 1} of the "
-                "images: for the weights of the stack"
+                f"adapter {part + 1} of {trained + 1}, without part {part + 1} of the images: for "
+                "the weights of the stack"
             )
             if loop(trainer) == "interrupted":
                 if trainer.unsaved is not None:
@@ -100,11 +104,18 @@ def train_parts(
                     ) from trainer.unsaved
                 return None
             if world.is_main:
+                if config.stack_once:
+                    trainer.save_adapter(out / FOLDER / START)
                 write_bytes(path, save(_predict(run, trainer, part, labels)))
                 shutil.rmtree(path.with_suffix(""))
             barrier(world)
         _fill(found, path, run, part, labels)
     return Learned(labels, found)
+
+
+def start_from_part(trainer: Trainer, out: Path) -> None:
+    """Give a run the weights of the first part's adapter; a saved state goes before them."""
+    trainer.model.load_state_dict(RankingAdapter.load(out / FOLDER / START).state_dict())
 
 
 def fit_stack(run: Preparation, learned: Learned) -> Stack:
@@ -131,7 +142,9 @@ def without_part(run: Preparation, part: int) -> Preparation:
     steps = round(config.stack_steps * config.steps)
     return replace(
         run,
-        config=replace(config, steps=steps, stack_parts=0, validate_every=0, patience=0),
+        config=replace(
+            config, steps=steps, stack_parts=0, stack_once=False, validate_every=0, patience=0
+        ),
         selections=selections,
         validation=[],
         scales=fit_scales(named, config.target_scale),

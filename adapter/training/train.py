@@ -26,7 +26,7 @@ from adapter.training.checkpoint import require_same_settings
 from adapter.training.distributed import World, barrier, broadcast_object, processes
 from adapter.training.environment import reproducible
 from adapter.training.log import RunLog
-from adapter.training.parts import FOLDER, fit_stack, train_parts
+from adapter.training.parts import FOLDER, fit_stack, start_from_part, train_parts
 from adapter.training.prepare import Preparation, prepare
 from adapter.training.rescue import rescue
 from adapter.training.resume import require_same_data
@@ -99,6 +99,8 @@ def train(
             learned = train_parts(run, out, world, show, partial(_loop, resume=resume))
             if learned is None:  # stopped before the first step of the run itself
                 return _summary(trainer, "interrupted")
+            if config.stack_once:
+                start_from_part(trainer, out)
         end = _loop(trainer, resume=resume)
         stack = None
         if learned is not None and end != "interrupted" and world.is_main:
