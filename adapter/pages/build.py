@@ -232,8 +232,22 @@ def _lead(
         f"An adapter of {quantity(count, 'parameter')} learned to sort images by "
         f"{quantity(len(run.queries), 'query', 'queries')} in {outcome['seconds']:.0f} seconds"
         f"{f' on {machine}' if machine else ''}, from cached features of a frozen backbone. "
-        f"{STACK_TIME if run.stack else ''}"
+        f"{_other_time(run)}"
         f"Mean SRCC on the {quantity(images, 'image')} of the {splits} split: {reached}."
+    )
+
+
+def _other_time(run: StoredRun) -> str:
+    """Say which time a run's seconds do not hold."""
+    settings = run.record["settings"]["train"]
+    if run.stack is None:
+        return ""
+    if not settings.get("stack_once"):
+        return STACK_TIME
+    before = round(settings["stack_steps"] * settings["steps"])
+    return (
+        f"Before that, it did {quantity(before, 'step')} without a part of the images; their time "
+        "is not included. "
     )
 
 
