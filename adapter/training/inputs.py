@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from adapter.data.feed import token_layout
 from adapter.stacking.ridge import standardizer
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from adapter.stacking.stack import Array
     from adapter.training.prepare import Preparation
 
-IMAGES = 1000  # whose tokens are read, of all caches: more hardly move mean and deviation
+TOKENS = 20_000  # that are read, of all caches: more hardly move mean and deviation
 
 
 def standardize(model: RankingAdapter, run: Preparation) -> None:
@@ -37,7 +38,8 @@ def standardize(model: RankingAdapter, run: Preparation) -> None:
 def _some_tokens(run: Preparation) -> Array:
     """Return patch tokens of training images drawn at random: float64 [n, C]."""
     rows = [run.sampler.image_rows(at) for at in range(len(run.caches))]
-    share = min(1.0, IMAGES / sum(map(len, rows)))
+    patches = token_layout(run.caches[0])[0][0]  # P
+    share = min(1.0, TOKENS / (patches * sum(map(len, rows))))
     tokens = []
     for at, (cache, every) in enumerate(zip(run.caches, rows, strict=True)):
         order = np.random.default_rng((run.config.seed, at)).permutation(every)

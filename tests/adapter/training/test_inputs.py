@@ -58,14 +58,14 @@ def test_channels_have_mean_0_and_deviation_1(uneven, adapter_and_run):
 
 def test_of_many_images_some_are_read(monkeypatch, uneven, adapter_and_run):
     adapter, run = adapter_and_run
-    monkeypatch.setattr(inputs, "IMAGES", 10)
+    monkeypatch.setattr(inputs, "TOKENS", 40)  # of 4 per image
     read = []
     monkeypatch.setattr(
         type(uneven), "tokens", lambda self, rows, view: read.append(rows) or self.features[rows, 0]
     )
     standardize(adapter, run)
-    assert len(read[0]) == len(np.unique(read[0])) == 10
-    assert np.isin(read[0], run.sampler.image_rows(0)).all()
+    assert len(read[-1]) == len(np.unique(read[-1])) == 10
+    assert np.isin(read[-1], run.sampler.image_rows(0)).all()
 
 
 def test_channels_of_different_scale_are_learned_in_fewer_steps(tmp_path, train_fake, uneven):
