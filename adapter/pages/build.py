@@ -238,17 +238,14 @@ def _lead(
 
 
 def _other_time(run: StoredRun) -> str:
-    """Say which time a run's seconds do not hold."""
+    """Say what a run's seconds do not hold."""
     settings = run.record["settings"]["train"]
     if run.stack is None:
         return ""
     if not settings.get("stack_once"):
         return STACK_TIME
     before = round(settings["stack_steps"] * settings["steps"])
-    return (
-        f"Before that, it did {quantity(before, 'step')} without a part of the images; their time "
-        "is not included. "
-    )
+    return f"Before these, it did {quantity(before, 'step')} without a part of the images. "
 
 
 def _facts(run: StoredRun, caches: Sequence[Cache], evaluation: Evaluation) -> dict[str, str]:

@@ -173,7 +173,7 @@ def _summary(trainer: Trainer, end: End) -> TrainSummary:
         best_step=progress.best_step,
         best_value=progress.best_value,
         seconds=progress.seconds,
-        images_per_second=trainer.images / progress.seconds if progress.seconds else 0.0,
+        images_per_second=trainer.images / trainer.seconds if trainer.seconds else 0.0,
         losses=trainer.last,
         left_out=sum(s.left_out for s in trainer.run.selections),
         source=trainer.kinds,

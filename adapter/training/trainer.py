@@ -56,6 +56,7 @@ class Trainer:
         progress: Where the run stands.
         last: The losses that were logged last.
         images: Images seen by this process's steps.
+        seconds: Time of these steps; that of a run that went on is in its progress.
         kinds: Which source each cache is read through, once the loop runs.
         optimizer: What the state holds beside the weights.
         best: The best weights, while they could not be written; else None.
@@ -82,6 +83,7 @@ class Trainer:
         self.progress = Progress(scaler=self._scaler.state_dict())
         self.last: dict[str, float] = {}
         self.images = 0
+        self.seconds = 0.0
         self.kinds: tuple[str, ...] = ()
         self.best: dict[str, torch.Tensor] | None = None
         self.unsaved: OSError | None = None
@@ -230,6 +232,7 @@ class Trainer:
         if not finite.all():
             self._refuse(self._pending[int(np.flatnonzero(~finite)[0])][0])
         self.progress.seconds += elapsed
+        self.seconds += elapsed
         self.last = dict(zip(LOSS_NAMES, values.mean(axis=0).tolist(), strict=True))
         self._record(
             "step",

@@ -40,6 +40,12 @@ def assert_same_run(a, b):
     assert steps == list(range(1, STEPS + 1))
 
 
+def whole_batch(out):
+    """Images of a step, from the log of a run."""
+    first = next(r for r in read_log(out / "log.jsonl") if r["kind"] == "train")
+    return first["images_per_second"] * first["step_ms"] / 1000
+
+
 def stop_at(step, number=signal.SIGTERM):
     def on_event(event):
         if event.kind == "step" and event.step == step:
@@ -60,6 +66,9 @@ def test_a_signal_ends_the_step_and_the_run_resumes_to_the_same_bits(
     assert json.loads((tmp_path / "run.json").read_text())["outcome"]["interrupted"]
     again = train_fake(tmp_path, resume=True, **OPTIONS)
     assert not again.interrupted
+    seconds = again.seconds - summary.seconds  # of the steps that were left
+    images = again.images_per_second * seconds / (STEPS - summary.steps)
+    assert images == pytest.approx(whole_batch(whole))
     assert_same_run(tmp_path, whole)
     assert not (tmp_path / "state").exists()
 
