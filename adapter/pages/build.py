@@ -245,7 +245,7 @@ def _other_time(run: StoredRun) -> str:
     if not settings.get("stack_once"):
         return STACK_TIME
     before = round(settings["stack_steps"] * settings["steps"])
-    return f"Before these, it did {quantity(before, 'step')} without a part of the images. "
+    return f"Before these seconds, it did {quantity(before, 'step')} without a part of the images. "
 
 
 def _facts(run: StoredRun, caches: Sequence[Cache], evaluation: Evaluation) -> dict[str, str]:
