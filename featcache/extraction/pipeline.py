@@ -2,9 +2,9 @@
 
 Images are decoded and resized by threads (Pillow releases the GIL), a fixed number ahead of the
 forward pass; shards are written by a thread of their own. On a CPU, decoding and forward pass take
-turns, as threads that wait for each other's cores make both slower. A batch never crosses a shard, and holds
-images of one size, so a shard's bytes depend on its images and the batch size, not on where a run
-began.
+turns, as threads that wait for each other's cores make both slower. A batch never crosses a shard,
+and holds images of one size, so a shard's bytes depend on its images and the batch size, not on
+where a run began.
 """
 
 from __future__ import annotations
