@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from cli.backbone import Device, PrecisionOption
 from cli.cluster import Address, CpusPerTask, GpusPerTask, TaskEngine, side_by_side
 from cli.console import STOPPED, again, fail, say, say_next
 from cli.places import new_run, unfinished_run
+from cli.preset import choose_preset
 from cli.progress import progress
 from cli.training import Display, comes_next, summarize
 
@@ -86,12 +87,14 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Settings of the authors' code (released) or of the paper's text (paper), or the "
-            "sum of adapter and ridge regression (best)."
+            help="The sum of adapter and regression (best), or the settings of the authors' code "
+            "(released) or of the paper's text (paper).  [default: best; released where there is "
+            "nothing to add, such as with --comparisons]",
+            show_default=False,
         ),
-    ] = "released",
+    ] = None,
     steps: Annotated[int, typer.Option(help="Number of updates of the weights.")] = 2000,
     batch_size: Annotated[
         int, typer.Option(help="Images per step, of all processes together.")
@@ -179,19 +182,16 @@ def train(
     ] = False,
 ) -> None:
     """See EXAMPLES."""
-    from adapter.errors import ConfigError
     from adapter.network.config import AdapterConfig
     from adapter.network.losses import LossConfig
-    from adapter.settings import OptimConfig, Preset, SamplingConfig, TrainConfig
+    from adapter.settings import OptimConfig, SamplingConfig, TrainConfig
     from cli import configfile
     from cli.settings import build, parse
 
     file = configfile.read(config_file) if config_file else configfile.Given()
     told = {name for name in ctx.params if _is_told(ctx, name)}
     given = file.under(told, parse(set_ or []))
-    preset = preset if "preset" in told else file.preset or preset
-    if preset not in get_args(Preset):
-        raise ConfigError(f"--preset must be one of {', '.join(get_args(Preset))}, not {preset!r}")
+    preset, note = choose_preset(preset or file.preset, given, compared=comparisons is not None)
     fields = given["model"] if width is None else {"width": width, **given["model"]}
     model = getattr(AdapterConfig, preset)(**fields)
     loss = getattr(LossConfig, preset)(**given["loss"])
@@ -232,6 +232,8 @@ def train(
 
     folder = out or _choose_folder(caches, resume=resume)
     members = _numbers(folds, "--folds")
+    if note and _first() and (processes == 1 or not launched()):
+        say(note)
     try:
         if processes > 1 and not launched():
             _launch(folder, processes, [] if out else ["--out", str(folder)])
