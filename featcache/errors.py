@@ -26,7 +26,11 @@ class FingerprintMismatchError(FeatcacheError, ValueError):
     """Two things with different features were used together: caches, checkpoints, settings."""
 
 
-class CacheLockedError(FeatcacheError, BlockingIOError):
+class FolderLockedError(FeatcacheError, BlockingIOError):
+    """Another process is writing to the folder."""
+
+
+class CacheLockedError(FolderLockedError):
     """Another process is writing to the cache."""
 
 

@@ -32,9 +32,11 @@ from adapter.training.rescue import rescue
 from adapter.training.resume import require_same_data
 from adapter.training.trainer import End, Trainer
 from featcache.devices import machine
+from featcache.errors import FeatcacheError, FolderLockedError
 from featcache.stopping import StopRequest
 from featcache.storage.durable import prepare_target
 from featcache.storage.layout import folder_exists
+from featcache.storage.lock import alone
 from featcache.versions import versions
 
 if TYPE_CHECKING:
@@ -82,14 +84,15 @@ def train(
         FingerprintMismatchError: The caches hold different features.
         CheckpointError: The state in ``out`` is damaged, or of a run with other settings, caches
             or labels.
+        FolderLockedError: Another process trains in ``out``.
         DiskSpaceError, WriteError: ``out`` cannot be written. Where that happens in the course of
             the run, it goes on and tries again, and at the end writes elsewhere.
         TrainingError: A loss was not finite.
     """
     out = Path(out)
-    with processes(config.device) as world:
+    with processes(config.device) as world, ExitStack() as held:
         run = prepare(caches, model, loss, config, world.device, comparisons)
-        finished = _claim_folder(out, run, world, resume=resume)
+        finished = _claim_folder(out, run, world, held, resume=resume)
         if finished is not None:
             return finished
         show = on_event if world.is_main else None
@@ -126,26 +129,51 @@ def _loop(trainer: Trainer, *, resume: bool) -> End:
 
 
 def _claim_folder(
-    out: Path, run: Preparation, world: World, *, resume: bool
+    out: Path, run: Preparation, world: World, held: ExitStack, *, resume: bool
 ) -> TrainSummary | None:
-    """Write ``run.json``, or recognize an earlier run; returns a finished one's summary."""
+    """Write ``run.json``, or recognize an earlier run; returns a finished one's summary.
+
+    The folder stays locked until ``held`` is closed. A finished run needs no lock.
+    """
     there = broadcast_object((out / RUN_FILE).exists(), world)
     if folder_exists(out):
         raise ConfigError(f"{out} is a cache; train into another folder")
     if there and not resume:
         raise ConfigError(f"{out} already holds a run; resume it, or train into another folder")
-    if there:
-        record = read_record(out)
-        require_same_data(record, run.cache_records(), run.scales, out)
-        require_same_settings(record["settings"], run.settings(), out)
-        outcome = record["outcome"]
-        if outcome is not None and not outcome["interrupted"]:
-            return TrainSummary.from_dict(outcome)
-    elif world.is_main:
+    if there and (finished := _recognize(out, run)) is not None:
+        return finished
+    if world.is_main and not there:
         prepare_target(out / RUN_FILE)
+    _lock(out, world, held)
+    if there:
+        return _recognize(out, run)  # again: who held the lock may have finished the run
+    if world.is_main:
         write_record(out, _record(run, world, None))
     barrier(world)
     return None
+
+
+def _recognize(out: Path, run: Preparation) -> TrainSummary | None:
+    """Compare a run with the one in its folder; returns how that ended, if it is finished."""
+    record = read_record(out)
+    require_same_data(record, run.cache_records(), run.scales, out)
+    require_same_settings(record["settings"], run.settings(), out)
+    outcome = record["outcome"]
+    if outcome is not None and not outcome["interrupted"]:
+        return TrainSummary.from_dict(outcome)
+    return None
+
+
+def _lock(out: Path, world: World, held: ExitStack) -> None:
+    """Lock the folder of a run; the first process does it, and all fail together."""
+    error = None
+    if world.is_main:
+        try:
+            held.enter_context(alone(out))
+        except FeatcacheError as caught:
+            error = caught
+    if message := broadcast_object("" if error is None else str(error), world):
+        raise error or FolderLockedError(message)
 
 
 def _record(run: Preparation, world: World, outcome: TrainSummary | None) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""One writer per cache: an advisory lock that ends with its process.
+"""One writer per folder: an advisory lock that ends with its process.
 
 The kernel holds the lock for as long as the process lives, so a killed writer leaves none behind;
 the file's content only tells the next one who holds it.
 
 Some file systems of clusters have no locks, and some systems no ``flock``. There a second file
-stands for the lock while a process writes. A killed writer leaves it behind, and the message says
-when it may be deleted.
+stands for the lock while a process writes to a cache. A killed writer leaves it behind, and the
+message says when it may be deleted. A run has no such file: its worker may be killed and start
+again with nobody there to delete it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from featcache.errors import CacheLockedError, CacheNotFoundError, WriteError
+from featcache.errors import CacheLockedError, CacheNotFoundError, FolderLockedError, WriteError
 from featcache.storage.durable import explained
 from featcache.storage.layout import HELD, LOCK
 
@@ -42,18 +43,12 @@ def writing(cache: Path) -> Iterator[None]:
     Raises:
         CacheNotFoundError: There is no such folder.
         CacheLockedError: Another process holds it; the message names its pid and host.
-        WriteError: The folder cannot be written to, or its file system has no locks.
+        WriteError: The folder cannot be written to, or its lock fails.
     """
     try:
-        # Never removed: a lock on a file that was unlinked would not keep anyone out.
-        descriptor = os.open(cache / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        descriptor = _open(cache)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CacheNotFoundError(f"{cache}: there is no such folder") from error
-    except OSError as error:
-        raise WriteError(
-            f"{cache} cannot be written to: {error.strerror}; check its permissions, or choose "
-            "another folder"
-        ) from error
     try:
         try:
             locked = _flock(descriptor, shared=False)
@@ -63,19 +58,42 @@ def writing(cache: Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise WriteError(f"{cache / LOCK} cannot be locked: {error.strerror}") from error
-        owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
         _refuse_held(cache)
         if not locked:
-            _hold(cache, owner)
+            _hold(cache)
         try:
-            with explained(cache / LOCK):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, owner, 0)
-            yield
+            with _signed(cache, descriptor):
+                yield
         finally:
-            os.ftruncate(descriptor, 0)
             if not locked:
                 (cache / HELD).unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, if its file system has locks.
+
+    Args:
+        folder: There already.
+
+    Raises:
+        FolderLockedError: Another process is at work there; the message names its pid and host.
+        WriteError: The folder cannot be written to, or its lock fails.
+    """
+    descriptor = _open(folder)
+    try:
+        try:
+            _flock(descriptor, shared=False)
+        except BlockingIOError as error:
+            raise FolderLockedError(
+                f"{folder}: {_owner(descriptor)} is at work in this folder; wait for it, or stop it"
+            ) from error
+        except OSError as error:
+            raise WriteError(f"{folder / LOCK} cannot be locked: {error.strerror}") from error
+        with _signed(folder, descriptor):
+            yield
     finally:
         os.close(descriptor)
 
@@ -105,6 +123,41 @@ def reading(cache: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _open(folder: Path) -> int:
+    """Open the lock's file; it is never removed, as a lock on a file that is gone keeps nobody out.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: There is no such folder.
+        WriteError: It cannot be written to.
+    """
+    try:
+        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise WriteError(
+            f"{folder} cannot be written to: {error.strerror}; check its permissions, or choose "
+            "another folder"
+        ) from error
+
+
+@contextmanager
+def _signed(folder: Path, descriptor: int) -> Iterator[None]:
+    """Keep this process's name in the lock's file."""
+    try:
+        with explained(folder / LOCK):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _name(), 0)
+        yield
+    finally:
+        os.ftruncate(descriptor, 0)
+
+
+def _name() -> bytes:
+    """Return what tells others who holds a lock."""
+    return json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+
+
 def _flock(descriptor: int, *, shared: bool) -> bool:
     """Take the kernel's lock; returns False where there is none to be had.
 
@@ -124,7 +177,7 @@ def _flock(descriptor: int, *, shared: bool) -> bool:
     return True
 
 
-def _hold(cache: Path, owner: bytes) -> None:
+def _hold(cache: Path) -> None:
     """Make the file that stands for the lock; one process alone can."""
     try:
         descriptor = os.open(cache / HELD, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -133,7 +186,7 @@ def _hold(cache: Path, owner: bytes) -> None:
         raise
     try:
         with explained(cache / HELD):
-            os.write(descriptor, owner)
+            os.write(descriptor, _name())
     except OSError:
         (cache / HELD).unlink()
         raise

@@ -14,7 +14,7 @@ BEST = "preset best: adapter and regression"
 
 
 def chosen(*assignments, asked=None, compared=False):
-    given = dict.fromkeys(SECTIONS, {}) | parse(assignments)
+    given = {section: {} for section in SECTIONS} | parse(assignments)
     return choose_preset(asked, given, compared=compared)
 
 

@@ -12,6 +12,8 @@ from safetensors.numpy import load_file
 
 from adapter.errors import CheckpointError, ConfigError
 from adapter.training.log import read_log
+from featcache.errors import FolderLockedError
+from featcache.storage.lock import alone
 
 WORKER = Path(__file__).with_name("train_worker.py")
 STEPS = 24
@@ -107,6 +109,38 @@ def test_resuming_a_folder_without_a_run_starts_one(tmp_path, train_fake):
 def test_a_run_is_not_overwritten(whole, train_fake):
     with pytest.raises(ConfigError, match="already holds a run"):
         train_fake(whole, **OPTIONS)
+
+
+def test_a_second_process_is_kept_out_of_a_run(tmp_path, whole, train_fake):
+    """It reads no half-written state; the first one goes on, with the same result."""
+    messages = []
+
+    def begin_again(event):
+        if event.kind == "step" and event.step in (1, 12):
+            with pytest.raises(FolderLockedError, match=f"process {os.getpid()} on .* is at work"):
+                train_fake(tmp_path, **OPTIONS, resume=True)
+            messages.append(event.step)
+
+    train_fake(tmp_path, **OPTIONS, on_event=begin_again)
+    assert messages == [1, 12]
+    assert_same_run(tmp_path, whole)
+    assert train_fake(tmp_path, **OPTIONS, resume=True).steps == STEPS  # nobody is there any more
+
+
+def test_who_waited_for_a_run_finds_it_finished(tmp_path, train_fake, monkeypatch):
+    """Between its look at the record and the lock, the other process came to the end."""
+    train_fake(tmp_path, **OPTIONS, on_event=stop_at(6))
+
+    def finish_first(folder):
+        monkeypatch.undo()
+        train_fake(tmp_path, **OPTIONS, resume=True)
+        return alone(folder)
+
+    monkeypatch.setattr("adapter.training.train.alone", finish_first)
+    assert train_fake(tmp_path, **OPTIONS, resume=True).steps == STEPS
+    assert not (tmp_path / "state").exists()
+    steps = [r["step"] for r in read_log(tmp_path / "log.jsonl") if r["kind"] == "train"]
+    assert steps == list(range(1, STEPS + 1))
 
 
 def test_a_run_does_not_go_into_a_cache(tmp_path, train_fake):

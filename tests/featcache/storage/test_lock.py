@@ -6,9 +6,15 @@ import socket
 
 import pytest
 
-from featcache.errors import CacheLockedError, CacheNotFoundError, DiskSpaceError, WriteError
+from featcache.errors import (
+    CacheLockedError,
+    CacheNotFoundError,
+    DiskSpaceError,
+    FolderLockedError,
+    WriteError,
+)
 from featcache.storage import lock
-from featcache.storage.lock import reading, writing
+from featcache.storage.lock import alone, reading, writing
 
 
 def hold(folder, ready):
@@ -148,3 +154,33 @@ def test_a_link_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="symbolic links"), writing(tmp_path):
         pass
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_one_process_at_a_time_in_a_folder(tmp_path, holder):
+    owner = re.escape(f"process {holder.pid} on {socket.gethostname()} is at work in this folder")
+    with pytest.raises(FolderLockedError, match=owner), alone(tmp_path):
+        pass
+    holder.kill()
+    holder.join()
+    with alone(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+    assert (tmp_path / ".lock").read_bytes() == b""
+
+
+def test_without_locks_nobody_is_kept_out_of_a_folder(tmp_path, monkeypatch):
+    """A worker that was killed must be able to try again; so no file stands for the lock."""
+    monkeypatch.setattr(lock, "fcntl", None)
+    with alone(tmp_path), alone(tmp_path):
+        assert [file.name for file in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_folder_without_rights_is_told(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with (
+        pytest.raises(WriteError, match="cannot be written to: Permission denied"),
+        alone(tmp_path),
+    ):
+        pass
