@@ -42,6 +42,7 @@ RECIPES = {
 STUDIES = {
     "best-study": "adapter.recipes.best_study",
     "best-study-long": "adapter.recipes.best_study_long",
+    "best-ablation": "adapter.recipes.best_ablation",
 }
 OLD_NAMES = {"utkface": "table7"}
 

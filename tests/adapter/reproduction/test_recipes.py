@@ -216,3 +216,17 @@ def test_the_long_study_shares_the_cells_of_the_short_one():
     assert set(short.seeds) < set(long.seeds)
     sizes = [t.resplit.train for t in long.tasks if t.key.startswith("ages-")]
     assert sizes == [50, 100, 200, 400, 800]
+
+
+def test_each_row_of_the_ablation_leaves_one_part_out():
+    short, ablation = load_recipe("best-study"), load_recipe("best-ablation")
+    assert ablation.tasks == short.tasks
+    methods = {row.key: row.method for row in ablation.rows}
+    best = methods["best"]
+    assert best == {row.key: row.method for row in short.rows}["best"]
+    view, pairs = methods["best-one-view"], methods["best-no-pairs"]
+    assert view.train.sampling.views == ("original",)
+    sampling = view.train.sampling.replace(views=())
+    assert dataclasses.replace(view, train=view.train.replace(sampling=sampling)) == best
+    assert (pairs.model.pair_head, pairs.loss.ranking) == ("none", "none")
+    assert dataclasses.replace(pairs, model=best.model, loss=best.loss) == best
