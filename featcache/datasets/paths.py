@@ -44,6 +44,8 @@ _DEVELOPED = frozenset((".jpg", ".jpeg", ".jpe", *HEIF_SUFFIXES))  # what camera
 # Pictures that nothing here can read, and what to do with them.
 _OTHER_PICTURES = frozenset((".jxl", ".psd", ".svg", ".tga", ".exr", ".hdr"))
 
+LINKS = "FEATCACHE_LINKS"  # "follow": links may lead out of a root, as hubs and git-annex make them
+
 # Absolute paths of any system, drives, a component "..", no file name at all, and NUL: what
 # `safe_relative` refuses by the text of a path alone.
 UNSAFE = r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|^\.?$|\x00"
@@ -66,7 +68,7 @@ def safe_relative(root: str | os.PathLike[str], path: str) -> Path:
 
     Raises:
         DatasetError: ``path`` is empty or absolute, contains ``..``, or leads outside ``root``
-            through a symbolic link.
+            through a symbolic link, and the user has not said that links are to be followed.
     """
     pure, windows = PurePosixPath(path), PureWindowsPath(path)
     if not pure.parts or "\0" in path:
@@ -77,8 +79,11 @@ def safe_relative(root: str | os.PathLike[str], path: str) -> Path:
         raise DatasetError(f"{path!r} contains '..'; expected a path inside {root}")
     target = Path(root) / pure
     real, inside = os.path.realpath(target), _real(os.path.abspath(root))  # noqa: PTH100
-    if os.path.commonpath([real, inside]) != inside:
-        raise DatasetError(f"{path!r} leads to {real}, outside {root}; give the real folder")
+    if os.path.commonpath([real, inside]) != inside and os.environ.get(LINKS) != "follow":
+        raise DatasetError(
+            f"{path!r} leads to {real}, outside {root}; give the real folder, or set "
+            f"{LINKS}=follow if you trust the links in it"
+        )
     return target
 
 

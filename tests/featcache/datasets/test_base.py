@@ -113,8 +113,23 @@ def test_links_that_leave_the_root_are_refused(tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root-2").mkdir()  # a neighbor whose name begins alike
     (tmp_path / "root" / "link").symlink_to(tmp_path / "root-2", target_is_directory=True)
-    with pytest.raises(DatasetError, match="leads to"):
+    with pytest.raises(
+        DatasetError, match=r"leads to .*, outside .*, or set FEATCACHE_LINKS=follow"
+    ):
         safe_relative(tmp_path / "root", "link/x.jpg")
+
+
+def test_links_that_the_user_trusts_are_followed(tmp_path, monkeypatch):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link.jpg").symlink_to(tmp_path / "blob")
+    monkeypatch.setenv("FEATCACHE_LINKS", "yes")
+    with pytest.raises(DatasetError, match="leads to"):
+        safe_relative(tmp_path / "root", "link.jpg")
+    monkeypatch.setenv("FEATCACHE_LINKS", "follow")
+    assert safe_relative(tmp_path / "root", "link.jpg") == tmp_path / "root" / "link.jpg"
+    for path in ("../blob", str(tmp_path / "blob")):  # a text that leads out is no link
+        with pytest.raises(DatasetError):
+            safe_relative(tmp_path / "root", path)
 
 
 def test_leaks():
