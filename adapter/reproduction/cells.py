@@ -21,6 +21,7 @@ import xxhash
 
 from adapter.errors import CheckpointError
 from adapter.evaluation.long_tail import region_cuts
+from featcache.configuration import Configuration
 from featcache.storage.durable import make_folders, write_json
 from featcache.storage.fingerprint import digest
 
@@ -246,11 +247,22 @@ def make_cell(
 
 
 def describe(method: Method) -> dict[str, Any]:
-    """Return a method's name and settings as JSON values."""
+    """Return a method's name and settings as JSON values.
+
+    Settings that are newer than the first cells are left out while they have their default, so that
+    cells outlive a new version.
+    """
     settings: Any = method
-    values = dataclasses.asdict(settings)
+    fields = dataclasses.fields(settings)
+    values = {field.name: _as_json(getattr(settings, field.name)) for field in fields}
     described: dict[str, Any] = json.loads(json.dumps({"name": type(method).__name__, **values}))
     return described
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Configuration):
+        return value.to_dict()
+    return [_as_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def labels_digest(folds: Sequence[FoldData], *, only_test: bool = False) -> str:

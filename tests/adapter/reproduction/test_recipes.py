@@ -11,11 +11,13 @@ from PIL import Image
 
 from adapter.errors import ConfigError
 from adapter.recipes import RECIPES, STUDIES, load_module, load_recipe
+from adapter.reproduction.cells import describe
 from adapter.reproduction.options import Options
 from adapter.reproduction.recipe import Printed, Resplit
 from adapter.reproduction.reproduce import reproduce
 from featcache.backbone import BackboneSpec
 from featcache.datasets import info
+from featcache.storage.fingerprint import digest
 
 
 @pytest.mark.parametrize("name", RECIPES | STUDIES)
@@ -230,3 +232,15 @@ def test_each_row_of_the_ablation_leaves_one_part_out():
     assert dataclasses.replace(view, train=view.train.replace(sampling=sampling)) == best
     assert (pairs.model.pair_head, pairs.loss.ranking) == ("none", "none")
     assert dataclasses.replace(pairs, model=best.model, loss=best.loss) == best
+
+
+def test_cells_outlive_new_settings():
+    """A setting that came later is no part of a cell's name while it has its default."""
+    rows = {row.key: row.method for row in load_recipe("best-study").rows}
+    released, method = describe(rows["released"]), rows["released"]
+    assert "standardize" not in released["model"]
+    assert "stack_once" not in released["train"]
+    changed = dataclasses.replace(method, model=method.model.replace(standardize=True))
+    assert describe(changed)["model"]["standardize"] is True
+    # As the cells of the results page were named, before those settings.
+    assert digest(describe(rows["best"])) == "9937a2fd3018c8cebfd00c65976dd531"
