@@ -47,13 +47,14 @@ def choose_preset(
 
 def _no_stack(sections: Mapping[str, Mapping[str, Any]], *, compared: bool) -> str:
     """Say why scores of a regression cannot be added to those of the adapter; empty if they can."""
-    loss = sections["loss"]
+    from adapter.network.losses import LossConfig
+
     if compared:
         return "comparisons are not labels"
     if sections["sampling"].get("relevance"):
         return "sampling.relevance predicts distances to a count"
     if sections["model"].get("score_head") is False:
         return "model.score_head is off"
-    if loss.get("regression") == "none" and not loss.get("presence"):
+    if not LossConfig.released(**sections["loss"]).needs_scores:
         return "loss.regression is off"
     return ""

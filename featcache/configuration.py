@@ -84,7 +84,7 @@ class Configuration:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, without `newer` ones that have their default."""
         return {
-            field.name: _plain(value)
+            field.name: plain(value)
             for field in dataclasses.fields(self)
             if (value := getattr(self, field.name)) != field.default or not _is_newer(field)
         }
@@ -181,8 +181,8 @@ def describe(cls: type[Configuration]) -> list[FieldInfo]:
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
-        return _plain(field.default_factory())
-    return _plain(field.default)
+        return plain(field.default_factory())
+    return plain(field.default)
 
 
 def _attribute_docs(cls: type) -> dict[str, str]:
@@ -278,8 +278,8 @@ def _type_text(hint: Any) -> str:
     return _TYPES.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a field as a JSON value."""
     if isinstance(value, Configuration):
         return value.to_dict()
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    return [plain(item) for item in value] if isinstance(value, tuple) else value

@@ -21,7 +21,7 @@ import xxhash
 
 from adapter.errors import CheckpointError
 from adapter.evaluation.long_tail import region_cuts
-from featcache.configuration import Configuration
+from featcache.configuration import plain
 from featcache.storage.durable import make_folders, write_json
 from featcache.storage.fingerprint import digest
 
@@ -254,15 +254,9 @@ def describe(method: Method) -> dict[str, Any]:
     """
     settings: Any = method
     fields = dataclasses.fields(settings)
-    values = {field.name: _as_json(getattr(settings, field.name)) for field in fields}
+    values = {field.name: plain(getattr(settings, field.name)) for field in fields}
     described: dict[str, Any] = json.loads(json.dumps({"name": type(method).__name__, **values}))
     return described
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, Configuration):
-        return value.to_dict()
-    return [_as_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def labels_digest(folds: Sequence[FoldData], *, only_test: bool = False) -> str:

@@ -50,14 +50,7 @@ def writing(cache: Path) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CacheNotFoundError(f"{cache}: there is no such folder") from error
     try:
-        try:
-            locked = _flock(descriptor, shared=False)
-        except BlockingIOError as error:
-            raise CacheLockedError(
-                f"{cache}: {_owner(descriptor)} is using this cache; wait for it, or stop it"
-            ) from error
-        except OSError as error:
-            raise WriteError(f"{cache / LOCK} cannot be locked: {error.strerror}") from error
+        locked = _take(cache, descriptor, CacheLockedError, "using this cache")
         _refuse_held(cache)
         if not locked:
             _hold(cache)
@@ -84,14 +77,7 @@ def alone(folder: Path) -> Iterator[None]:
     """
     descriptor = _open(folder)
     try:
-        try:
-            _flock(descriptor, shared=False)
-        except BlockingIOError as error:
-            raise FolderLockedError(
-                f"{folder}: {_owner(descriptor)} is at work in this folder; wait for it, or stop it"
-            ) from error
-        except OSError as error:
-            raise WriteError(f"{folder / LOCK} cannot be locked: {error.strerror}") from error
+        _take(folder, descriptor, FolderLockedError, "at work in this folder")
         with _signed(folder, descriptor):
             yield
     finally:
@@ -139,6 +125,21 @@ def _open(folder: Path) -> int:
             f"{folder} cannot be written to: {error.strerror}; check its permissions, or choose "
             "another folder"
         ) from error
+
+
+def _take(folder: Path, descriptor: int, busy: type[FolderLockedError], doing: str) -> bool:
+    """Take the lock for this process alone; returns False where there is none to be had.
+
+    Raises:
+        FolderLockedError: As ``busy``; another process holds it, and the message says what it does.
+        WriteError: The disk fails.
+    """
+    try:
+        return _flock(descriptor, shared=False)
+    except BlockingIOError as error:
+        raise busy(f"{folder}: {_owner(descriptor)} is {doing}; wait for it, or stop it") from error
+    except OSError as error:
+        raise WriteError(f"{folder / LOCK} cannot be locked: {error.strerror}") from error
 
 
 @contextmanager
