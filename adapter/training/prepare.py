@@ -15,7 +15,7 @@ from adapter.data.sampling import Sampler, relevant_labels, require_prompts
 from adapter.data.selectors import choose_fold, choose_patterns, choose_splits
 from adapter.data.targets import TargetScales, comparison_scales, fit_scales
 from adapter.data.usable import equal_labels, undefined_validation
-from adapter.errors import ConfigError
+from adapter.errors import ConfigError, LabelsError
 from adapter.names import clean_names
 from adapter.network.config import AdapterConfig, match_heads
 from adapter.settings import Preset, TrainConfig
@@ -143,6 +143,12 @@ def prepare(
         raise ConfigError(
             "a stack needs labels, and comparisons are not labels: set train.stack_parts=0"
         )
+    for cache, selection in zip(caches, selections, strict=True):
+        if config.stack_parts and len(selection.image_rows) == 1:
+            raise LabelsError(
+                f"{cache_path(cache)}: one labeled image to train on, and a stack needs two; label "
+                "more, or train an adapter alone: --preset released (train.stack_parts=0)"
+            )
     if config.stack_parts and not architecture.score_head:
         raise ConfigError(
             "a stack adds a regression to the adapter's scores, and the loss or score_head has "

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from adapter.data.labels import select_labels
-from adapter.errors import ConfigError
+from adapter.errors import ConfigError, LabelsError
 from adapter.evaluation.evaluate import evaluate
 from adapter.network.config import AdapterConfig
 from adapter.network.losses import LossConfig
@@ -216,3 +216,10 @@ def test_what_cannot_be_stacked_is_refused(tmp_path, train_fake, cache):
     assert TrainConfig.released() == TrainConfig.paper() == TrainConfig()
     assert AdapterConfig.best() == AdapterConfig.released()
     assert LossConfig.best() == LossConfig.released()
+
+
+def test_one_labeled_image_is_too_few(make_cache):
+    cache = make_cache()
+    cache.label_rows[:] = [("image-0", "score", "beauty", 1.0, "train", None)]
+    with pytest.raises(LabelsError, match=r"one labeled image to train on, .* --preset released"):
+        prepared(cache)
